@@ -1,0 +1,108 @@
+"""COCO keypoint annotation files → People, by the sample rules of each published model.
+
+Layouts of COCO 2014 and 2017 and of any data set in the same format.
+"""
+from typing import Dict, Tuple
+
+import numpy as np
+
+from src.annotations.people import People, read_box, read_field, read_json, release_memory
+from src.boxes import clip_box_to_picture
+from src.skeletons import Skeleton
+
+SAMPLE_RULES = ('mspn', 'simple_pose')
+
+
+def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str) -> People:
+    """Load the people of an annotation file that have keypoints.
+
+    Args:
+        path: COCO keypoint annotation file.
+        skeleton: its keypoint layout.
+        sample_rule: 'mspn' keeps every non-crowd person with a labelled keypoint and its box as it is;
+            'simple_pose' clips the box to the picture and drops people whose clipped box has no area.
+
+    Raises:
+        ValueError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+    """
+    if sample_rule not in SAMPLE_RULES:
+        raise ValueError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
+    content = read_json(path)
+    image_ids, file_names, picture_sizes = read_images(content, path)
+    index_of = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
+    annotations = read_field(content, 'annotations', list, path)
+    image_index, boxes, keypoints = [], [], []
+    for number, annotation in enumerate(annotations):
+        where = f'{path}, annotation {number}'
+        image_id = read_field(annotation, 'image_id', int, where)
+        if image_id not in index_of:
+            raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
+        person = _read_person(annotation, skeleton, sample_rule, picture_sizes[index_of[image_id]], where)
+        if person is not None:
+            image_index.append(index_of[image_id])
+            boxes.append(person[0])
+            keypoints.append(person[1])
+    if not image_index:
+        raise ValueError(f'{path}: none of its {len(annotations)} annotations is a person with labelled keypoints')
+    people = People(
+        image_ids=image_ids, file_names=file_names, picture_sizes=picture_sizes,
+        image_index=np.array(image_index, np.int32), boxes_xywh=np.array(boxes, np.float64),
+        box_scores=np.ones(len(boxes)), keypoints=_pack_keypoints(keypoints, skeleton.num_keypoints))
+    del content, annotations, annotation, boxes, keypoints
+    release_memory()
+    return people
+
+
+def _pack_keypoints(keypoints: list, num_keypoints: int) -> np.ndarray:
+    array = np.stack(keypoints).reshape(len(keypoints), num_keypoints, 3)
+    return array.astype(np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32)
+
+
+def _read_person(annotation: Dict, skeleton: Skeleton, sample_rule: str, picture_size, where: str):
+    """Return (box (4,), keypoints (K * 3,)), or None for somebody whom the published loaders leave out."""
+    if annotation.get('iscrowd', 0) or annotation.get('category_id', 1) != 1 or not annotation.get('keypoints'):
+        return None
+    values = read_field(annotation, 'keypoints', list, where)
+    if len(values) != 3 * skeleton.num_keypoints:
+        raise ValueError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
+                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
+    keypoints = np.array(values)
+    if not np.issubdtype(keypoints.dtype, np.number) or not np.isfinite(keypoints).all():
+        raise ValueError(f"{where}: 'keypoints' should be finite numbers, is {values!r}"[:300])
+    visibility = keypoints[2::3]
+    if not np.isin(visibility, (0, 1, 2)).all():
+        raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {visibility.tolist()}')
+    if not (visibility > 0).any() or annotation.get('num_keypoints', 1) == 0:
+        return None
+    box = np.array(read_box(annotation, where))
+    if not np.isfinite(box).all():
+        raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
+    if sample_rule == 'simple_pose':
+        clipped = clip_box_to_picture(box, tuple(picture_size))
+        if annotation.get('area', 1) <= 0 or (clipped[2:] < 0).any():
+            return None
+        box = clipped
+    # A box without area cannot be cropped; COCO has none among people with keypoints.
+    return (box, keypoints) if (box[2:] > 0).all() else None
+
+
+def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ids (I,), file names (I,) bytes and sizes (I, 2) of the pictures of an annotation file."""
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} should be a COCO annotation file (an object with images and annotations), '
+                         f'is a {type(content).__name__}')
+    images = read_field(content, 'images', list, path)
+    if not images:
+        raise ValueError(f'{path} lists no images')
+    ids, names, sizes = [], [], []
+    for number, image in enumerate(images):
+        where = f'{path}, image {number}'
+        ids.append(read_field(image, 'id', int, where))
+        names.append(read_field(image, 'file_name', str, where).encode())
+        sizes.append((read_field(image, 'width', int, where), read_field(image, 'height', int, where)))
+    return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int32)
+
+
+def load_coco_images(path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ids (I,), file names (I,) bytes and (width, height) (I, 2) of an annotation file's pictures."""
+    return read_images(read_json(path), path)

@@ -1,0 +1,63 @@
+"""Where annotation files lie: what the user gave, or the places where this package and COCO put them."""
+import glob
+import os
+from typing import List, Optional
+
+from easydict import EasyDict
+
+GT_FOLDER = './annotation/gt_json'
+DETECTION_FOLDER = './annotation/det_json'
+
+
+def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> str:
+    """Return the annotation file of 'TRAIN' or 'TEST'.
+
+    Args:
+        is_explicit: the user named the file; otherwise COCO's own files in the usual folders do as well.
+
+    Raises:
+        ValueError: there is none; the message lists where it was looked.
+    """
+    given = config.DATASET[f'{split}_JSON']
+    if is_explicit:
+        if not os.path.isfile(given):
+            raise ValueError(f'the annotation file {given} does not exist (gt_file_url)')
+        return given
+    year_set = 'train2017' if split == 'TRAIN' else 'val2017'
+    candidates: List[str] = [given] if given else []
+    for name in dict.fromkeys((config.DATASET[f'{split}_SET'], year_set)):
+        file_name = f'person_keypoints_{name}.json'
+        candidates += [os.path.join(GT_FOLDER, file_name), os.path.join(config.DATASET.ROOT, 'annotations', file_name)]
+    found = next((path for path in candidates if os.path.isfile(path)), None)
+    if found is None:
+        raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with --gt_file_url')
+    return found
+
+
+def find_detection_file(config: EasyDict, *, is_explicit: bool) -> str:
+    """Return the detection file of an evaluation.
+
+    Raises:
+        ValueError: it is missing.
+    """
+    path = config.TEST.COCO_BBOX_FILE
+    if not os.path.isfile(path):
+        hint = '' if is_explicit else '. Give one with --det_file_url, or take the ground-truth boxes (--use_gt_bbox)'
+        raise ValueError(f'the detection file {path!r} does not exist{hint}')
+    return path
+
+
+def find_inference_boxes(given: Optional[str]) -> List[str]:
+    """Return the detection files of an inference: the given one, or all in `annotation/det_json`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if given is not None:
+        if not os.path.isfile(given):
+            raise ValueError(f'the detection file {given} does not exist (det_file_url)')
+        return [given]
+    paths = sorted(glob.glob(os.path.join(DETECTION_FOLDER, '*.json')))
+    if not paths:
+        raise ValueError(f'no detection JSON in {DETECTION_FOLDER}; put one there or give it with --det_file_url')
+    return paths

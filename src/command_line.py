@@ -1,0 +1,51 @@
+"""What the root scripts share: errors without tracebacks, and the configuration of a checkpoint."""
+import os
+import sys
+from typing import Callable, Dict, Optional, Tuple
+
+from easydict import EasyDict
+
+from src.config import DEFAULT_RECIPE, load_recipe, resolve
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a script's main function; an error that the user can mend ends it with one line and exit status 2.
+
+    POSE_TRACEBACK=1 in the environment shows where it came from.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit('interrupted')
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        if os.environ.get('POSE_TRACEBACK'):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+def say(text: str) -> None:
+    """Print one line at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict], ckpt_path: str,
+                        read_overrides: Callable[[EasyDict], Dict[str, str]]) -> Tuple[EasyDict, Dict[str, str]]:
+    """Return the configuration for a checkpoint, and the overrides in it.
+
+    Args:
+        recipe_name: as given, or None.
+        carried: the configuration inside the checkpoint, or None.
+        read_overrides: recipe -> {config key: text}.
+    """
+    if recipe_name is not None:
+        recipe = load_recipe(recipe_name)
+        say(f'recipe: {recipe_name}')
+    elif carried is not None:
+        recipe = carried
+        say(f'recipe: the one inside {ckpt_path}')
+    else:
+        recipe = load_recipe(DEFAULT_RECIPE)
+        say(f'recipe: {DEFAULT_RECIPE}, since {ckpt_path} carries none (choose another with --recipe)')
+    overrides = read_overrides(recipe)
+    return resolve(recipe, overrides), overrides

@@ -1,0 +1,247 @@
+"""Recipes, flags and overrides → one resolved configuration, with every key and value checked.
+
+The tree is an EasyDict of two levels, e.g. `config.TRAIN.LR`. `recipes/base.yaml` lists every key with its default.
+"""
+import argparse
+import json
+import os
+from copy import deepcopy
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+import yaml
+from easydict import EasyDict
+
+RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
+DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
+CHOICES = {
+    'MODEL.NAME': ('mspn', 'pose_resnet'),
+    'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'POSE_RESNET.TARGET_TYPE': ('gaussian',),
+    'POSE_RESNET.NUM_DECONV_LAYERS': (3,),
+    'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
+}
+# The classic flags of train.py and the key that each one sets. Shapes are [height, width], the tree's sizes are
+# [width, height].
+TRAIN_FLAGS = {
+    'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TRAIN_JSON', 'pretrained_path': 'MODEL.PRETRAINED',
+    'ckpt_save_path': 'TRAIN.CKPT_SAVE_PATH', 'num_parallel_workers': 'TRAIN.NUM_PARALLEL_WORKERS',
+    'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID', 'lr': 'TRAIN.LR', 'min_lr': 'TRAIN.MIN_LR',
+    'epoch': 'TRAIN.END_EPOCH', 'pretrained': 'MODEL.INIT_WEIGHTS', 'batch_size': 'TRAIN.BATCH_SIZE',
+    'batchsize': 'TRAIN.BATCH_SIZE', 'stage_num': 'MSPN.STAGE_NUM', 'img_means': 'DATASET.MEANS',
+    'img_stds': 'DATASET.STDS', 'keypoint_num': 'MODEL.NUM_JOINTS', 'input_shape': 'MODEL.IMAGE_SIZE',
+    'output_shape': 'HEATMAP_SIZE', 'upsample_channel_num': 'MSPN.UPSAMPLE_CHANNEL_NUM', 'ohkm': 'LOSS.OHKM',
+    'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE'}
+TEST_FLAGS = {
+    'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TEST_JSON', 'det_file_url': 'TEST.COCO_BBOX_FILE',
+    'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID',
+    'batch_size': 'TEST.BATCH_SIZE'}
+SHAPE_FLAGS = ('input_shape', 'output_shape')
+
+
+def recipe_names() -> List[str]:
+    """Return the names of the shipped recipes."""
+    return sorted(name[:-len('.yaml')] for name in os.listdir(RECIPE_FOLDER)
+                  if name.endswith('.yaml') and name != 'base.yaml')
+
+
+def heatmap_size_key(config: EasyDict) -> str:
+    """Return the key of the heatmap size of the configured network."""
+    return 'MSPN.HEATMAP_SIZE' if config.MODEL.NAME == 'mspn' else 'POSE_RESNET.HEATMAP_SIZE'
+
+
+def input_shape(config: EasyDict) -> tuple:
+    """Return (H, W) of the network input."""
+    return config.MODEL.IMAGE_SIZE[1], config.MODEL.IMAGE_SIZE[0]
+
+
+def load_recipe(name: str) -> EasyDict:
+    """Return the resolved configuration of a shipped recipe, or of a YAML file given by its path.
+
+    Raises:
+        ValueError: the recipe is unknown (the message lists the known ones) or a key or value is wrong.
+    """
+    config = _load_tree(name, [])
+    _check(config)
+    return config
+
+
+def _load_tree(name: str, seen: List[str]) -> EasyDict:
+    path = name if name.endswith('.yaml') else os.path.join(RECIPE_FOLDER, name + '.yaml')
+    if not os.path.isfile(path):
+        raise ValueError(f'unknown recipe {name!r}; known: {", ".join(recipe_names())}, or the path of a .yaml file')
+    if path in seen:
+        raise ValueError(f'recipe {name!r} builds on itself')
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is not a YAML file: {error}') from None
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
+    if name == 'base':
+        return EasyDict(content)
+    config = _load_tree(str(content.pop('BASE', 'base')), seen + [path])
+    for section, values in content.items():
+        if not isinstance(values, dict):
+            raise ValueError(f'{path}: {section} should be a section of keys, is {values!r}')
+        for key, value in values.items():
+            set_value(config, f'{section}.{key}', value, where=path)
+    return config
+
+
+def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> None:
+    """Set `key` ('SECTION.NAME') to `value`, which may be text from a command line.
+
+    Raises:
+        ValueError: the key is unknown or the value is of another kind than the default; both are named.
+    """
+    prefix = f'{where}: ' if where else ''
+    section, _, name = key.partition('.')
+    if section not in config or name not in config[section]:
+        known = [f'{section}.{each}' for each in config[section]] if section in config else list(config)
+        raise ValueError(f'{prefix}unknown config key {key!r}; known here: {", ".join(known)}')
+    try:
+        config[section][name] = parse_value(value, like=config[section][name])
+    except ValueError as error:
+        raise ValueError(f'{prefix}{key}: {error}') from None
+
+
+def parse_value(value: Any, like: Any) -> Any:
+    """Return `value`, a YAML value or text, as the kind of `like`.
+
+    Raises:
+        ValueError: it is not of that kind.
+    """
+    if isinstance(like, list):
+        if isinstance(value, str):
+            value = value.strip().strip('[]()').replace(',', ' ').split()
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f'should be a list such as {like}, is {value!r}')
+        return [parse_value(each, like[0]) for each in value]
+    if isinstance(like, bool):
+        word = str(value).strip().lower()
+        if word not in ('true', 'yes', 'on', '1', 'false', 'no', 'off', '0'):
+            raise ValueError(f'should be true or false, is {value!r}')
+        return word in ('true', 'yes', 'on', '1')
+    if isinstance(like, (int, float)):
+        kind, what = (int, 'a whole number') if isinstance(like, int) else (float, 'a number')
+        try:
+            if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
+                raise ValueError
+            number = kind(value)
+        except (TypeError, ValueError):
+            raise ValueError(f'should be {what}, is {value!r}') from None
+        if number != number or number in (float('inf'), float('-inf')):
+            raise ValueError(f'should be finite, is {value!r}')
+        return number
+    if isinstance(value, (list, dict)):
+        raise ValueError(f'should be text, is {value!r}')
+    return '' if value is None else str(value)
+
+
+def resolve(recipe: EasyDict, overrides: Dict[str, Any]) -> EasyDict:
+    """Return a copy of `recipe` with `overrides` ({key: value or text}) applied and everything checked.
+
+    A heatmap is a quarter of the input: where only the input size is overridden, the heatmap size follows.
+    """
+    config = deepcopy(recipe)
+    for key, value in overrides.items():
+        set_value(config, key, value)
+    size_key = heatmap_size_key(config)
+    if 'MODEL.IMAGE_SIZE' in overrides and size_key not in overrides:
+        set_value(config, size_key, [side // 4 for side in config.MODEL.IMAGE_SIZE])
+    _check(config)
+    return config
+
+
+def _check(config: EasyDict) -> None:
+    for key, choices in CHOICES.items():
+        section, name = key.split('.')
+        if config[section][name] not in choices:
+            raise ValueError(f'{key} should be one of {", ".join(map(str, choices))}, is {config[section][name]!r}')
+    size = config.MODEL.IMAGE_SIZE
+    if len(size) != 2 or any(side <= 0 or side % 32 for side in size):
+        raise ValueError(f'MODEL.IMAGE_SIZE should be [width, height] in positive multiples of 32, is {size}')
+    section, name = heatmap_size_key(config).split('.')
+    if config[section][name] != [side // 4 for side in size]:
+        raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
+    positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
+                'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.END_EPOCH', 'TRAIN.LR', 'TEST.BATCH_SIZE')
+    not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
+                    'TEST.NUM_PARALLEL_WORKERS', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH')
+    for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
+                                 (not_negative, lambda value: value >= 0, 'zero or more')):
+        for key in keys:
+            section, name = key.split('.')
+            if not is_right(config[section][name]):
+                raise ValueError(f'{key} should be {what}, is {config[section][name]}')
+    for name in ('MEANS', 'STDS'):
+        if len(config.DATASET[name]) != 3:
+            raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
+    if config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
+        raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
+    if config.TRAIN.BEGIN_EPOCH >= config.TRAIN.END_EPOCH:
+        raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should be below TRAIN.END_EPOCH '
+                         f'{config.TRAIN.END_EPOCH}')
+
+
+def to_json(config: EasyDict) -> str:
+    """Return the tree as one line of JSON."""
+    return json.dumps(config)
+
+
+def from_json(text: str, where: str) -> EasyDict:
+    """Return the tree of `to_json`, completed with the defaults of keys that are newer than the text.
+
+    Raises:
+        ValueError: it is no such text or holds a wrong key or value.
+    """
+    config = _load_tree('base', [])
+    try:
+        content = json.loads(text)
+        items = [(f'{section}.{name}', value) for section, values in content.items() for name, value in values.items()]
+    except (ValueError, AttributeError):
+        raise ValueError(f'{where}: its configuration is damaged') from None
+    for key, value in items:
+        set_value(config, key, value, where=where)
+    _check(config)
+    return config
+
+
+def add_config_flags(parser: argparse.ArgumentParser, flags: Dict[str, str], *, default_recipe: str) -> None:
+    """Add `--recipe`, `--set` and the classic flags to a parser; what was given comes out of `read_overrides`."""
+    parser.add_argument('--recipe', metavar='NAME', help=f'recipe or path of a .yaml file (default: {default_recipe})')
+    parser.add_argument('--set', metavar='KEY=VALUE', nargs='+', action='extend', default=[],
+                        help='any config key, e.g. TRAIN.LR=0.001')
+    for flag, key in flags.items():
+        parser.add_argument(f'--{flag}', nargs='+', metavar='VALUE', help=f'sets {key}')
+
+
+def read_overrides(arguments: argparse.Namespace, flags: Dict[str, str], recipe: EasyDict) -> Dict[str, str]:
+    """Return {config key: text} of the flags and `--set` items that were given; `--set` wins.
+
+    Raises:
+        ValueError: an item of `--set` has no '='.
+    """
+    overrides = {}
+    for flag, key in flags.items():
+        words: Optional[Sequence[str]] = getattr(arguments, flag)
+        if words is None:
+            continue
+        key = heatmap_size_key(recipe) if key == 'HEATMAP_SIZE' else key
+        text = ' '.join(words)
+        if flag in SHAPE_FLAGS:
+            text = ' '.join(reversed(text.strip('[]()').replace(',', ' ').split()))
+        overrides[key] = text
+    overrides.update(_split_items(arguments.set))
+    return overrides
+
+
+def _split_items(items: Iterable[str]) -> Dict[str, str]:
+    overrides = {}
+    for item in items:
+        key, separator, value = item.partition('=')
+        if not separator:
+            raise ValueError(f'--set {item}: should be KEY=VALUE, e.g. TRAIN.LR=0.001')
+        overrides[key] = value
+    return overrides

@@ -1,0 +1,157 @@
+"""The training curve: the metrics file that training appends to, and a picture of its loss and learning rate.
+
+Training writes one JSON object per line and step, such as
+``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``.
+"""
+import io
+import json
+import math
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from src.files import write_bytes
+
+_LOG_SPAN = 20.0
+_MAX_EPOCH_MARKS = 12
+# Enough for a curve of some thousand pixels, and it keeps long runs quick.
+_MAX_MEDIANS = 1000
+_LOSS_COLOR, _MEDIAN_COLOR, _LR_COLOR, _MARK_COLOR, _TEXT_COLOR = '#f2b280', '#c2410c', '#2563a8', '#d5d5d5', '#444444'
+
+
+def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
+    """Read a metrics file, in the order of its lines.
+
+    A damaged last line is left out: a run that was killed while writing leaves one. Blank lines do not count.
+
+    Raises:
+        ValueError: another line is not a JSON object; the message gives its number, from 1.
+        OSError: the file cannot be read.
+    """
+    with open(jsonl_path, 'rb') as file:
+        numbered = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    rows = []
+    for number, line in numbered:
+        try:
+            row = json.loads(line.decode('utf-8'))
+            if not isinstance(row, dict):
+                raise ValueError(f'expected an object, got {row!r}')
+        except ValueError as error:
+            if number == numbered[-1][0]:
+                break
+            raise ValueError(f'{jsonl_path}, line {number} is damaged: {error}') from error
+        rows.append(row)
+    return rows
+
+
+def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
+    """Draw the loss of every step with its running median, the learning rate and the epochs as a PNG.
+
+    An axis is logarithmic when its values span more than a factor of 20.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: the file is damaged, a line lacks epoch, step or loss, or no loss is finite.
+        OSError: the metrics cannot be read or the PNG cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
+
+    epochs, steps, losses, rates = _read_columns(jsonl_path)
+    is_finite = np.isfinite(losses)
+    if not is_finite.any():
+        raise ValueError(f'{jsonl_path} holds no finite loss')
+    centers, medians = _running_median(losses[is_finite])
+    median_steps = steps[is_finite][centers]
+
+    figure = Figure(figsize=(8.0, 5.0), dpi=150, layout='constrained', facecolor='white')
+    FigureCanvasAgg(figure)
+    loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': (4, 1)})
+    # One step alone makes no line.
+    marker = 'o' if len(steps) == 1 else None
+    loss_axes.plot(steps, losses, color=_LOSS_COLOR, linewidth=0.7, alpha=0.8, marker=marker, label='loss of a step')
+    loss_axes.plot(median_steps, medians, color=_MEDIAN_COLOR, linewidth=1.8, label='running median')
+    rate_axes.plot(steps, rates, color=_LR_COLOR, linewidth=1.4, marker=marker, drawstyle='steps-post')
+    for axes, values, name in ((loss_axes, losses, 'loss'), (rate_axes, rates, 'learning rate')):
+        _tidy_axes(axes, values, name)
+    _mark_epochs((loss_axes, rate_axes), epochs, steps)
+    rate_axes.xaxis.get_major_locator().set_params(integer=True)
+    rate_axes.set_xlabel('step', fontsize=9, color=_TEXT_COLOR)
+    legend = loss_axes.legend(loc='upper right', frameon=True, framealpha=0.9, edgecolor='none', fontsize=9)
+    legend.get_lines()[0].set_linewidth(1.5)
+    count = '1 step' if len(steps) == 1 else f'{len(steps)} steps'
+    last = f'{count}, median loss at the end {medians[-1]:.4g}'
+    figure.suptitle(f'{title}: {last}' if title else last, fontsize=11, color=_TEXT_COLOR)
+
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    write_bytes(png_path, content.getvalue())
+
+
+def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps.
+
+    A run that was resumed has written some steps twice; the later line counts. Steps that start anew in every epoch
+    are counted through, from 1.
+    """
+    rows = {}
+    for row in load_metrics(jsonl_path):
+        missing = [name for name in ('epoch', 'step', 'loss') if not isinstance(row.get(name), (int, float))]
+        if missing:
+            raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {row}')
+        rows[row['epoch'], row['step']] = row
+    if not rows:
+        raise ValueError(f'{jsonl_path} holds no step')
+    keys = sorted(rows)
+    epochs, steps = np.array(keys, np.float64).T
+    if (np.diff(steps) <= 0).any():
+        steps = np.arange(1.0, len(keys) + 1)
+    losses = np.array([rows[key]['loss'] for key in keys], np.float64)
+    rates = np.array([rows[key].get('lr', math.nan) for key in keys], np.float64)
+    return epochs, steps, losses, rates
+
+
+def _running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Median over windows of a fiftieth of the run, cut at both ends; a spike leaves no trace in it, unlike in a mean.
+
+    Returns:
+        Indices of the window centres (M,) and medians (M,), M at most 1000.
+    """
+    count = len(values)
+    half = max(4, count // 100)
+    centers = np.unique(np.linspace(0, count - 1, min(count, _MAX_MEDIANS)).round().astype(int))
+    medians = [np.median(values[max(0, center - half):center + half + 1]) for center in centers]
+    return centers, np.array(medians)
+
+
+def _tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
+    finite = values[np.isfinite(values)]
+    if len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > _LOG_SPAN:
+        axes.set_yscale('log')
+    axes.set_ylabel(name, fontsize=9, color=_TEXT_COLOR)
+    axes.tick_params(labelsize=8, colors=_TEXT_COLOR)
+    axes.yaxis.get_offset_text().set_fontsize(8)
+    axes.margins(x=0.01)
+    axes.grid(axis='y', color='#ececec', linewidth=0.6)
+    axes.set_axisbelow(True)
+    for edge in ('top', 'right'):
+        axes.spines[edge].set_visible(False)
+
+
+def _mark_epochs(panels: Tuple[Any, Any], epochs: np.ndarray, steps: np.ndarray) -> None:
+    """Draw a thin line where an epoch starts, for a round selection of epochs, with its number over the first panel."""
+    starts = np.flatnonzero(np.diff(epochs, prepend=epochs[0] - 1))
+    least_stride = max(1.0, len(starts) / _MAX_EPOCH_MARKS)
+    decade = 10 ** math.floor(math.log10(least_stride))
+    stride = next(decade * digit for digit in (1, 2, 5, 10) if decade * digit >= least_stride)
+    for number, start in enumerate(starts):
+        if number > 0 and epochs[start] % stride != 0:
+            continue
+        for axes in panels:
+            axes.axvline(steps[start], color=_MARK_COLOR, linewidth=0.7, zorder=0)
+        text = f'epoch {epochs[start]:g}' if number == 0 else f'{epochs[start]:g}'
+        panels[0].annotate(text, (steps[start], 1.0), xycoords=('data', 'axes fraction'), xytext=(2, 2),
+                           textcoords='offset points', fontsize=7, color=_TEXT_COLOR)

@@ -1,0 +1,45 @@
+"""Writing files whole or not at all."""
+import json
+import os
+from typing import Any
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file through a temporary one in the same folder, so that nobody ever reads half of it.
+
+    Raises:
+        OSError: the folder is missing or cannot be written; the message names the path.
+    """
+    temporary_path = f'{path}.{os.getpid()}.tmp'
+    try:
+        with open(temporary_path, 'wb') as file:
+            file.write(content)
+        os.replace(temporary_path, path)
+    except OSError as error:
+        raise OSError(f'cannot write {path}: {error.strerror or error}') from error
+    finally:
+        if os.path.exists(temporary_path):
+            os.remove(temporary_path)
+
+
+def write_json(path: str, content: Any) -> None:
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        OSError: the folder is missing or cannot be written; the message names the path.
+    """
+    write_bytes(path, json.dumps(content).encode('utf-8'))
+
+
+def make_folder(path: str) -> None:
+    """Make a folder, with its parents, unless it is there.
+
+    Raises:
+        OSError: it cannot be made or written to; the message names the path.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        write_bytes(os.path.join(path, '.writable'), b'')
+        os.remove(os.path.join(path, '.writable'))
+    except OSError as error:
+        raise OSError(f'cannot write into the folder {path}: {error.strerror or error}') from None

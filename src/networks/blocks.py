@@ -1,0 +1,120 @@
+"""Small parts that several networks share: padded convolution, stem pooling, bilinear resizing, initial values."""
+import zlib
+from typing import Tuple
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+STEM_POOLS = ('symmetric', 'same')
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    """Return a convolution with the explicit symmetric padding kernel_size // 2 that PyTorch models use.
+
+    The weights are zero: the network that owns it calls `initialise_parameters`.
+    """
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, pad_mode='pad', padding=kernel_size // 2,
+                     has_bias=bias, weight_init='zeros', bias_init='zeros')
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Return the BatchNorm of the published models (MindSpore's momentum 0.9 is PyTorch's 0.1)."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
+
+
+class StemPool(nn.Cell):
+    """3x3 max pooling with stride 2 after a ReLU: (N, C, H, W) -> (N, C, H/2, W/2), H and W even.
+
+    'symmetric' pads one pixel on every side like PyTorch; 'same' pads right and bottom only, which is what MindSpore's
+    `pad_mode='same'` does on even sizes and what some older MindSpore ports trained with. After a ReLU padding with
+    zeros equals padding with minus infinity, is faster than `pad_mode='pad'` and can be exported.
+    """
+
+    def __init__(self, kind: str = 'symmetric'):
+        super().__init__()
+        if kind not in STEM_POOLS:
+            raise ValueError(f'stem pool {kind!r} is unknown; use one of {", ".join(STEM_POOLS)}')
+        before = 1 if kind == 'symmetric' else 0
+        self.pad = nn.Pad(((0, 0), (0, 0), (before, 1), (before, 1)))
+        self.pool = nn.MaxPool2d(3, 2, pad_mode='valid')
+
+    def construct(self, x):
+        return self.pool(self.pad(x))
+
+
+def interpolation_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """Return the (size_out, size_in) float32 matrix of 1-D linear interpolation with align_corners=True."""
+    # float32 positions, as PyTorch computes them: the weights then agree to the last bits.
+    step = np.float32(size_in - 1) / np.float32(size_out - 1) if size_out > 1 else np.float32(0)
+    position = step * np.arange(size_out, dtype=np.float32)
+    low = np.minimum(position.astype(np.int64), size_in - 1)
+    high = np.minimum(low + 1, size_in - 1)
+    weight = position - low.astype(np.float32)
+    matrix = np.zeros((size_out, size_in), np.float32)
+    rows = np.arange(size_out)
+    np.add.at(matrix, (rows, low), 1 - weight)
+    np.add.at(matrix, (rows, high), weight)
+    return matrix
+
+
+class BilinearResize(nn.Cell):
+    """Bilinear resizing with align_corners=True as two fixed matrix products: (N, C, h, w) -> (N, C, H, W).
+
+    The same numbers as `interpolate`, but faster on CPU and exportable.
+    """
+
+    def __init__(self, shape_in: Tuple[int, int], shape_out: Tuple[int, int]):
+        super().__init__()
+        self.identity = tuple(shape_in) == tuple(shape_out)
+        self.shape_in, self.shape_out = tuple(shape_in), tuple(shape_out)
+        self.rows = Tensor(interpolation_matrix(shape_in[0], shape_out[0]))                      # (H, h)
+        self.columns = Tensor(interpolation_matrix(shape_in[1], shape_out[1]).T.copy())          # (w, W)
+
+    def construct(self, x):
+        if self.identity:
+            return x
+        channels = x.shape[1]
+        x = ops.matmul(ops.reshape(x, (-1, self.shape_in[1])), self.columns)                     # (N*C*h, W)
+        x = ops.reshape(x, (-1, channels, self.shape_in[0], self.shape_out[1]))
+        return ops.matmul(self.rows, x)                                                          # (N, C, H, W)
+
+
+def check_input_shape(input_shape: Tuple[int, int]) -> Tuple[int, int]:
+    """Return (H, W) as a tuple of ints.
+
+    Raises:
+        ValueError: not two positive numbers divisible by 32, the total stride of the networks.
+    """
+    shape = tuple(int(side) for side in input_shape)
+    if len(shape) != 2 or any(side <= 0 or side % 32 for side in shape):
+        raise ValueError(f'input_shape {tuple(input_shape)} must be (height, width), both positive multiples of 32')
+    return shape
+
+
+def kaiming_normal_fan_out(rng: np.random.Generator, shape) -> np.ndarray:
+    """N(0, sqrt(2 / (k*k*C_out))), the Kaiming initialisation for ReLU of a (O, I, k, k) weight."""
+    return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / (shape[0] * shape[2] * shape[3])))
+
+
+def uniform_fan_in(rng: np.random.Generator, shape, fan_in: int) -> np.ndarray:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for the weight and the bias of a convolution."""
+    return (rng.random(shape, np.float32) * 2 - 1) / np.float32(np.sqrt(fan_in))
+
+
+def initialise_parameters(network: nn.Cell, seed: int, draw) -> None:
+    """Fill every convolution parameter of `network` from `draw(rng, name, shape, fan_in)`; BatchNorm stays 1 and 0.
+
+    Each parameter has a generator of its own, seeded with its name, so that the values do not depend on the order in
+    which cells are made.
+
+    Args:
+        draw: function returning a float32 array; `fan_in` of a bias is that of its weight.
+    """
+    for prefix, cell in network.cells_and_names():
+        if not isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose)):
+            continue
+        fan_in = int(np.prod(cell.weight.shape[1:]))
+        for suffix in ('weight', 'bias') if cell.has_bias else ('weight',):
+            parameter, name = getattr(cell, suffix), f'{prefix}.{suffix}'
+            rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+            parameter.set_data(Tensor(np.ascontiguousarray(draw(rng, name, parameter.shape, fan_in), np.float32)))

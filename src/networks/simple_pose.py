@@ -1,0 +1,86 @@
+"""SimplePoseNet (Xiao, Wu, Wei, "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018): a ResNet, three
+transposed convolutions and a 1x1 convolution, as in Microsoft's PyTorch release.
+
+Axes: N people, K keypoints, H, W input, h, w = H/4, W/4 heatmap. Cell names are those of the release.
+"""
+from typing import Sequence, Tuple
+
+import numpy as np
+from mindspore import nn
+
+from src.networks.blocks import batch_norm, check_input_shape, initialise_parameters, kaiming_normal_fan_out
+from src.networks.resnet import ResNet
+
+# kernel size of a transposed convolution -> (padding, output padding) that exactly double the size
+DECONV_PADDINGS = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
+
+def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequence[int], bias: bool):
+    """Return transposed convolutions, each with BatchNorm and ReLU, that double the size once each."""
+    cells = []
+    for out_channels, kernel in zip(filters, kernels):
+        if kernel not in DECONV_PADDINGS:
+            raise ValueError(f'a transposed convolution of kernel {kernel} is not supported; '
+                             f'use one of {sorted(DECONV_PADDINGS)}')
+        padding, output_padding = DECONV_PADDINGS[kernel]
+        cells += [nn.Conv2dTranspose(in_channels, out_channels, kernel, stride=2, pad_mode='pad', padding=padding,
+                                     output_padding=output_padding, has_bias=bias, weight_init='zeros',
+                                     bias_init='zeros'),
+                  batch_norm(out_channels), nn.ReLU()]
+        in_channels = out_channels
+    return nn.SequentialCell(cells)
+
+
+class SimplePoseNet(ResNet):
+    """Simple Baselines: images (N, 3, H, W) float32 -> heatmaps (N, K, H/4, W/4), peak 1 when trained as published.
+
+    It inherits from ResNet because the release keeps the trunk's parameters at the top level of the names.
+
+    Args:
+        num_layers: 18, 34, 50, 101 or 152.
+        num_keypoints: K.
+        input_shape: (H, W), both divisible by 32. The cell itself is convolutional; the shape is checked for the user.
+        num_deconv_filters, num_deconv_kernels: of the three transposed convolutions.
+        deconv_with_bias: whether they have a bias.
+        final_conv_kernel: 1 or 3.
+        stem_pool: 'symmetric' (the release) or 'same' (the MindSpore model-zoo entry).
+        stem_channels: width of the trunk; 64 is ResNet's.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, *, num_layers: int, num_keypoints: int, input_shape: Tuple[int, int],
+                 num_deconv_filters: Sequence[int] = (256, 256, 256), num_deconv_kernels: Sequence[int] = (4, 4, 4),
+                 deconv_with_bias: bool = False, final_conv_kernel: int = 1, stem_pool: str = 'symmetric',
+                 stem_channels: int = 64, seed: int = 1):
+        super().__init__(num_layers, stem_channels=stem_channels, stem_pool=stem_pool)
+        check_input_shape(input_shape)
+        if len(num_deconv_filters) != 3 or len(num_deconv_kernels) != 3:
+            raise ValueError('SimplePoseNet has three transposed convolutions, since a heatmap is a quarter of the '
+                             f'input; got filters {list(num_deconv_filters)}, kernels {list(num_deconv_kernels)}')
+        if final_conv_kernel not in (1, 3):
+            raise ValueError(f'the final convolution has kernel 1 or 3, got {final_conv_kernel}')
+        self.deconv_layers = make_deconv_layers(self.out_channels, num_deconv_filters, num_deconv_kernels,
+                                                deconv_with_bias)
+        self.final_layer = nn.Conv2d(num_deconv_filters[-1], num_keypoints, final_conv_kernel, pad_mode='pad',
+                                     padding=final_conv_kernel // 2, has_bias=True, weight_init='zeros',
+                                     bias_init='zeros')
+        initialise_parameters(self, seed, _draw_initial_value)
+
+    def construct(self, images):
+        return self.final_layer(self.deconv_layers(super().construct(images)))
+
+    def training_outputs(self, images):
+        """Return what the loss supervises: the heatmaps (N, K, h, w)."""
+        return self.construct(images)
+
+
+def _draw_initial_value(rng, name: str, shape, fan_in: int):
+    if name.startswith(('deconv_layers.', 'final_layer.')):
+        if name.endswith('bias'):
+            return np.zeros(shape, np.float32)
+        return rng.standard_normal(shape, np.float32) * np.float32(0.001)
+    # The release always starts the trunk from ImageNet; without such a file torchvision's initialisation is used.
+    return kaiming_normal_fan_out(rng, shape)

@@ -1,0 +1,82 @@
+"""People on pictures → heatmaps → keypoints in the pictures."""
+import sys
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+from tqdm import tqdm
+
+from src.batches import TestBatches, iterate_batches
+from src.samples.dataset import PersonSamples
+
+
+class HeatmapPredictor(nn.Cell):
+    """The crops of a batch -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
+
+    Args:
+        normaliser: pixels -> network input.
+        network: images -> heatmaps.
+        flip_index: (K,), or None for no flip test.
+        shift_heatmap: move the mirrored-back heatmaps one cell to the right, as Simple Baselines does.
+    """
+
+    def __init__(self, normaliser: nn.Cell, network: nn.Cell, flip_index: Optional[np.ndarray], *, shift_heatmap: bool):
+        super().__init__(auto_prefix=False)
+        self.normaliser, self.network, self.shift_heatmap = normaliser, network, shift_heatmap
+        self.flip_test = flip_index is not None
+        self.flip_index = Tensor(np.asarray(flip_index if self.flip_test else [0], np.int32))
+
+    def construct(self, pixels):
+        images = self.normaliser(pixels)
+        heatmaps = self.network(images)
+        if not self.flip_test:
+            return heatmaps
+        mirrored = ops.flip(self.network(ops.flip(images, (3,))), (3,))
+        mirrored = ops.gather(mirrored, self.flip_index, 1)
+        if self.shift_heatmap:
+            # Column 0 keeps its value, as in the original.
+            mirrored = ops.concat((mirrored[:, :, :, :1], mirrored[:, :, :, :-1]), 3)
+        return (heatmaps + mirrored) * 0.5
+
+
+@dataclass(frozen=True)
+class Poses:
+    """P predicted poses, in the order of the people.
+
+    Attributes:
+        keypoints: (P, K, 3) float64: x, y in picture pixels and keypoint score.
+        crop_areas: (P,) float64, square pixels of the padded crop in the picture.
+    """
+
+    keypoints: np.ndarray
+    crop_areas: np.ndarray
+
+
+def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, *, batch_size: int,
+                  num_workers: int) -> Poses:
+    """Predict the pose of every person of `samples`.
+
+    Args:
+        predictor: pixels (N, H, W, 3) uint8 -> heatmaps; a smaller last batch is filled up, so that the graph is
+            compiled for one shape only.
+        decode: (heatmaps, center, scale) -> (keypoints (P, K, 2), scores (P, K)).
+    """
+    predictor.set_train(False)
+    batch_size = min(batch_size, len(samples))
+    keypoints, areas = [], []
+    with tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty()) as bar:
+        for pixels, center, scale, rows in iterate_batches(TestBatches(samples, batch_size), num_workers=num_workers):
+            filled = np.resize(pixels, (batch_size, *pixels.shape[1:])) if len(rows) < batch_size else pixels
+            heatmaps = predictor(Tensor(filled)).asnumpy()[:len(rows)]
+            positions, scores = decode(heatmaps, center, scale)
+            keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
+            areas.append(np.prod(scale.astype(np.float64) * 200, axis=1))
+            bar.update(len(rows))
+    return Poses(np.concatenate(keypoints), np.concatenate(areas))
+
+
+def build_predictor(config, normaliser: nn.Cell, network: nn.Cell, flip_index: np.ndarray) -> HeatmapPredictor:
+    """Return the predictor of a resolved configuration."""
+    return HeatmapPredictor(normaliser, network, flip_index if config.TEST.FLIP_TEST else None,
+                            shift_heatmap=config.MODEL.NAME == 'pose_resnet' and config.TEST.SHIFT_HEATMAP)

@@ -1,0 +1,95 @@
+"""One person → the arrays of one sample.
+
+A training sample is a crop with keypoint positions in it; label maps are made from those inside the graph. A test
+sample is a crop with the centre and scale that lead back to the picture.
+"""
+from dataclasses import dataclass
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+from src.affine import crop_matrix
+from src.annotations.people import People
+from src.samples.augmentation import Crop, CropRecipe
+from src.samples.pictures_on_disk import read_picture
+from src.skeletons import Skeleton
+
+
+def cut_crop(picture: np.ndarray, crop: Crop, out: np.ndarray) -> np.ndarray:
+    """Cut a crop into `out` (H, W, 3) uint8, black outside the picture.
+
+    Returns:
+        The (2, 3) matrix from picture pixels, after the flip, to crop pixels.
+    """
+    if crop.flip:
+        picture = cv2.flip(picture, 1)
+    size = (out.shape[1], out.shape[0])
+    matrix = crop_matrix(crop.center, crop.scale, crop.rotation_degrees, size)
+    cv2.warpAffine(picture, matrix, size, dst=out, flags=cv2.INTER_LINEAR)
+    return matrix
+
+
+def mirror_keypoints(keypoints: np.ndarray, picture_width: int, flip_index: np.ndarray) -> np.ndarray:
+    """Return keypoints (K, 3) of the mirrored picture: x mirrored, left and right swapped."""
+    mirrored = keypoints[flip_index].copy()
+    mirrored[:, 0] = picture_width - mirrored[:, 0] - 1
+    return mirrored
+
+
+@dataclass(frozen=True)
+class PersonSamples:
+    """The samples of P people.
+
+    Attributes:
+        people: the store.
+        paths: (I,) bytes, the pictures.
+        recipe: crops of MSPN or of Simple Baselines.
+        skeleton: keypoint layout.
+        input_shape: (H, W).
+        seed: of every augmentation.
+    """
+
+    people: People
+    paths: np.ndarray
+    recipe: CropRecipe
+    skeleton: Skeleton
+    input_shape: Tuple[int, int]
+    seed: int = 1
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    @property
+    def aspect(self) -> float:
+        return self.input_shape[1] / self.input_shape[0]
+
+    def describe(self, rows: np.ndarray) -> str:
+        """Name the pictures of some people, for messages."""
+        names = [self.people.file_names[self.people.image_index[row]].decode() for row in rows]
+        return ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
+
+    def _picture(self, index: int) -> np.ndarray:
+        path = self.paths[self.people.image_index[index]].decode()
+        return read_picture(path, honour_exif=self.recipe.honours_exif)
+
+    def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).
+
+        The augmentation depends on seed, epoch and index alone, whichever worker makes the sample.
+        """
+        picture = self._picture(index)
+        keypoints = self.people.keypoints[index]
+        dice = self.recipe.draw_dice(np.random.default_rng((self.seed, epoch, index)))
+        crop = self.recipe.train_crop(self.people.boxes_xywh[index], keypoints, self.skeleton.is_upper_body,
+                                      self.aspect, picture.shape[1], dice)
+        if crop.flip:
+            keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
+        matrix = cut_crop(picture, crop, out)
+        return self.recipe.place_keypoints(keypoints, matrix, self.input_shape)
+
+    def test_sample(self, index: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Cut person `index` into `out` (H, W, 3) uint8 and return the crop's centre (2,) and scale (2,)."""
+        crop = self.recipe.test_crop(self.people.boxes_xywh[index], self.aspect)
+        cut_crop(self._picture(index), crop, out)
+        return crop.center, crop.scale

@@ -1,0 +1,135 @@
+"""Finding and reading pictures: every failure names the file."""
+import os
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Set, Tuple
+
+import cv2
+import numpy as np
+
+FOLDERS = ('', 'train2014', 'val2014', 'train2017', 'val2017', 'images', 'images/train2014', 'images/val2014',
+           'images/train2017', 'images/val2017')
+
+
+def locate_pictures(root: str, file_names: np.ndarray) -> np.ndarray:
+    """Return the path of every picture, (I,) bytes.
+
+    Args:
+        root: folder that holds the pictures, or the COCO folders `train2014`, `val2014`, `train2017`, `val2017`, or
+            `images` with those.
+        file_names: (I,) bytes.
+
+    Raises:
+        ValueError: the folder or some of the pictures are missing; the message names them and where it was looked.
+    """
+    if not os.path.isdir(root):
+        raise ValueError(f'the picture folder {root} does not exist (data_url)')
+    listings: Dict[str, Set[str]] = {}
+    for folder in FOLDERS:
+        path = os.path.join(root, folder) if folder else root
+        if os.path.isdir(path):
+            listings[path] = set(os.listdir(path))
+    paths: List[bytes] = []
+    missing: List[str] = []
+    for name in file_names.tolist():
+        # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
+        base = os.path.basename(name.decode())
+        folder = next((folder for folder, names in listings.items() if base in names), None)
+        if folder is None:
+            missing.append(base)
+        else:
+            paths.append(os.path.join(folder, base).encode())
+    if missing:
+        raise ValueError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {", ".join(missing[:3])}; '
+                         f'looked in {", ".join(listings)}')
+    return np.array(paths)
+
+
+@dataclass(frozen=True)
+class NumberedPictures:
+    """I readable pictures whose names are image ids.
+
+    Attributes:
+        image_ids: (I,) int64.
+        paths: (I,) bytes.
+        sizes: (I, 2) int32, (width, height).
+    """
+
+    image_ids: np.ndarray
+    paths: np.ndarray
+    sizes: np.ndarray
+
+    def as_images(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids, paths and sizes, as an annotation file gives them."""
+        return self.image_ids, self.paths, self.sizes
+
+
+def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedPictures:
+    """Find the pictures of a folder that are named by an image id: 42.jpg, 000000000042.jpg, 42.png.
+
+    Pictures that cannot be used are named through `say`.
+
+    Raises:
+        ValueError: the folder is missing or has no usable picture.
+    """
+    if not os.path.isdir(folder):
+        raise ValueError(f'the picture folder {folder} does not exist (data_url)')
+    found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
+    for name in sorted(os.listdir(folder)):
+        stem, extension = os.path.splitext(name)
+        if extension.lower() not in ('.jpg', '.jpeg', '.png'):
+            continue
+        # COCO 2014 writes COCO_val2014_000000000042.jpg.
+        number = stem.rpartition('_')[2] if stem.startswith('COCO_') else stem
+        path = os.path.join(folder, name)
+        if not (number.isascii() and number.isdigit()):
+            say(f'left out: {path} is not named by an image id')
+        elif int(number) in found:
+            say(f'left out: {path} has the same image id as {found[int(number)][0]}')
+        else:
+            try:
+                height, width = read_picture(path).shape[:2]
+                found[int(number)] = (path, (width, height))
+            except ValueError as error:
+                say(f'left out: {error}')
+    if not found:
+        raise ValueError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
+    return NumberedPictures(np.array(list(found), np.int64), np.array([path.encode() for path, _ in found.values()]),
+                            np.array([size for _, size in found.values()], np.int32))
+
+
+def read_picture(path: str, *, honour_exif: bool = True) -> np.ndarray:
+    """Read a picture as (height, width, 3) uint8 BGR.
+
+    Args:
+        honour_exif: turn the picture as its EXIF orientation says.
+
+    Raises:
+        ValueError: the file is missing, truncated or not a picture; the message names it.
+    """
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ValueError(f'cannot read the picture {path}: {error.strerror or error}') from None
+    if not content.size:
+        raise ValueError(f'the picture {path} is empty')
+    if _is_truncated_jpeg(content):
+        raise ValueError(f'the picture {path} is truncated: its JPEG data has no end')
+    flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        picture = cv2.imdecode(content, flags)
+    except cv2.error as error:
+        raise ValueError(f'{path} cannot be decoded as a picture: {error.err}') from None
+    if picture is None:
+        raise ValueError(f'{path} is not a picture that OpenCV can read')
+    return picture
+
+
+def _is_truncated_jpeg(content: np.ndarray) -> bool:
+    """OpenCV fills the missing part of a truncated JPEG with grey and says nothing to the program."""
+    if content[:2].tobytes() != b'\xff\xd8':
+        return False
+    if b'\xff\xd9' in content[-64:].tobytes():
+        return False
+    data = content.tobytes()
+    # An end marker before the last start of scan belongs to a thumbnail.
+    return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')

@@ -1,0 +1,29 @@
+"""The learning rate of every step of a run, as an array."""
+import numpy as np
+
+
+def learning_rates(train, *, steps_per_epoch: int, num_devices: int = 1) -> np.ndarray:
+    """Return the learning rate of every step, (END_EPOCH * steps_per_epoch,) float32.
+
+    Args:
+        train: the TRAIN section. SCHEDULE is one of
+            step: LR times LR_FACTOR for every epoch of LR_STEP that has begun (Simple Baselines);
+            linear: after the warm-up, linearly to 0 (MSPN release);
+            cosine: from LR to MIN_LR, one value per epoch (MSPN course port).
+            A warm-up of WARMUP_STEPS rises linearly from WARMUP_FACTOR to 1; it is not shortened for short runs.
+        num_devices: multiplies LR where LR_TIMES_DEVICES says so.
+    """
+    num_steps = train.END_EPOCH * steps_per_epoch
+    step = np.arange(num_steps)
+    epoch = step // steps_per_epoch
+    if train.SCHEDULE == 'step':
+        factor = train.LR_FACTOR ** np.sum([epoch >= first for first in train.LR_STEP], axis=0, dtype=np.float64)
+    elif train.SCHEDULE == 'linear':
+        factor = 1 - (step - train.WARMUP_STEPS) / max(1, num_steps - train.WARMUP_STEPS)
+    else:
+        low = train.MIN_LR / train.LR
+        factor = low + (1 - low) * (1 + np.cos(np.pi * epoch / train.END_EPOCH)) / 2
+    if train.WARMUP_STEPS:
+        warm = train.WARMUP_FACTOR + (1 - train.WARMUP_FACTOR) * step / train.WARMUP_STEPS
+        factor = np.where(step < train.WARMUP_STEPS, warm, factor)
+    return (train.LR * (num_devices if train.LR_TIMES_DEVICES else 1) * factor).astype(np.float32)

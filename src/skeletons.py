@@ -1,0 +1,88 @@
+"""The keypoint layouts of the data sets: names, limbs, OKS constants and left/right partners.
+
+Everything that can be derived is derived: the flip permutation follows from the ``left_``/``right_`` names, so a
+layout cannot contradict itself.
+"""
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Tuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """One keypoint layout of K keypoints.
+
+    Attributes:
+        name: data set it belongs to.
+        keypoint_names: K names; a left/right pair differs only in its ``left_``/``right_`` prefix.
+        links: pairs of keypoint names that are drawn as a limb.
+        oks_sigmas: K per-keypoint standard deviations of the OKS, relative to the object scale.
+        upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper".
+    """
+
+    name: str
+    keypoint_names: Tuple[str, ...]
+    links: Tuple[Tuple[str, str], ...]
+    oks_sigmas: Tuple[float, ...]
+    upper_body: Tuple[str, ...]
+
+    @property
+    def num_keypoints(self) -> int:
+        return len(self.keypoint_names)
+
+    @cached_property
+    def flip_index(self) -> np.ndarray:
+        """Permutation (K,) int64: entry k is the keypoint that k turns into in a mirrored picture."""
+        swap = {'left_': 'right_', 'right_': 'left_'}
+        partners = []
+        for name in self.keypoint_names:
+            side = next((prefix for prefix in swap if name.startswith(prefix)), None)
+            partners.append(name if side is None else swap[side] + name[len(side):])
+        return np.array([self.keypoint_names.index(name) for name in partners], np.int64)
+
+    @cached_property
+    def link_index(self) -> np.ndarray:
+        """Limbs as pairs of keypoint indices, (L, 2) int64."""
+        return np.array([[self.keypoint_names.index(name) for name in link] for link in self.links], np.int64)
+
+    @cached_property
+    def is_upper_body(self) -> np.ndarray:
+        """Mask (K,) bool of the keypoints above the hip line."""
+        return np.array([name in self.upper_body for name in self.keypoint_names])
+
+
+_COCO_NAMES = (
+    'nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder', 'left_elbow',
+    'right_elbow', 'left_wrist', 'right_wrist', 'left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle',
+    'right_ankle')
+
+COCO = Skeleton(
+    name='coco',
+    keypoint_names=_COCO_NAMES,
+    links=(
+        ('left_ankle', 'left_knee'), ('left_knee', 'left_hip'), ('right_ankle', 'right_knee'),
+        ('right_knee', 'right_hip'), ('left_hip', 'right_hip'), ('left_shoulder', 'left_hip'),
+        ('right_shoulder', 'right_hip'), ('left_shoulder', 'right_shoulder'), ('left_shoulder', 'left_elbow'),
+        ('right_shoulder', 'right_elbow'), ('left_elbow', 'left_wrist'), ('right_elbow', 'right_wrist'),
+        ('left_eye', 'right_eye'), ('nose', 'left_eye'), ('nose', 'right_eye'), ('left_eye', 'left_ear'),
+        ('right_eye', 'right_ear'), ('left_ear', 'left_shoulder'), ('right_ear', 'right_shoulder')),
+    oks_sigmas=(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087,
+                0.087, 0.089, 0.089),
+    # MSPN counts the hips as upper body (ids 0 to 12): choosing the lower body needs both knees and both ankles.
+    upper_body=_COCO_NAMES[:13],
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO,)}
+
+
+def get_skeleton(name: str) -> Skeleton:
+    """Return the layout of a data set.
+
+    Raises:
+        ValueError: the name is unknown; the known ones are listed.
+    """
+    if name not in SKELETONS:
+        raise ValueError(f'unknown skeleton {name!r}; known: {", ".join(sorted(SKELETONS))}')
+    return SKELETONS[name]

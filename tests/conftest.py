@@ -1,0 +1,18 @@
+"""Makes `import src` work from any working directory and chooses the CPU for the whole test session."""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+# First of all imports of the package: it prepares the environment that MindSpore reads when it starts.
+import src  # noqa: E402, I001
+from src.device import set_up_device  # noqa: E402
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cpu():
+    """Run every test on the CPU in graph mode, whatever else the machine has."""
+    assert src.device is not None
+    return set_up_device('CPU')

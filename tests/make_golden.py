@@ -1,0 +1,58 @@
+"""Make the compact copies in tests/golden from the full golden files. Tests never run this.
+
+    python tests/make_golden.py [--source ../shared/golden] [--float64 FOLDER]
+
+FOLDER holds `tg_<name>_False.npz`: the scalar `loss` and, under its PyTorch name, the L2 norm of every parameter's
+gradient, computed by the PyTorch networks in float64 and eval mode on the file's images, weights and labels (MSPN:
+OHKM and coarse-to-fine on). Without it the float64 numbers of the existing copies are kept.
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'
+NAMES = ('mspn_1stg_256x192', 'mspn_2stg_256x192', 'mspn_4stg_384x288', 'simplepose_r50_256x192',
+         'simplepose_r152_384x288')
+FLOAT64_KEYS = ('loss_eval_float64', 'grad_norms_eval_float64')
+LEFT_OUT = ('heatmaps', 'heatmaps_after')
+
+
+def float64_numbers(name: str, names_of_gradients, folder) -> dict:
+    """Return the float64 loss and gradient norms, from `folder` or from the existing copy."""
+    if folder is None:
+        with np.load(COMPACT_FOLDER / f'{name}.npz') as stored:
+            return {key: stored[key] for key in FLOAT64_KEYS}
+    with np.load(folder / f'tg_{name}_False.npz') as stored:
+        if set(stored.files) != set(names_of_gradients) | {'loss'}:
+            raise ValueError(f'{name}: the float64 gradients are not those of the golden file')
+        return {'loss_eval_float64': np.float64(stored['loss']),
+                'grad_norms_eval_float64': np.array([stored[key] for key in names_of_gradients], np.float64)}
+
+
+def compact(name: str, source: Path, float64_folder) -> dict:
+    """Return the arrays of one compact copy."""
+    with np.load(source / f'{name}.npz') as stored:
+        full = dict(stored)
+    small = {key: value for key, value in full.items() if key not in LEFT_OUT}
+    small['heatmaps_every4'] = full['heatmaps'][..., ::4, ::4]
+    small['heatmaps_peak'] = np.abs(full['heatmaps']).max()
+    if 'grad_names' in full:
+        small.update(float64_numbers(name, full['grad_names'], float64_folder))
+    return small
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--source', type=Path, default=COMPACT_FOLDER.parent.parent.parent / 'shared' / 'golden')
+    parser.add_argument('--float64', type=Path, default=None)
+    options = parser.parse_args()
+    for name in NAMES:
+        arrays = compact(name, options.source, options.float64)
+        COMPACT_FOLDER.mkdir(exist_ok=True)
+        np.savez_compressed(COMPACT_FOLDER / f'{name}.npz', **arrays)
+        print(f'{name}: {(COMPACT_FOLDER / f"{name}.npz").stat().st_size} bytes')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,127 @@
+"""The metrics file and the training curve."""
+import json
+import os
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from src import curves
+from src.curves import draw_loss_curve, load_metrics
+
+
+def _rows(num_epochs=3, steps_per_epoch=10, first_loss=150.0):
+    """Made-up metrics; the step counts on through the epochs."""
+    rows = []
+    for step in range(1, num_epochs * steps_per_epoch + 1):
+        rows.append({'epoch': (step - 1) // steps_per_epoch + 1, 'step': step, 'loss': first_loss / step, 'lr': 0.0005,
+                     'seconds': 0.3})
+    return rows
+
+
+def _write(path, rows, tail=''):
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows) + tail)
+    return str(path)
+
+
+def test_load_metrics_returns_the_lines(tmp_path):
+    rows = _rows()
+    assert load_metrics(_write(tmp_path / 'metrics.jsonl', rows)) == rows
+    assert load_metrics(_write(tmp_path / 'blank.jsonl', rows, '\n\n')) == rows
+    assert load_metrics(_write(tmp_path / 'empty.jsonl', [])) == []
+
+
+@pytest.mark.parametrize('tail', ['{"epoch": 4, "st', '{', '17', '"text"\n', '\x00\x00\n\n'])
+def test_one_damaged_last_line_is_left_out(tmp_path, tail):
+    assert load_metrics(_write(tmp_path / 'metrics.jsonl', _rows(), tail)) == _rows()
+
+
+def test_a_last_line_cut_within_a_letter_is_left_out(tmp_path):
+    path = tmp_path / 'metrics.jsonl'
+    path.write_bytes(b'{"epoch": 1}\n{"note": "\xc3')
+    assert load_metrics(str(path)) == [{'epoch': 1}]
+
+
+def test_another_damaged_line_is_an_error_with_its_number(tmp_path):
+    rows = _rows()
+    with pytest.raises(ValueError, match='line 31 is damaged'):
+        load_metrics(_write(tmp_path / 'metrics.jsonl', rows, '{"epo\n' + json.dumps(rows[0]) + '\n'))
+    # Two damaged lines at the end are more than a kill leaves behind.
+    with pytest.raises(ValueError, match='line 32 is damaged'):
+        load_metrics(_write(tmp_path / 'metrics.jsonl', rows, '\n{"epo\n{"epo'))
+
+
+def test_a_resumed_run_counts_every_step_once(tmp_path):
+    rows = _rows()
+    again = [dict(row, loss=1.0) for row in rows[10:]]
+    epochs, steps, losses, rates = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows[:15] + again))
+    np.testing.assert_array_equal(steps, np.arange(1, 31))
+    np.testing.assert_array_equal(epochs, np.repeat([1, 2, 3], 10))
+    assert (losses[10:] == 1.0).all() and losses[9] == 15.0 and (rates == 0.0005).all()
+
+
+def test_steps_that_start_anew_in_every_epoch_are_counted_through(tmp_path):
+    rows = [dict(row, step=(row['step'] - 1) % 10 + 1) for row in _rows()]
+    _, steps, losses, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    np.testing.assert_array_equal(steps, np.arange(1, 31))
+    np.testing.assert_allclose(losses, 150.0 / steps)
+
+
+@pytest.mark.parametrize('count', [1, 2, 7, 5000])
+def test_running_median_follows_a_line_and_ignores_a_spike(count):
+    values = np.arange(count, dtype=np.float64)
+    centers, medians = curves._running_median(values)
+    assert centers[0] == 0 and centers[-1] == count - 1 and len(centers) <= 1000
+    half = max(4, count // 100)
+    inner = (centers >= half) & (centers < count - half)
+    np.testing.assert_array_equal(medians[inner], centers[inner])
+    spiked = np.full(count + 20, 3.0)
+    spiked[10] = 1e6
+    assert (curves._running_median(spiked)[1] == 3.0).all()
+
+
+@pytest.mark.parametrize('rows', [_rows(), _rows(1, 1), _rows(300, 2), _rows(2, 3, first_loss=-5.0)],
+                         ids=['usual', 'one step', 'many epochs', 'negative loss'])
+@pytest.mark.filterwarnings('error')
+def test_the_curve_is_a_picture(tmp_path, rows):
+    pytest.importorskip('matplotlib')
+    rows[len(rows) // 2]['loss'] = float('nan') if len(rows) > 1 else 3.0
+    rows[-1].pop('lr')
+    png_path = str(tmp_path / 'curve.png')
+    draw_loss_curve(_write(tmp_path / 'metrics.jsonl', rows, '{"ep'), png_path, title='made up')
+    picture = cv2.imread(png_path)
+    assert picture.shape[0] > 300 and picture.shape[1] > 500
+    assert (picture == 255).all(axis=2).mean() > 0.5 and picture.std() > 5
+    assert sorted(os.listdir(tmp_path)) == ['curve.png', 'metrics.jsonl']
+
+
+def test_the_curve_leaves_pyplot_alone(tmp_path):
+    pytest.importorskip('matplotlib')
+    pyplot_before = sys.modules.get('matplotlib.pyplot')
+    draw_loss_curve(_write(tmp_path / 'metrics.jsonl', _rows()), str(tmp_path / 'curve.png'))
+    assert sys.modules.get('matplotlib.pyplot') is pyplot_before
+
+
+@pytest.mark.parametrize('rows, message', [
+    ([], 'no step'), ([{'epoch': 1, 'step': 1}], 'loss missing'),
+    ([{'epoch': 1, 'step': 1, 'loss': float('nan')}], 'no finite loss')])
+def test_metrics_without_a_curve_are_refused(tmp_path, rows, message):
+    pytest.importorskip('matplotlib')
+    with pytest.raises(ValueError, match=message):
+        draw_loss_curve(_write(tmp_path / 'metrics.jsonl', rows), str(tmp_path / 'curve.png'))
+    assert os.listdir(tmp_path) == ['metrics.jsonl']
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    pytest.importorskip('matplotlib')
+    with pytest.raises(OSError, match='nowhere'):
+        draw_loss_curve(_write(tmp_path / 'metrics.jsonl', _rows()), str(tmp_path / 'nowhere' / 'curve.png'))
+
+
+def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split('.')[0] == 'matplotlib']:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    with pytest.raises(ImportError, match=r'pip install -r requirements-extra\.txt'):
+        draw_loss_curve(_write(tmp_path / 'metrics.jsonl', _rows()), str(tmp_path / 'curve.png'))

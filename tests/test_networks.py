@@ -1,0 +1,236 @@
+"""The networks: same function as PyTorch, sizes, shapes, initial values, and the parts with traps of their own."""
+import mindspore as ms
+import numpy as np
+import pytest
+from golden_data import (
+    ALL,
+    HEATMAP_TOLERANCE,
+    SMALL_NETWORKS,
+    TrainingOutputs,
+    golden,
+    heatmaps_of,
+    needs_full_golden,
+    seeded_input,
+    seeded_state,
+    small_mspn,
+    small_simple_pose,
+)
+
+from src.networks import NETWORKS, build_network
+from src.networks.blocks import BilinearResize, StemPool
+from src.weights import load_pytorch_state, named_parameters
+
+# name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
+SIZES = {
+    'mspn_1stg': (272, 25_141_708, 25_132_480, 408, 25_200_596),
+    'mspn_2stg': (576, 56_867_032, 56_848_576, 864, 57_000_168),
+    'mspn_3stg': (880, 88_592_356, 88_564_672, 1320, 88_799_740),
+    'mspn_4stg': (1184, 120_317_680, 120_280_768, 1776, 120_599_312),
+    'simplepose_r50': (170, 33_999_697, 33_999_440, 282, 34_054_353),
+    'simplepose_r101': (323, 52_991_825, 52_991_568, 537, 53_098_705),
+    'simplepose_r152': (476, 68_635_473, 68_635_216, 792, 68_788_433),
+}
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_heatmaps_equal_pytorch(name):
+    reference = golden(name)
+    ours = heatmaps_of(name)[..., ::4, ::4]
+    assert ours.shape == reference['heatmaps_every4'].shape
+    assert np.abs(ours - reference['heatmaps_every4']).max() <= HEATMAP_TOLERANCE * float(reference['heatmaps_peak'])
+
+
+@needs_full_golden
+@pytest.mark.parametrize('name', ALL)
+def test_whole_heatmaps_equal_pytorch(name):
+    reference = golden(name)['heatmaps']
+    assert heatmaps_of(name).shape == reference.shape
+    assert np.abs(heatmaps_of(name) - reference).max() <= HEATMAP_TOLERANCE * np.abs(reference).max()
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match='mspn_5stg') as error:
+        build_network('mspn_5stg', num_keypoints=17, input_shape=(256, 192))
+    assert all(name in str(error.value) for name in NETWORKS)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_sizes(name, monkeypatch):
+    """Every name builds; the numbers of tensors and values are those of the published models."""
+    # Counting needs no values, and drawing 120 million of them takes the most time.
+    for module in ('mspn', 'simple_pose'):
+        monkeypatch.setattr(f'src.networks.{module}.initialise_parameters', lambda *_: None)
+    for num_keypoints in (17, 16):
+        network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192))
+        trainable = [int(np.prod(parameter.shape)) for parameter in network.trainable_params()]
+        everything = [int(np.prod(parameter.shape)) for parameter in network.get_parameters()]
+        if name not in SIZES:
+            assert len(trainable) and len(everything) > len(trainable)
+            continue
+        tensors, values_17, values_16, all_tensors, all_values_17 = SIZES[name]
+        assert (len(trainable), len(everything)) == (tensors, all_tensors)
+        if num_keypoints == 17:
+            assert (sum(trainable), sum(everything)) == (values_17, all_values_17)
+        else:
+            assert sum(trainable) == values_16
+
+
+@pytest.mark.parametrize('name', ['mspn_1stg', 'simplepose_r18'])
+@pytest.mark.parametrize('input_shape', [(250, 192), (256, 100), (0, 192), (-32, 64)])
+def test_input_shape_must_be_divisible_by_32(name, input_shape):
+    with pytest.raises(ValueError, match='multiples of 32'):
+        build_network(name, num_keypoints=17, input_shape=input_shape)
+
+
+def test_arguments_out_of_range_raise():
+    for options in ({'num_stages': 0}, {'planes': (4, 8)}, {'blocks': (1, 1, 1)}, {'stem_pool': 'valid'}):
+        with pytest.raises(ValueError):
+            small_mspn(**options)
+    for options in ({'num_layers': 26}, {'num_deconv_filters': (16, 16)}, {'num_deconv_kernels': (5, 4, 4)},
+                    {'final_conv_kernel': 2}, {'stem_pool': 'valid'}):
+        with pytest.raises(ValueError):
+            small_simple_pose(**options)
+
+
+@pytest.mark.parametrize('kind', SMALL_NETWORKS)
+@pytest.mark.parametrize('input_shape, num_keypoints', [((64, 96), 16), ((96, 64), 5)])
+def test_output_shape(kind, input_shape, num_keypoints):
+    options = {'num_stages': 1} if kind == 'mspn' else {}
+    network = SMALL_NETWORKS[kind](input_shape=input_shape, num_keypoints=num_keypoints, **options).set_train(False)
+    images = ms.Tensor(seeded_input(0, (2, 3) + input_shape))
+    heatmap_shape = (2, num_keypoints, input_shape[0] // 4, input_shape[1] // 4)
+    assert network(images).shape == heatmap_shape
+
+
+def test_training_outputs():
+    """MSPN: four maps of the heatmap's shape for each stage; the last one of all is what inference returns."""
+    images = ms.Tensor(seeded_input(0, (2, 3, 64, 96)))
+    network = small_mspn(input_shape=(64, 96), num_keypoints=16).set_train(False)
+    outputs = TrainingOutputs(network)(images)
+    assert [[heatmaps.shape for heatmaps in stage] for stage in outputs] == [[(2, 16, 16, 24)] * 4] * 2
+    np.testing.assert_array_equal(outputs[-1][-1].asnumpy(), network(images).asnumpy())
+
+
+@pytest.mark.parametrize('kernels, final_kernel, bias', [((3, 2, 4), 3, True)])
+def test_other_simple_pose_heads_double_the_size_three_times(kernels, final_kernel, bias):
+    network = small_simple_pose(num_deconv_kernels=kernels, final_conv_kernel=final_kernel, deconv_with_bias=bias)
+    assert network.set_train(False)(ms.Tensor(seeded_input(0, (1, 3, 64, 64)))).shape == (1, 17, 16, 16)
+
+
+@pytest.mark.parametrize('kind', SMALL_NETWORKS)
+def test_one_person_equals_the_same_person_in_a_batch(kind):
+    network = SMALL_NETWORKS[kind]().set_train(False)
+    load_pytorch_state(network, seeded_state(network))
+    images = seeded_input(3, (3, 3, 64, 64))
+    batch = network(ms.Tensor(images)).asnumpy()
+    single = network(ms.Tensor(images[1:2])).asnumpy()
+    assert np.abs(single[0] - batch[1]).max() <= 1e-5 * np.abs(batch).max()
+    assert np.abs(batch[0] - batch[1]).max() > 0.1 * np.abs(batch).max()
+
+
+@pytest.mark.parametrize('kind, first_row', [('symmetric', [9, 11, 13, 15]), ('same', [18, 20, 22, 23])])
+def test_stem_pool_on_a_ramp(kind, first_row):
+    """'symmetric' is PyTorch's; the windows of 'same' lie one pixel further right and down."""
+    ramp = ms.Tensor(np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8))
+    pooled = StemPool(kind)(ramp).asnumpy()[0, 0]
+    assert pooled.shape == (4, 4)
+    assert pooled[0].tolist() == first_row
+    assert pooled[-1, -1] == 63
+
+
+def _resize_naively(image, shape_out):
+    """(h, w) -> (H, W), bilinear, corners on corners."""
+    (height, width), (height_out, width_out) = image.shape, shape_out
+    result = np.zeros(shape_out)
+    for row in range(height_out):
+        for column in range(width_out):
+            y = row * (height - 1) / max(height_out - 1, 1)
+            x = column * (width - 1) / max(width_out - 1, 1)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            upper = image[top, left] * (left + 1 - x) + image[top, right] * (x - left)
+            lower = image[bottom, left] * (left + 1 - x) + image[bottom, right] * (x - left)
+            result[row, column] = upper * (top + 1 - y) + lower * (y - top)
+    return result
+
+
+@pytest.mark.parametrize('shape_in, shape_out', [((8, 6), (16, 12)), ((8, 6), (64, 48)), ((2, 2), (16, 24)),
+                                                 ((1, 3), (2, 6)), ((5, 4), (3, 4)), ((6, 4), (1, 1)),
+                                                 ((6, 4), (6, 4))])
+def test_bilinear_resize_aligns_corners(shape_in, shape_out):
+    images = np.random.default_rng(0).standard_normal((2, 3) + shape_in).astype(np.float32)
+    resized = BilinearResize(shape_in, shape_out)(ms.Tensor(images)).asnumpy()
+    expected = np.array([[_resize_naively(channel, shape_out) for channel in image] for image in images])
+    np.testing.assert_allclose(resized, expected, atol=2e-6)
+
+
+def _assert_normal(values, std):
+    """Mean and standard deviation within five standard errors, and not truncated."""
+    count = values.size
+    assert abs(values.mean()) <= 5 * std / np.sqrt(count)
+    assert abs(values.std() / std - 1) <= 5 / np.sqrt(2 * count)
+    if count > 1e5:
+        assert np.abs(values).max() > 4 * std
+
+
+def _assert_uniform(values, bound):
+    """Inside the bounds up to rounding, and filling them."""
+    count = values.size
+    assert np.abs(values).max() <= bound * (1 + 1e-6)
+    assert abs(values.mean()) <= 5 * bound / np.sqrt(3 * count)
+    if count > 1000:
+        assert abs(values.std() * np.sqrt(3) / bound - 1) <= 5 / np.sqrt(count)
+        assert np.abs(values).max() > 0.98 * bound
+
+
+def _assert_fresh_batch_norm(name, values):
+    one = name.endswith(('gamma', 'moving_variance'))
+    assert np.all(values == (1 if one else 0)), name
+
+
+def test_initial_values_of_mspn():
+    """Kaiming normal (fan out) in the residual layers, PyTorch's uniform default everywhere else."""
+    arrays = {name: parameter.asnumpy() for name, parameter in named_parameters(
+        build_network('mspn_1stg', num_keypoints=17, input_shape=(256, 192))).items()}
+    for name, values in arrays.items():
+        if '.bn.' in name:
+            _assert_fresh_batch_norm(name, values)
+        elif name.endswith('.conv.weight') and '.downsample.' in name:
+            out_channels, _, height, width = values.shape
+            _assert_normal(values, np.sqrt(2 / (height * width * out_channels)))
+        else:
+            weight = arrays[name[:-len('bias')] + 'weight'] if name.endswith('bias') else values
+            _assert_uniform(values, 1 / np.sqrt(np.prod(weight.shape[1:])))
+
+
+def test_initial_values_of_simple_pose():
+    """N(0, 0.001) and zero biases in the head; torchvision's Kaiming normal (fan out) in the trunk."""
+    network = build_network('simplepose_r18', num_keypoints=17, input_shape=(256, 192), deconv_with_bias=True)
+    for name, parameter in named_parameters(network).items():
+        values = parameter.asnumpy()
+        if name.endswith(('gamma', 'beta', 'moving_mean', 'moving_variance')):
+            _assert_fresh_batch_norm(name, values)
+        elif name.endswith('bias'):
+            assert np.all(values == 0), name
+        elif name.startswith(('deconv_layers.', 'final_layer.')):
+            _assert_normal(values, 0.001)
+        else:
+            out_channels, _, height, width = values.shape
+            _assert_normal(values, np.sqrt(2 / (height * width * out_channels)))
+
+
+@pytest.mark.parametrize('kind', SMALL_NETWORKS)
+def test_the_seed_decides_the_initial_values(kind):
+    first, again, other = ([parameter.asnumpy() for parameter in SMALL_NETWORKS[kind](seed=seed).trainable_params()]
+                           for seed in (1, 1, 2))
+    assert all(np.array_equal(one, two) for one, two in zip(first, again))
+    drawn = [index for index, values in enumerate(first) if len(np.unique(values)) > 1]
+    assert len(drawn) > 20
+    assert not any(np.array_equal(first[index], other[index]) for index in drawn)
+
+
+@pytest.mark.parametrize('kind', SMALL_NETWORKS)
+def test_parameters_of_one_shape_differ(kind):
+    """Layers must not all start from the same numbers."""
+    drawn = [parameter.asnumpy() for parameter in SMALL_NETWORKS[kind]().trainable_params() if parameter.ndim > 1]
+    assert len({values.tobytes() for values in drawn}) == len(drawn)

@@ -1,0 +1,212 @@
+"""Drawing people: what changes on the picture, what must not, and the writing of it."""
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from src.pictures import draw_people, write_picture
+from src.skeletons import COCO
+
+_GRAY = 128
+
+
+def _picture(height=240, width=320):
+    return np.full((height, width, 3), _GRAY, np.uint8)
+
+
+def _person(center=(160, 120), length=180.0):
+    """A standing person who faces the camera, (1, 17, 3): the own left side is on the picture's right."""
+    half = {'nose': (0, -0.42), 'eye': (0.03, -0.45), 'ear': (0.06, -0.43), 'shoulder': (0.14, -0.28),
+            'elbow': (0.19, -0.1), 'wrist': (0.2, 0.06), 'hip': (0.09, 0.03), 'knee': (0.1, 0.27), 'ankle': (0.1, 0.5)}
+    keypoints = np.ones((1, COCO.num_keypoints, 3))
+    for index, name in enumerate(COCO.keypoint_names):
+        x, y = half[name.split('_')[-1]]
+        sign = -1 if name.startswith('right_') else 1
+        keypoints[0, index, :2] = center[0] + sign * x * length, center[1] + y * length
+    return keypoints
+
+
+def _changed(before, after):
+    return (before != after).any(axis=2)
+
+
+def test_a_person_is_drawn_on_a_copy():
+    picture, keypoints = _picture(), _person()
+    keypoints_before = keypoints.copy()
+    boxes = np.array([[90, 20, 140, 200]])
+    drawn = draw_people(picture, keypoints, COCO, person_scores=np.array([0.9]), boxes_xywh=boxes)
+    assert drawn.shape == picture.shape and drawn.dtype == np.uint8
+    assert _changed(picture, drawn).any()
+    assert (picture == _GRAY).all()
+    np.testing.assert_array_equal(keypoints, keypoints_before)
+
+
+def test_pixels_away_from_the_person_do_not_change():
+    picture = _picture()
+    changed = _changed(picture, draw_people(picture, _person(), COCO))
+    rows, columns = np.nonzero(changed)
+    points = _person()[0, :, :2]
+    assert rows.min() > points[:, 1].min() - 15 and rows.max() < points[:, 1].max() + 15
+    assert columns.min() > points[:, 0].min() - 15 and columns.max() < points[:, 0].max() + 15
+
+
+@pytest.mark.parametrize('empty', [np.zeros((0, 17, 3)), np.zeros((0,)), []])
+def test_no_people_gives_an_equal_copy(empty):
+    picture = _picture()
+    drawn = draw_people(picture, empty, COCO)
+    np.testing.assert_array_equal(drawn, picture)
+    assert not np.shares_memory(drawn, picture)
+
+
+@pytest.mark.parametrize('hide', ['nan', 'inf', 'nan_score', 'low_score'])
+def test_hidden_keypoints_leave_no_trace(hide):
+    keypoints = _person()
+    if hide in ('nan', 'inf'):
+        keypoints[..., 0] = float(hide)
+    else:
+        keypoints[..., 2] = np.nan if hide == 'nan_score' else 0.3
+    drawn = draw_people(_picture(), keypoints, COCO, person_scores=[0.5], keypoint_score_thresh=0.3)
+    np.testing.assert_array_equal(drawn, _picture())
+
+
+def test_a_hidden_keypoint_takes_its_limbs_along():
+    keypoints = _person()
+    wrist = COCO.keypoint_names.index('left_wrist')
+    keypoints[0, wrist, 1] = np.nan
+    changed = _changed(_picture(), draw_people(_picture(), keypoints, COCO))
+    elbow_xy, wrist_xy = _person()[0, [COCO.keypoint_names.index('left_elbow'), wrist], :2]
+    x, y = np.round(0.3 * elbow_xy + 0.7 * wrist_xy).astype(int)
+    assert not changed[y - 3:y + 4, x - 3:x + 4].any()
+
+
+@pytest.mark.parametrize('person', range(8))
+def test_left_is_warm_and_right_is_cool(person):
+    # All others of the 8 people are hidden; each number has its own shade.
+    keypoints = np.repeat(_person(), 8, axis=0)
+    keypoints[np.arange(8) != person, :, 2] = 0
+    drawn = draw_people(_picture(), keypoints, COCO).astype(int)
+    for side in ('left', 'right'):
+        ends = [COCO.keypoint_names.index(f'{side}_{part}') for part in ('hip', 'knee')]
+        x, y = np.round(keypoints[person, ends, :2].mean(axis=0)).astype(int)
+        blue, _, red = drawn[y, x]
+        assert red - blue > 80 if side == 'left' else blue - red > 80
+
+
+def test_people_differ_in_colour():
+    keypoints = np.concatenate([_person((80, 120)), _person((240, 120))])
+    drawn = draw_people(_picture(), keypoints, COCO)
+    assert (drawn[:, :160] != drawn[:, 160:]).any()
+
+
+def test_the_surer_person_is_on_top():
+    both = np.concatenate([_person(), _person()])
+    first, second = ([0.9, 0.1], [0.1, 0.9])
+    ends = [COCO.keypoint_names.index(name) for name in ('left_hip', 'left_knee')]
+    x, y = np.round(both[0, ends, :2].mean(axis=0)).astype(int)
+    alone = draw_people(_picture(), both[:1], COCO)[y, x]
+    np.testing.assert_array_equal(draw_people(_picture(), both, COCO, person_scores=first)[y, x], alone)
+    assert (draw_people(_picture(), both, COCO, person_scores=second)[y, x] != alone).any()
+
+
+@pytest.mark.parametrize('far', [-50.0, 400.0, 4e4, -3e9, 1e30, -1e300])
+def test_a_keypoint_outside_the_picture_is_cut(far):
+    keypoints = _person()
+    keypoints[0, COCO.keypoint_names.index('left_wrist'), 0] = far
+    elbow = keypoints[0, COCO.keypoint_names.index('left_elbow'), :2]
+    drawn = draw_people(_picture(), keypoints, COCO, person_scores=[0.5], boxes_xywh=[[far, -1e12, 1e15, 1e200]])
+    assert drawn.shape == _picture().shape
+    # The limb runs from the elbow to the border it leaves through.
+    x = 314 if far > 0 else 5
+    wrist_y = keypoints[0, COCO.keypoint_names.index('left_wrist'), 1]
+    y = int(round(elbow[1] + (wrist_y - elbow[1]) * (x - elbow[0]) / (far - elbow[0])))
+    assert _changed(_picture(), drawn)[y, x]
+
+
+def test_a_person_beside_the_picture_changes_nothing():
+    keypoints = _person((1000, 120))
+    np.testing.assert_array_equal(draw_people(_picture(), keypoints, COCO), _picture())
+
+
+@pytest.mark.parametrize('length', [0.0, 2.0, 12.0, 200.0, 5000.0])
+@pytest.mark.parametrize('shape', [(240, 320), (7, 5), (1, 1), (1500, 2000)])
+def test_any_size_of_person_and_picture(length, shape):
+    picture = _picture(*shape)
+    keypoints = _person((shape[1] / 2, shape[0] / 2), length)
+    box = [[shape[1] / 2 - length / 4, shape[0] / 2 - length / 2, length / 2, length]]
+    for boxes in (None, box):
+        drawn = draw_people(picture, keypoints, COCO, person_scores=[0.876], boxes_xywh=boxes)
+        assert drawn.shape == picture.shape and _changed(picture, drawn).any()
+
+
+def test_lines_grow_with_the_person_within_bounds():
+    widths = []
+    for length in (4, 30, 300, 1400, 1e6):
+        picture = _picture(1500, 2000)
+        keypoints = np.zeros((1, 17, 3))
+        ends = [COCO.keypoint_names.index(name) for name in ('left_hip', 'left_knee')]
+        keypoints[0, ends] = [[1000, 100, 1], [1000, 1400, 1]]
+        drawn = draw_people(picture, keypoints, COCO, boxes_xywh=[[1000, 0, length / 2, length]])
+        widths.append(int(_changed(picture, drawn)[750, 950:1050].sum()))
+    assert widths == sorted(widths) and widths[0] >= 2 and 8 <= widths[-1] <= 40
+
+
+def test_labels_stay_inside_and_apart():
+    # Two people at one place and one at a corner: three plates that do not hide each other.
+    keypoints = np.concatenate([_person(), _person(), _person((0, 0), 40)])
+    bare = draw_people(_picture(), keypoints, COCO)
+    labelled = draw_people(_picture(), keypoints, COCO, person_scores=[0.5, 0.5, 0.5])
+    plates = _changed(bare, labelled).astype(np.uint8)
+    num_plates = cv2.connectedComponents(plates)[0] - 1
+    assert num_plates == 3
+
+
+def test_views_and_read_only_pictures_are_fine():
+    picture = _picture()[:, ::-1, ::-1]
+    picture.setflags(write=False)
+    assert _changed(picture, draw_people(picture, _person().astype(np.float32), COCO)).any()
+
+
+@pytest.mark.parametrize('picture', [
+    np.zeros((20, 30), np.uint8), np.zeros((20, 30, 4), np.uint8), np.zeros((20, 30, 3), np.float32)])
+def test_another_kind_of_picture_is_refused(picture):
+    with pytest.raises(ValueError, match=r'\(H, W, 3\) uint8.*COLOR_GRAY2BGR'):
+        draw_people(picture, _person(), COCO)
+
+
+@pytest.mark.parametrize('name, arguments', [
+    ('keypoints', {'keypoints': np.zeros((1, 16, 3))}),
+    ('person_scores', {'person_scores': np.zeros(2)}),
+    ('boxes_xywh', {'boxes_xywh': np.zeros((1, 5))})])
+def test_wrong_shapes_are_named(name, arguments):
+    keypoints = arguments.pop('keypoints', _person())
+    with pytest.raises(ValueError, match=name):
+        draw_people(_picture(), keypoints, COCO, **arguments)
+
+
+@pytest.mark.parametrize('extension', ['.png', '.jpg', '.JPEG'])
+def test_write_picture_leaves_only_the_picture(tmp_path, extension):
+    path = str(tmp_path / f'drawn{extension}')
+    picture = draw_people(_picture(), _person(), COCO)
+    for _ in range(2):
+        write_picture(path, picture)
+    assert os.listdir(tmp_path) == [f'drawn{extension}']
+    read = cv2.imread(path).astype(int)
+    assert np.abs(read - picture).mean() < (0.001 if extension == '.png' else 5)
+
+
+def test_write_picture_refuses_an_unknown_extension(tmp_path):
+    with pytest.raises(ValueError, match=r'drawn\.gif.*\.jpg, \.jpeg, \.png'):
+        write_picture(str(tmp_path / 'drawn.gif'), _picture())
+    with pytest.raises(ValueError, match='no pixels'):
+        write_picture(str(tmp_path / 'drawn.png'), np.zeros((0, 4, 3), np.uint8))
+    assert os.listdir(tmp_path) == []
+
+
+def test_write_picture_names_the_path_it_cannot_write(tmp_path):
+    with pytest.raises(OSError, match='nowhere'):
+        write_picture(str(tmp_path / 'nowhere' / 'drawn.png'), _picture())
+    (tmp_path / 'folder.png').mkdir()
+    with pytest.raises(OSError, match=r'folder\.png'):
+        write_picture(str(tmp_path / 'folder.png'), _picture())
+    assert os.listdir(tmp_path) == ['folder.png']
