@@ -56,8 +56,8 @@ def main() -> None:
     gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in overrides)
     people, report = load_people(config, overrides, gt_file, skeleton)
     say(f'ground truth: {gt_file}\nboxes: {report}')
-    samples = PersonSamples(people, locate_pictures(config.DATASET.ROOT, people.file_names),
-                            build_crop_recipe(config), skeleton, input_shape(config))
+    paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TEST_SET)
+    samples = PersonSamples(people, paths, build_crop_recipe(config), skeleton, input_shape(config))
 
     network = build_configured_network(config)
     load_weights(network, weights, arguments.ckpt_path)

@@ -36,7 +36,7 @@ def load_samples(config, overrides) -> PersonSamples:
     people = load_coco_people(gt_file, skeleton,
                               sample_rule='mspn' if config.MODEL.NAME == 'mspn' else 'simple_pose')
     say(f'data: {len(people)} people of {gt_file}')
-    paths = locate_pictures(config.DATASET.ROOT, people.file_names)
+    paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
     return PersonSamples(people, paths, build_crop_recipe(config), skeleton, input_shape(config), config.GENERAL.SEED)
 
 
@@ -73,6 +73,10 @@ def main() -> None:
 
     network = build_configured_network(config)
     load_start_weights(config, network, is_explicit='MODEL.PRETRAINED' in overrides)
+    if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:
+        save_checkpoint(ckpt_path, network, config)
+        say(f'no epoch to train; checkpoint of the start weights: {ckpt_path}')
+        return
     graph = LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config))
     optimizer = TorchAdam(network.trainable_params(), rates, weight_decay=config.TRAIN.WEIGHT_DECAY,
                           first_step=first_step)

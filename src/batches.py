@@ -40,9 +40,9 @@ class BatchPlan:
     shard: int = 0
 
     def __post_init__(self):
-        if min(self.num_samples, self.batch_size, self.epochs) < 1:
-            raise ValueError(f'a training run needs people, a batch size and epochs of at least 1; got '
-                             f'{self.num_samples}, {self.batch_size} and {self.epochs}')
+        if min(self.num_samples, self.batch_size) < 1 or self.epochs < 0:
+            raise ValueError(f'a training run needs people and a batch size of at least 1; got {self.num_samples} '
+                             f'people, batches of {self.batch_size} and {self.epochs} epochs')
         if not 0 <= self.shard < self.num_shards:
             raise ValueError(f'shard {self.shard} is not among the {self.num_shards} shards')
         if not self.steps_per_epoch:

@@ -166,9 +166,10 @@ def _check(config: EasyDict) -> None:
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
-                'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.END_EPOCH', 'TRAIN.LR', 'TEST.BATCH_SIZE')
+                'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
-                    'TEST.NUM_PARALLEL_WORKERS', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH')
+                    'TEST.NUM_PARALLEL_WORKERS', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
+                    'TRAIN.END_EPOCH')
     for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
                                  (not_negative, lambda value: value >= 0, 'zero or more')):
         for key in keys:
@@ -180,8 +181,8 @@ def _check(config: EasyDict) -> None:
             raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
     if config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
         raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
-    if config.TRAIN.BEGIN_EPOCH >= config.TRAIN.END_EPOCH:
-        raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should be below TRAIN.END_EPOCH '
+    if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
+        raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
                          f'{config.TRAIN.END_EPOCH}')
 
 

@@ -3,6 +3,7 @@
 Training writes one JSON object per line and step, such as
 ``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``.
 """
+import argparse
 import io
 import json
 import math
@@ -155,3 +156,21 @@ def _mark_epochs(panels: Tuple[Any, Any], epochs: np.ndarray, steps: np.ndarray)
         text = f'epoch {epochs[start]:g}' if number == 0 else f'{epochs[start]:g}'
         panels[0].annotate(text, (steps[start], 1.0), xycoords=('data', 'axes fraction'), xytext=(2, 2),
                            textcoords='offset points', fontsize=7, color=_TEXT_COLOR)
+
+
+def main() -> None:
+    """Draw the curve named on the command line."""
+    parser = argparse.ArgumentParser(description='Draw the loss curve of a training run.')
+    parser.add_argument('jsonl_path', help='metrics that train.py wrote beside the checkpoint')
+    parser.add_argument('png_path', help='picture to write')
+    parser.add_argument('--title', default='')
+    chosen = parser.parse_args()
+    try:
+        draw_loss_curve(chosen.jsonl_path, chosen.png_path, title=chosen.title)
+    except (ValueError, OSError, ImportError) as error:
+        parser.error(str(error))
+    print(f'loss curve: {chosen.png_path}')
+
+
+if __name__ == '__main__':
+    main()

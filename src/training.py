@@ -32,6 +32,17 @@ class LossGraph(nn.Cell):
         return self.loss(self.network.training_outputs(self.normaliser(pixels)), labels, weights)
 
 
+_adam_update = ops.MultitypeFuncGraph('adam_update')
+
+
+@_adam_update.register('Function', 'Number', 'Number', 'Number', 'Tensor', 'Tensor', 'Tensor', 'Tensor', 'Tensor',
+                       'Tensor', 'Tensor', 'Tensor')
+def _update_one(adam, decay, beta1, beta2, beta1_power, beta2_power, rate, eps, parameter, moment1, moment2, gradient):
+    if decay > 0:
+        gradient = gradient + decay * parameter
+    return adam(parameter, moment1, moment2, beta1_power, beta2_power, rate, beta1, beta2, eps, gradient)
+
+
 class TorchAdam(nn.Optimizer):
     """Adam with PyTorch's place of epsilon: behind the bias correction, lr * m' / (sqrt(v') + eps).
 
@@ -56,6 +67,8 @@ class TorchAdam(nn.Optimizer):
         self.moment1 = self._parameters.clone(prefix='moment1', init='zeros')
         self.moment2 = self._parameters.clone(prefix='moment2', init='zeros')
         self.adam = ops.Adam()
+        # A loop over hundreds of parameters would exceed the depth that the graph compiler allows.
+        self.map = ops.HyperMap()
 
     def construct(self, gradients):
         rate = ops.gather(self.rates, self.step_index, 0)
@@ -63,17 +76,12 @@ class TorchAdam(nn.Optimizer):
         beta2_power = self.beta2_power * self.beta2
         # The kernel divides m by sqrt(v) + eps and corrects the rate; scaled like this, its epsilon is PyTorch's.
         eps = self.eps * ops.sqrt(1.0 - beta2_power)
-        success = True
-        for index, gradient in enumerate(gradients):
-            parameter = self._parameters[index]
-            if self.decay > 0:
-                gradient = gradient + self.decay * parameter
-            success = ops.depend(success, self.adam(
-                parameter, self.moment1[index], self.moment2[index], beta1_power, beta2_power, rate, self.beta1,
-                self.beta2, eps, gradient))
-        success = ops.depend(success, ops.assign(self.beta1_power, beta1_power))
-        success = ops.depend(success, ops.assign(self.beta2_power, beta2_power))
-        return ops.depend(success, ops.assign_add(self.step_index, Tensor(1, mstype.int32)))
+        update = ops.partial(_adam_update, self.adam, self.decay, self.beta1, self.beta2, beta1_power, beta2_power,
+                             rate, eps)
+        done = self.map(update, self._parameters, self.moment1, self.moment2, gradients)
+        done = ops.depend(done, ops.assign(self.beta1_power, beta1_power))
+        done = ops.depend(done, ops.assign(self.beta2_power, beta2_power))
+        return ops.depend(done, ops.assign_add(self.step_index, Tensor(1, mstype.int32)))
 
 
 class TrainStep(nn.Cell):

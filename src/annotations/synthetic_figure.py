@@ -14,16 +14,16 @@ from src.skeletons import COCO
 
 # Body proportions in statures. The head is larger than life: it carries five of the seventeen keypoints.
 SHOULDER_HEIGHT = 0.290
-SHOULDER_HALF_WIDTH = 0.112
-HIP_HALF_WIDTH = 0.062
+SHOULDER_HALF_WIDTH = 0.122
+HIP_HALF_WIDTH = 0.068
 UPPER_ARM_LENGTH = 0.158
 LOWER_ARM_LENGTH = 0.142
 HAND_LENGTH = 0.032
 UPPER_LEG_LENGTH = 0.235
 LOWER_LEG_LENGTH = 0.225
 FOOT_LENGTH = 0.062
-HEAD_HEIGHT = 0.138
-HEAD_HALF_SIZE = (0.068, 0.086, 0.070)
+HEAD_HEIGHT = 0.152
+HEAD_HALF_SIZE = (0.084, 0.102, 0.084)
 
 # Places on the head in units of HEAD_HALF_SIZE: x to the left, y up, z forward.
 HEAD_PLACES = {
@@ -39,7 +39,7 @@ EAR_HIDDEN_DEPTH = -0.40
 
 SIDES = {'left': 1.0, 'right': -1.0}
 BACK_VIEW_SHARE = 0.25
-STEEP_ROLL_SHARE = 0.08
+STEEP_ROLL_SHARE = 0.05
 
 Range = Tuple[float, float]
 

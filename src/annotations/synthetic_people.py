@@ -14,8 +14,8 @@ PARTS = ('torso', 'hips', 'head', 'hair') + tuple(
 PART_NUMBERS = {name: number for number, name in enumerate(PARTS, 1)}
 
 # Half widths in statures, for build 1.
-RADII = {'shoulder': 0.040, 'elbow': 0.030, 'wrist': 0.0215, 'hand': 0.0250, 'hip': 0.053, 'knee': 0.041,
-         'ankle': 0.0265, 'foot': 0.0215, 'neck': 0.030, 'waist': 0.082, 'hem': 0.106}
+RADII = {'shoulder': 0.052, 'elbow': 0.040, 'wrist': 0.0290, 'hand': 0.0320, 'hip': 0.067, 'knee': 0.053,
+         'ankle': 0.0345, 'foot': 0.0270, 'neck': 0.038, 'waist': 0.102, 'hem': 0.128}
 SLEEVE_WIDENING = 1.08
 # The hand and the arm above it, this far behind the shoulder line, disappear behind the trunk. In statures.
 ARM_BEHIND_DEPTH = -0.045

@@ -6,42 +6,49 @@ from typing import Callable, Dict, List, Set, Tuple
 import cv2
 import numpy as np
 
-FOLDERS = ('', 'train2014', 'val2014', 'train2017', 'val2017', 'images', 'images/train2014', 'images/val2014',
-           'images/train2017', 'images/val2017')
+SPLIT_FOLDERS = ('train2014', 'val2014', 'train2017', 'val2017')
 
 
-def locate_pictures(root: str, file_names: np.ndarray) -> np.ndarray:
+def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> np.ndarray:
     """Return the path of every picture, (I,) bytes.
 
     Args:
         root: folder that holds the pictures, or the COCO folders `train2014`, `val2014`, `train2017`, `val2017`, or
             `images` with those.
         file_names: (I,) bytes.
+        split_folder: where to look first; COCO 2014's usual training list takes pictures from two folders.
 
     Raises:
-        ValueError: the folder or some of the pictures are missing; the message names them and where it was looked.
+        ValueError: the folder or some of the pictures are missing, or a name outside the split's own folder is in
+            several others; the message names them and where it was looked.
     """
     if not os.path.isdir(root):
         raise ValueError(f'the picture folder {root} does not exist (data_url)')
-    listings: Dict[str, Set[str]] = {}
-    for folder in FOLDERS:
-        path = os.path.join(root, folder) if folder else root
-        if os.path.isdir(path):
-            listings[path] = set(os.listdir(path))
+    own = _list_folders(root, (split_folder, f'images/{split_folder}'))
+    others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
     paths: List[bytes] = []
     missing: List[str] = []
     for name in file_names.tolist():
         # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
         base = os.path.basename(name.decode())
-        folder = next((folder for folder, names in listings.items() if base in names), None)
-        if folder is None:
+        holders = [folder for folder, names in own.items() if base in names] or [
+            folder for folder, names in others.items() if base in names]
+        if not holders:
             missing.append(base)
+        elif len(holders) > 1:
+            raise ValueError(f'the picture {base} is in several folders: {", ".join(holders)}; '
+                             'give the one that is meant with --data_url')
         else:
-            paths.append(os.path.join(folder, base).encode())
+            paths.append(os.path.join(holders[0], base).encode())
     if missing:
         raise ValueError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {", ".join(missing[:3])}; '
-                         f'looked in {", ".join(listings)}')
+                         f'looked in {", ".join(dict.fromkeys([*own, *others]))}')
     return np.array(paths)
+
+
+def _list_folders(root: str, folders: Tuple[str, ...]) -> Dict[str, Set[str]]:
+    paths = [os.path.join(root, folder) if folder else root for folder in folders]
+    return {path: set(os.listdir(path)) for path in paths if os.path.isdir(path)}
 
 
 @dataclass(frozen=True)

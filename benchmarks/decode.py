@@ -1,0 +1,39 @@
+"""How many people per second do the decoders turn from heatmaps into keypoints, on one core?
+
+    python -m benchmarks.decode
+"""
+import cv2
+import numpy as np
+
+from benchmarks.timing import machine, median_seconds, print_table, use_one_core
+from src.heatmaps import decode_mspn, decode_simple_pose
+
+PEOPLE, KEYPOINTS, SHAPE = 64, 17, (64, 48)
+
+
+def made_up_heatmaps(peak: float) -> np.ndarray:
+    """One blob per keypoint plus noise, (P, K, h, w)."""
+    rng = np.random.default_rng(1)
+    center = rng.random((PEOPLE, KEYPOINTS, 2)) * SHAPE
+    rows, columns = (np.arange(length)[None, None] - center[:, :, axis, None] for axis, length in enumerate(SHAPE))
+    blobs = np.exp(-(rows[:, :, :, None] ** 2 + columns[:, :, None] ** 2) / 8)
+    return (peak * (blobs + 0.02 * rng.standard_normal(blobs.shape))).astype(np.float32)
+
+
+def main() -> None:
+    use_one_core()
+    cv2.setNumThreads(1)
+    center, scale = np.full((PEOPLE, 2), 200.0, np.float32), np.tile(np.float32([0.9, 1.2]), (PEOPLE, 1))
+    rows = []
+    for name, peak, decode in (('MSPN, blur 5', 255, lambda maps: decode_mspn(maps, center, scale,
+                                                                              input_size=(192, 256))),
+                               ('SimplePoseNet', 1, lambda maps: decode_simple_pose(maps, center, scale))):
+        maps = made_up_heatmaps(peak)
+        seconds = median_seconds(lambda: decode(maps), 15)  # noqa: B023  used at once
+        rows.append((name, f'{PEOPLE / seconds:.0f}'))
+    print(machine() + ', one core used, 17 maps of 64x48')
+    print_table(('decoder', 'people/s'), rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,69 @@
+"""How fast is a training sample through the loader, compared with merely reading its picture?
+
+    python -m benchmarks.loader [DATA_ROOT ANNOTATION_FILE]     (default: the real samples beside the checkout)
+
+One core does everything: reading, cropping, batching and the consuming loop. Rounds of both kinds alternate, so that
+a drifting machine speed cancels out of the ratio.
+"""
+import os
+import statistics
+import sys
+import time
+
+import cv2
+
+from benchmarks.timing import machine, print_table, use_one_core
+from src.annotations.coco import load_coco_people
+from src.batches import BatchPlan, TrainingBatches, iterate_batches
+from src.samples.augmentation import MSPNCrops, SimplePoseCrops
+from src.samples.dataset import PersonSamples
+from src.samples.pictures_on_disk import locate_pictures
+from src.skeletons import COCO
+
+COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
+ROUNDS, EPOCHS, BATCH_SIZE = 7, 6, 32
+MSPN = MSPNCrops(half_body_probability=0.3, random_extension=True)
+
+
+def read_rate(paths) -> float:
+    start = time.perf_counter()
+    for path in paths:
+        cv2.imread(path)
+    return len(paths) / (time.perf_counter() - start)
+
+
+def loader_rate(samples: PersonSamples) -> float:
+    """Rate between the first batch and the last: the start of the pipeline is not a property of a sample."""
+    plan = BatchPlan(len(samples), BATCH_SIZE, EPOCHS, seed=1)
+    count = 0
+    for pixels, *_ in iterate_batches(TrainingBatches(samples, plan), num_workers=1):
+        if not count:
+            start, first = time.perf_counter(), len(pixels)
+        count += len(pixels)
+    return (count - first) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    root, annotation_file = sys.argv[1:3] if len(sys.argv) > 2 else (
+        COCO_MINI, os.path.join(COCO_MINI, 'annotations/person_keypoints_train2017.json'))
+    if not os.path.isfile(annotation_file):
+        sys.exit(f'{annotation_file} is not there; name a data root and an annotation file')
+    use_one_core()
+    cv2.setNumThreads(1)
+    rows = []
+    for name, rule, recipe in (('MSPN', 'mspn', MSPN), ('SimplePoseNet', 'simple_pose', SimplePoseCrops())):
+        people = load_coco_people(annotation_file, COCO, sample_rule=rule)
+        paths = locate_pictures(root, people.file_names, split_folder='train2017')
+        samples = PersonSamples(people, paths, recipe, COCO, (256, 192))
+        files = [paths[index].decode() for index in people.image_index]
+        read_rate(files)
+        rates = [(read_rate(files * EPOCHS), loader_rate(samples)) for _ in range(ROUNDS)]
+        read, loaded = (statistics.median(column) for column in zip(*rates))
+        ratio = statistics.median(loader / reader for reader, loader in rates)
+        rows.append((name, len(people), f'{read:.0f}', f'{loaded:.0f}', f'{ratio:.2f}'))
+    print(machine() + ', one core used, 256x192')
+    print_table(('recipe', 'people', 'cv2.imread, pictures/s', 'loader, samples/s', 'median ratio'), rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,59 @@
+"""Which share of a training step goes into making label maps inside the graph?
+
+    python -m benchmarks.targets
+
+The maps alone are timed as a graph of their own, which is more than they cost inside the step.
+"""
+import numpy as np
+from mindspore import Tensor, nn
+
+from benchmarks.timing import machine, median_seconds, print_table
+from src.config import load_recipe
+from src.device import set_up_device
+from src.losses import build_loss
+from src.networks import build_configured_network, build_normaliser
+from src.targets import build_targets
+from src.training import LossGraph, TorchAdam, TrainStep
+
+RECIPES = ('mspn_2stg_coco_256x192', 'simplepose_r50_coco_256x192')
+BATCH_SIZE = 8
+
+
+class TargetsAlone(nn.Cell):
+    """Label maps, summed so that nothing has to leave the device."""
+
+    def __init__(self, targets: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.targets = targets
+
+    def construct(self, joints, validity):
+        labels, _ = self.targets(joints, validity)
+        if isinstance(labels, tuple):
+            return sum([label.sum() for label in labels])
+        return labels.sum()
+
+
+def main() -> None:
+    set_up_device('CPU')
+    rng = np.random.default_rng(1)
+    rows = []
+    for recipe in RECIPES:
+        config = load_recipe(recipe)
+        network = build_configured_network(config)
+        step = TrainStep(LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config)),
+                         TorchAdam(network.trainable_params(), np.full(100, 1e-5)))
+        step.set_train(True)
+        pixels = Tensor(rng.integers(0, 256, (BATCH_SIZE, 256, 192, 3), np.uint8))
+        joints = Tensor((rng.random((BATCH_SIZE, 17, 2)) * [192, 256]).astype(np.float32))
+        validity = Tensor(np.ones((BATCH_SIZE, 17), np.float32))
+        alone = TargetsAlone(build_targets(config))
+        step_seconds = median_seconds(lambda: step(pixels, joints, validity).asnumpy(), 5)  # noqa: B023  used at once
+        alone_seconds = median_seconds(lambda: alone(joints, validity).asnumpy(), 20)  # noqa: B023
+        rows.append((recipe, BATCH_SIZE, f'{step_seconds * 1000:.0f}', f'{BATCH_SIZE / step_seconds:.2f}',
+                     f'{alone_seconds * 1000:.2f}', f'{100 * alone_seconds / step_seconds:.2f} %'))
+    print(machine())
+    print_table(('recipe', 'batch', 'training step, ms', 'people/s', 'label maps, ms', 'share'), rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,44 @@
+"""What the benchmarks share: the machine in words, medians over rounds, one table."""
+import os
+import platform
+import statistics
+import time
+from typing import Callable, List, Sequence
+
+from src.device import installed_mindspore_version
+
+
+def machine() -> str:
+    """Return processor, cores, and versions in one line."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists('/proc/cpuinfo'):
+        with open('/proc/cpuinfo', encoding='utf-8') as file:
+            model = next((line.split(':')[1].strip() for line in file if line.startswith('model name')), model)
+    return (f'{model}, {os.cpu_count()} cores, Python {platform.python_version()}, '
+            f'MindSpore {installed_mindspore_version()}')
+
+
+def median_seconds(work: Callable[[], object], rounds: int, *, warm_up: int = 1) -> float:
+    """Return the median wall time of `work` over `rounds` calls after `warm_up` calls."""
+    for _ in range(warm_up):
+        work()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def use_one_core() -> None:
+    """Bind this process and its later children to one core."""
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def print_table(header: Sequence[str], rows: List[Sequence[object]]) -> None:
+    """Print a Markdown table."""
+    print('| ' + ' | '.join(header) + ' |')
+    print('|' + '---|' * len(header))
+    for row in rows:
+        print('| ' + ' | '.join(map(str, row)) + ' |')

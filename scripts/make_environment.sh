@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Makes (once) a virtual environment from our requirement files and prints the path of its Python.
+# Usage: python=$(bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE)
+set -eu
+if [ $# -ne 2 ]; then
+    echo "usage: bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE" >&2
+    exit 2
+fi
+folder=$1
+requirements=$2
+stamp="$folder/.made-from"
+wanted=$(cat requirements*.txt | cksum)" $requirements"
+if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    echo "$folder/bin/python"
+    exit 0
+fi
+python=
+for candidate in "${PYTHON:-}" python3 python python3.12 python3.11 python3.10 python3.9; do
+    [ -n "$candidate" ] || continue
+    if "$candidate" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "error: no Python 3.9 to 3.12 found (MindSpore has no other wheels); name one with PYTHON=/path/to/python" >&2
+    exit 2
+fi
+echo "making the environment $folder with $("$python" --version) (about 1 GB to download, once) ..." >&2
+rm -rf "$folder"
+if ! "$python" -m venv "$folder"; then
+    echo "error: $python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2
+    exit 2
+fi
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2
+echo "$wanted" > "$stamp"
+echo "$folder/bin/python"

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs the tests in an environment of their own: bash scripts/test.sh [pytest arguments]
+# MINDSPORE=2.7.0 in front tests with another supported version.
+set -eu
+cd "$(dirname "$0")/.."
+version=${MINDSPORE:-}
+python=$(bash scripts/make_environment.sh ".venv-test${version:+-$version}" requirements-dev.txt)
+if [ -n "$version" ] && ! "$python" -c "import importlib.metadata as m; assert m.version('mindspore') == '$version'" \
+        2>/dev/null; then
+    # MindSpore up to 2.9 breaks on NumPy 2.
+    "$python" -m pip install --quiet --disable-pip-version-check "mindspore==$version" "numpy<2"
+fi
+"$python" -m ruff check .
+exec "$python" -m pytest -q "$@" tests
