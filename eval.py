@@ -1,14 +1,22 @@
 """Evaluate a checkpoint: python eval.py --ckpt_path CKPT [--data_url …] [--det_file_url … | --use_gt_bbox]."""
 import argparse
 
-from src.annotations.coco import load_coco_images, load_coco_people
+from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
 from src.annotations.detections import BoxReport, detected_people, load_detections
 from src.annotations.files import find_annotation_file, find_detection_file
-from src.checkpoints import check_writable, load_weights, read_checkpoint
+from src.checkpoints import load_weights, read_checkpoint
 from src.command_line import resolve_test_config, run_command, say
-from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
+from src.config import (
+    DEFAULT_RECIPE,
+    TEST_FLAGS,
+    add_config_flags,
+    input_shape,
+    load_recipe,
+    read_overrides,
+    resolve,
+)
 from src.device import set_up_device
-from src.files import write_json
+from src.files import check_writable, write_json
 from src.heatmaps import build_decoder
 from src.metrics.coco import evaluate_coco, format_metrics
 from src.networks import build_configured_network, build_normaliser, network_name
@@ -22,11 +30,19 @@ from src.skeletons import get_skeleton
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--ckpt_path', help='checkpoint (default: TEST.MODEL_FILE of the recipe)')
+    parser.add_argument('--ckpt_path', help='checkpoint (default: TEST.MODEL_FILE of --recipe)')
     parser.add_argument('--use_gt_bbox', action='store_true', help='take the boxes from the annotation file')
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
     add_config_flags(parser, TEST_FLAGS, default_recipe='the one inside the checkpoint')
     return parser.parse_args()
+
+
+def find_model_file(arguments) -> str:
+    config = load_recipe(arguments.recipe or DEFAULT_RECIPE)
+    path = resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
+    if not path:
+        raise ValueError('give the checkpoint with --ckpt_path')
+    return path
 
 
 def load_people(config, overrides, gt_file, skeleton):
@@ -42,10 +58,9 @@ def load_people(config, overrides, gt_file, skeleton):
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.ckpt_path is None:
-        raise ValueError('give the checkpoint with --ckpt_path')
-    weights, carried = read_checkpoint(arguments.ckpt_path)
-    config, overrides = resolve_test_config(arguments.recipe, carried, arguments.ckpt_path,
+    ckpt_path = arguments.ckpt_path or find_model_file(arguments)
+    weights, carried = read_checkpoint(ckpt_path)
+    config, overrides = resolve_test_config(arguments.recipe, carried, ckpt_path,
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
     config.TEST.USE_GT_BBOX = config.TEST.USE_GT_BBOX or arguments.use_gt_bbox
     target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
@@ -54,13 +69,14 @@ def main() -> None:
 
     skeleton = get_skeleton(config.DATASET.SKELETON)
     gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in overrides)
+    check_evaluable(gt_file, skeleton)
     people, report = load_people(config, overrides, gt_file, skeleton)
     say(f'ground truth: {gt_file}\nboxes: {report}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TEST_SET)
     samples = PersonSamples(people, paths, build_crop_recipe(config), skeleton, input_shape(config))
 
     network = build_configured_network(config)
-    load_weights(network, weights, arguments.ckpt_path)
+    load_weights(network, weights, ckpt_path)
     predictor = build_predictor(config, build_normaliser(config), network, skeleton.flip_index)
     poses = predict_poses(predictor, samples, build_decoder(config), batch_size=config.TEST.BATCH_SIZE,
                           num_workers=config.TEST.NUM_PARALLEL_WORKERS)

@@ -49,7 +49,7 @@ def main() -> None:
     skeleton = get_skeleton(config.DATASET.SKELETON)
     detections = load_detections(find_inference_boxes(arguments.det_file_url), people_only=False)
     pictures = find_numbered_pictures(arguments.data_url, say)
-    people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints)
+    people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints, min_score=-np.inf)
     say(f'boxes: {report}')
     name_unmatched(detections.image_ids, pictures.image_ids)
     crops = build_crop_recipe(config)

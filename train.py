@@ -5,10 +5,11 @@ import os
 from src.annotations.coco import load_coco_people
 from src.annotations.files import find_annotation_file
 from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.checkpoints import check_writable, load_weights, read_checkpoint, save_checkpoint
+from src.checkpoints import load_start_weights, read_checkpoint, save_checkpoint
 from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
 from src.device import set_up_device
+from src.files import check_writable
 from src.losses import build_loss
 from src.networks import build_configured_network, build_normaliser, network_name
 from src.samples.augmentation import build_crop_recipe
@@ -40,7 +41,7 @@ def load_samples(config, overrides) -> PersonSamples:
     return PersonSamples(people, paths, build_crop_recipe(config), skeleton, input_shape(config), config.GENERAL.SEED)
 
 
-def load_start_weights(config, network, *, is_explicit: bool) -> None:
+def start_network(config, network, *, is_explicit: bool) -> None:
     path = config.MODEL.PRETRAINED
     if not config.MODEL.INIT_WEIGHTS or (not path and not is_explicit):
         say('start: random weights' + ('' if not config.MODEL.INIT_WEIGHTS else
@@ -50,7 +51,7 @@ def load_start_weights(config, network, *, is_explicit: bool) -> None:
         say(f'start: random weights, since {path} is not there (choose another with --pretrained_path)')
         return
     weights, _ = read_checkpoint(path)
-    loaded = load_weights(network, weights, path, allow_missing_head=True)
+    loaded = load_start_weights(network, weights, path)
     say(f'start: {loaded} of {len(network.parameters_dict())} parameters from {path}')
 
 
@@ -59,11 +60,18 @@ def main() -> None:
     recipe_name = arguments.recipe or DEFAULT_RECIPE
     recipe = load_recipe(recipe_name)
     overrides = read_overrides(arguments, TRAIN_FLAGS, recipe)
+    if overrides.get('MODEL.PRETRAINED'):
+        # Whoever names a file wants it, also with a recipe that starts from random weights.
+        overrides.setdefault('MODEL.INIT_WEIGHTS', 'true')
     config = resolve(recipe, overrides)
     target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'recipe: {recipe_name} ({network_name(config)}), device: {target}')
     ckpt_path = config.TRAIN.CKPT_SAVE_PATH
+    metrics_path = arguments.metrics_path or os.path.splitext(ckpt_path)[0] + '_metrics.jsonl'
     check_writable(ckpt_path)
+    if not ckpt_path.endswith('.ckpt'):
+        raise ValueError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
+    check_writable(metrics_path)
 
     samples = load_samples(config, overrides)
     plan = BatchPlan(len(samples), config.TRAIN.BATCH_SIZE, config.TRAIN.END_EPOCH, config.GENERAL.SEED,
@@ -72,7 +80,7 @@ def main() -> None:
     rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch)
 
     network = build_configured_network(config)
-    load_start_weights(config, network, is_explicit='MODEL.PRETRAINED' in overrides)
+    start_network(config, network, is_explicit='MODEL.PRETRAINED' in overrides)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:
         save_checkpoint(ckpt_path, network, config)
         say(f'no epoch to train; checkpoint of the start weights: {ckpt_path}')
@@ -84,7 +92,7 @@ def main() -> None:
     train(TrainStep(graph, optimizer),
           iterate_batches(TrainingBatches(samples, plan, first_step), num_workers=config.TRAIN.NUM_PARALLEL_WORKERS),
           rates=rates, steps_per_epoch=plan.steps_per_epoch, first_step=first_step,
-          metrics_path=arguments.metrics_path or os.path.splitext(ckpt_path)[0] + '_metrics.jsonl',
+          metrics_path=metrics_path,
           on_epoch_end=lambda: save_checkpoint(ckpt_path, network, config), describe_rows=samples.describe)
     say(f'checkpoint: {ckpt_path}')
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Makes (once) a virtual environment from our requirement files and prints the path of its Python.
-# Usage: python=$(bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE)
+# Usage: python=$(bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE...)
 set -eu
-if [ $# -ne 2 ]; then
-    echo "usage: bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE" >&2
+if [ $# -lt 2 ]; then
+    echo "usage: bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE..." >&2
     exit 2
 fi
 folder=$1
-requirements=$2
+shift
 stamp="$folder/.made-from"
-wanted=$(cat requirements*.txt | cksum)" $requirements"
+wanted=$(cat requirements*.txt | cksum)" $*"
 if [ -x "$folder/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     echo "$folder/bin/python"
     exit 0
@@ -32,6 +32,6 @@ if ! "$python" -m venv "$folder"; then
     echo "error: $python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2
     exit 2
 fi
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check $(printf -- '-r %s ' "$@") >&2
 echo "$wanted" > "$stamp"
 echo "$folder/bin/python"

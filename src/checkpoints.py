@@ -3,28 +3,19 @@ import os
 from typing import Optional, Tuple
 
 import mindspore as ms
+import numpy as np
 from easydict import EasyDict
 from mindspore import nn
 
 from src.config import from_json, to_json
-from src.files import make_folder
 from src.weights import named_parameters
 
 CONFIG_KEY = 'config'
+# The classifier of an ImageNet network, which a pose network has no use for.
+CLASSIFIER_PREFIXES = ('fc.', 'end_point.', 'classifier.')
 # What optimizers add to a checkpoint; weights of a network never begin like this.
 OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',
                       'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
-
-
-def check_writable(path: str) -> None:
-    """Make the folder of `path` if need be, and prove that a file can be written there.
-
-    Raises:
-        OSError: it cannot; the message names the path. Better now than after days of training.
-    """
-    if os.path.isdir(path):
-        raise OSError(f'{path} should be a file to write, is a folder')
-    make_folder(os.path.dirname(os.path.abspath(path)))
 
 
 def save_checkpoint(path: str, network: nn.Cell, config: EasyDict) -> None:
@@ -32,7 +23,12 @@ def save_checkpoint(path: str, network: nn.Cell, config: EasyDict) -> None:
 
     Raises:
         OSError: the file cannot be written; the message names it.
+        ValueError: a weight is not finite; the file that was there stays.
     """
+    broken = [key for key, parameter in named_parameters(network).items() if not np.isfinite(parameter.asnumpy()).all()]
+    if broken:
+        raise ValueError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
+                         f'{broken[0]}. A lower learning rate may help.')
     folder, name = os.path.split(os.path.abspath(path))
     # MindSpore appends .ckpt to any other ending.
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp.ckpt')
@@ -70,35 +66,45 @@ def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
     return {name: value for name, value in content.items() if not name.startswith(OPTIMIZER_PREFIXES)}, config
 
 
-def load_weights(network: nn.Cell, weights: dict, where: str, *, allow_missing_head: bool = False) -> int:
+def load_weights(network: nn.Cell, weights: dict, where: str) -> None:
     """Load checkpoint weights into a network of the same names.
 
     Args:
         weights: {name: parameter}, of `read_checkpoint`.
         where: file name for the message.
-        allow_missing_head: accept a backbone: what it lacks stays as it is, what is left over is ignored, as long as
-            at least half of the network is filled and nothing has another shape.
-
-    Returns:
-        The number of parameters loaded.
 
     Raises:
-        ValueError: missing, unexpected or mis-shaped entries, all named; the network is then unchanged.
+        ValueError: missing, unexpected, mis-shaped or non-finite entries; the network is then unchanged.
     """
+    _load(network, weights, where, optional=(), ignored=())
+
+
+def load_start_weights(network: nn.Cell, weights: dict, where: str) -> int:
+    """Load a whole checkpoint or, where the network has a trunk of its own names, a trunk without the head.
+
+    Returns:
+        The number of parameters loaded; the others keep their initial values.
+
+    Raises:
+        ValueError: as `load_weights`; a trunk must be there whole.
+    """
+    optional = getattr(network, 'head_prefixes', ())
+    return _load(network, weights, where, optional=optional, ignored=CLASSIFIER_PREFIXES if optional else ())
+
+
+def _load(network: nn.Cell, weights: dict, where: str, *, optional: Tuple[str, ...], ignored: Tuple[str, ...]) -> int:
     parameters = named_parameters(network)
-    missing = [name for name in parameters if name not in weights]
-    unexpected = [name for name in weights if name not in parameters]
+    missing = [name for name in parameters if name not in weights and not name.startswith(optional)]
+    unexpected = [name for name in weights if name not in parameters and not name.startswith(ignored)]
+    shared = [name for name in parameters if name in weights]
     mis_shaped = [f'{name} is {tuple(weights[name].shape)}, should be {tuple(parameters[name].shape)}'
-                  for name in parameters if name in weights and weights[name].shape != parameters[name].shape]
-    if allow_missing_head and len(missing) <= len(parameters) / 2:
-        missing, unexpected = [], []
+                  for name in shared if weights[name].shape != parameters[name].shape]
+    not_finite = [name for name in shared if not np.isfinite(weights[name].asnumpy()).all()]
     problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in
-                (('missing', missing), ('unexpected', unexpected), ('of another shape', mis_shaped)) if names]
+                (('missing', missing), ('unexpected', unexpected), ('of another shape', mis_shaped),
+                 ('with NaN or infinity', not_finite)) if names]
     if problems:
         raise ValueError(f'{where} does not fit the network ({type(network).__name__}): ' + '. '.join(problems))
-    loaded = 0
-    for name, parameter in parameters.items():
-        if name in weights:
-            parameter.set_data(weights[name].value() if hasattr(weights[name], 'value') else weights[name])
-            loaded += 1
-    return loaded
+    for name in shared:
+        parameters[name].set_data(weights[name])
+    return len(shared)

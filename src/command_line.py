@@ -17,10 +17,10 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit('interrupted')
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         if os.environ.get('POSE_TRACEBACK'):
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
         sys.exit(2)
 
 

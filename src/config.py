@@ -129,7 +129,7 @@ def parse_value(value: Any, like: Any) -> Any:
             if isinstance(value, bool) or (kind is int and isinstance(value, float) and value != int(value)):
                 raise ValueError
             number = kind(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f'should be {what}, is {value!r}') from None
         if number != number or number in (float('inf'), float('-inf')):
             raise ValueError(f'should be finite, is {value!r}')
@@ -166,7 +166,7 @@ def _check(config: EasyDict) -> None:
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
-                'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE')
+                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
                     'TEST.NUM_PARALLEL_WORKERS', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
                     'TRAIN.END_EPOCH')
@@ -179,6 +179,8 @@ def _check(config: EasyDict) -> None:
     for name in ('MEANS', 'STDS'):
         if len(config.DATASET[name]) != 3:
             raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
+    if min(config.DATASET.STDS) <= 0:
+        raise ValueError(f'DATASET.STDS should be positive, is {config.DATASET.STDS}')
     if config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
         raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:

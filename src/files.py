@@ -43,3 +43,14 @@ def make_folder(path: str) -> None:
         os.remove(os.path.join(path, '.writable'))
     except OSError as error:
         raise OSError(f'cannot write into the folder {path}: {error.strerror or error}') from None
+
+
+def check_writable(path: str) -> None:
+    """Make the folder of `path` if need be, and prove that a file can be written there.
+
+    Raises:
+        OSError: it cannot; the message names the path. Better now than after days of training.
+    """
+    if os.path.isdir(path):
+        raise OSError(f'{path} should be a file to write, is a folder')
+    make_folder(os.path.dirname(os.path.abspath(path)))

@@ -123,7 +123,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, rates: np.ndarray, steps
     """
     step.set_train(True)
     loss, epoch_start = math.nan, time.perf_counter()
-    metrics = open(metrics_path, 'w', encoding='utf-8') if metrics_path else None  # noqa: SIM115  closed below
+    metrics = open(metrics_path, 'a' if first_step else 'w', encoding='utf-8') if metrics_path else None  # noqa: SIM115  closed below
     bar = tqdm(total=len(rates), initial=first_step, unit='step', disable=not sys.stderr.isatty(), smoothing=0.05)
     try:
         for index, (pixels, joints, validity, rows) in enumerate(batches, start=first_step):

@@ -5,6 +5,9 @@
 FOLDER holds `tg_<name>_False.npz`: the scalar `loss` and, under its PyTorch name, the L2 norm of every parameter's
 gradient, computed by the PyTorch networks in float64 and eval mode on the file's images, weights and labels (MSPN:
 OHKM and coarse-to-fine on). Without it the float64 numbers of the existing copies are kept.
+
+Beside the networks: `decode_<kind>` is the first person of each decoder, `oks_nms` is whole, and `crops` holds where
+the four people are cut, without their pictures.
 """
 import argparse
 from pathlib import Path
@@ -16,6 +19,7 @@ NAMES = ('mspn_1stg_256x192', 'mspn_2stg_256x192', 'mspn_4stg_384x288', 'simplep
          'simplepose_r152_384x288')
 FLOAT64_KEYS = ('loss_eval_float64', 'grad_norms_eval_float64')
 LEFT_OUT = ('heatmaps', 'heatmaps_after')
+DECODERS = ('mspn_coco', 'mspn_mpii', 'simple')
 
 
 def float64_numbers(name: str, names_of_gradients, folder) -> dict:
@@ -42,16 +46,33 @@ def compact(name: str, source: Path, float64_folder) -> dict:
     return small
 
 
+def compact_geometry(source: Path) -> dict:
+    """Return {name: arrays} of the copies that belong to no network."""
+    with np.load(source / 'decode.npz') as stored:
+        copies = {f'decode_{kind}': {key[len(kind) + 1:]: stored[key][:1] for key in stored.files
+                                     if key.startswith(f'{kind}_')} for kind in DECODERS}
+    with np.load(source / 'oks_nms.npz') as stored:
+        copies['oks_nms'] = dict(stored)
+    with np.load(source / 'crops.npz') as stored:
+        copies['crops'] = {key: stored[key] for key in stored.files if stored[key].dtype != np.uint8}
+    return copies
+
+
+def write(name: str, arrays: dict) -> None:
+    COMPACT_FOLDER.mkdir(exist_ok=True)
+    np.savez_compressed(COMPACT_FOLDER / f'{name}.npz', **arrays)
+    print(f'{name}: {(COMPACT_FOLDER / f"{name}.npz").stat().st_size} bytes')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--source', type=Path, default=COMPACT_FOLDER.parent.parent.parent / 'shared' / 'golden')
     parser.add_argument('--float64', type=Path, default=None)
     options = parser.parse_args()
     for name in NAMES:
-        arrays = compact(name, options.source, options.float64)
-        COMPACT_FOLDER.mkdir(exist_ok=True)
-        np.savez_compressed(COMPACT_FOLDER / f'{name}.npz', **arrays)
-        print(f'{name}: {(COMPACT_FOLDER / f"{name}.npz").stat().st_size} bytes')
+        write(name, compact(name, options.source, options.float64))
+    for name, arrays in compact_geometry(options.source).items():
+        write(name, arrays)
 
 
 if __name__ == '__main__':

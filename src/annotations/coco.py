@@ -6,7 +6,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from src.annotations.people import People, read_box, read_field, read_json, release_memory
+from src.annotations.people import People, is_number, read_box, read_field, read_json, release_memory
 from src.boxes import clip_box_to_picture
 from src.skeletons import Skeleton
 
@@ -31,23 +31,28 @@ def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str) -> Peop
     image_ids, file_names, picture_sizes = read_images(content, path)
     index_of = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
     annotations = read_field(content, 'annotations', list, path)
-    image_index, boxes, keypoints = [], [], []
+    image_index, boxes, keypoints, without_area = [], [], [], 0
     for number, annotation in enumerate(annotations):
         where = f'{path}, annotation {number}'
         image_id = read_field(annotation, 'image_id', int, where)
         if image_id not in index_of:
             raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
         person = _read_person(annotation, skeleton, sample_rule, picture_sizes[index_of[image_id]], where)
-        if person is not None:
+        if person is not None and not (person[0][2:] > 0).all():
+            # A box without area cannot be cropped; COCO has none among people with keypoints.
+            without_area += 1
+        elif person is not None:
             image_index.append(index_of[image_id])
             boxes.append(person[0])
             keypoints.append(person[1])
     if not image_index:
-        raise ValueError(f'{path}: none of its {len(annotations)} annotations is a person with labelled keypoints')
+        raise ValueError(f'{path}: none of its {len(annotations)} annotations is a person with labelled keypoints and '
+                         'a box inside its picture')
     people = People(
         image_ids=image_ids, file_names=file_names, picture_sizes=picture_sizes,
         image_index=np.array(image_index, np.int32), boxes_xywh=np.array(boxes, np.float64),
-        box_scores=np.ones(len(boxes)), keypoints=_pack_keypoints(keypoints, skeleton.num_keypoints))
+        box_scores=np.ones(len(boxes)), keypoints=_pack_keypoints(keypoints, skeleton.num_keypoints),
+        without_area=without_area)
     del content, annotations, annotation, boxes, keypoints
     release_memory()
     return people
@@ -62,28 +67,58 @@ def _read_person(annotation: Dict, skeleton: Skeleton, sample_rule: str, picture
     """Return (box (4,), keypoints (K * 3,)), or None for somebody whom the published loaders leave out."""
     if annotation.get('iscrowd', 0) or annotation.get('category_id', 1) != 1 or not annotation.get('keypoints'):
         return None
-    values = read_field(annotation, 'keypoints', list, where)
-    if len(values) != 3 * skeleton.num_keypoints:
-        raise ValueError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
-                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
-    keypoints = np.array(values)
-    if not np.issubdtype(keypoints.dtype, np.number) or not np.isfinite(keypoints).all():
-        raise ValueError(f"{where}: 'keypoints' should be finite numbers, is {values!r}"[:300])
-    visibility = keypoints[2::3]
-    if not np.isin(visibility, (0, 1, 2)).all():
-        raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {visibility.tolist()}')
-    if not (visibility > 0).any() or annotation.get('num_keypoints', 1) == 0:
+    keypoints = _read_keypoints(annotation, skeleton, where)
+    if not (keypoints[2::3] > 0).any() or annotation.get('num_keypoints', 1) == 0:
         return None
     box = np.array(read_box(annotation, where))
     if not np.isfinite(box).all():
         raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
     if sample_rule == 'simple_pose':
         clipped = clip_box_to_picture(box, tuple(picture_size))
-        if annotation.get('area', 1) <= 0 or (clipped[2:] < 0).any():
-            return None
-        box = clipped
-    # A box without area cannot be cropped; COCO has none among people with keypoints.
-    return (box, keypoints) if (box[2:] > 0).all() else None
+        box = clipped if _read_area(annotation, where) > 0 else np.zeros(4)
+    return box, keypoints
+
+
+def _read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarray:
+    values = read_field(annotation, 'keypoints', list, where)
+    if len(values) != 3 * skeleton.num_keypoints:
+        raise ValueError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
+                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
+    if not all(is_number(value) and np.isfinite(value) for value in values):
+        raise ValueError(f"{where}: 'keypoints' should be finite numbers, is {values!r}"[:300])
+    keypoints = np.array(values)
+    if not np.isin(keypoints[2::3], (0, 1, 2)).all():
+        raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {keypoints[2::3].tolist()}')
+    return keypoints
+
+
+def _read_area(annotation: Dict, where: str) -> float:
+    # Data sets in COCO's format may lack it.
+    return read_field(annotation, 'area', (int, float), where) if 'area' in annotation else 1.0
+
+
+def check_evaluable(path: str, skeleton: Skeleton) -> None:
+    """Prove that the official evaluator can work with an annotation file; it checks nothing itself.
+
+    Raises:
+        ValueError: naming the file, the entry and what is wrong with it.
+    """
+    content = read_json(path)
+    known = set(read_images(content, path)[0].tolist())
+    read_field(content, 'categories', list, path)
+    annotations = read_field(content, 'annotations', list, path)
+    if not annotations:
+        raise ValueError(f'{path} has no annotations; there is nobody to evaluate on')
+    for number, annotation in enumerate(annotations):
+        where = f'{path}, annotation {number}'
+        if read_field(annotation, 'id', int, where) == 0:
+            raise ValueError(f"{where}: the evaluator can never match an annotation whose 'id' is 0; count from 1")
+        if read_field(annotation, 'image_id', int, where) not in known:
+            raise ValueError(f"{where}: image_id {annotation['image_id']} is not among the images of the file")
+        read_field(annotation, 'category_id', int, where)
+        read_box(annotation, where)
+        _read_area(annotation, where)
+        _read_keypoints(annotation, skeleton, where)
 
 
 def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -78,7 +78,8 @@ class BoxReport:
     def of_ground_truth(cls, people: People) -> 'BoxReport':
         """Return the report of boxes that come from the annotation file itself."""
         with_box = len(np.unique(people.image_index))
-        return cls('ground-truth boxes', len(people), len(people), pictures=len(people.image_ids),
+        return cls('ground-truth boxes', len(people) + people.without_area, len(people),
+                   without_area=people.without_area, pictures=len(people.image_ids),
                    pictures_without_box=len(people.image_ids) - with_box)
 
     def __str__(self) -> str:

@@ -23,11 +23,10 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
         if not os.path.isfile(given):
             raise ValueError(f'the annotation file {given} does not exist (gt_file_url)')
         return given
-    year_set = 'train2017' if split == 'TRAIN' else 'val2017'
+    # Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
+    file_name = f"person_keypoints_{'train2017' if split == 'TRAIN' else 'val2017'}.json"
     candidates: List[str] = [given] if given else []
-    for name in dict.fromkeys((config.DATASET[f'{split}_SET'], year_set)):
-        file_name = f'person_keypoints_{name}.json'
-        candidates += [os.path.join(GT_FOLDER, file_name), os.path.join(config.DATASET.ROOT, 'annotations', file_name)]
+    candidates += [os.path.join(GT_FOLDER, file_name), os.path.join(config.DATASET.ROOT, 'annotations', file_name)]
     found = next((path for path in candidates if os.path.isfile(path)), None)
     if found is None:
         raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with --gt_file_url')

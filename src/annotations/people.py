@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+# What fits the narrowest integer array below.
+MAX_INTEGER = 2 ** 31
+
 
 @dataclass(frozen=True)
 class People:
@@ -27,6 +30,7 @@ class People:
         box_scores: (P,) float64; 1 for ground truth.
         keypoints: (P, K, 3): x, y in picture pixels and visibility 0, 1 or 2. Integer where the file has integers
             only, which MSPN's published rounding depends on.
+        without_area: number of labelled people who were left out because nothing of their box can be cropped.
     """
 
     image_ids: np.ndarray
@@ -36,6 +40,7 @@ class People:
     boxes_xywh: np.ndarray
     box_scores: np.ndarray
     keypoints: np.ndarray
+    without_area: int = 0
 
     def __len__(self) -> int:
         return len(self.image_index)
@@ -75,6 +80,8 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
         names = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
         raise ValueError(f'{where}: {key!r} should be {names}, is {value!r}'[:300])
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ValueError(f'{where}: {key!r} is too large: {value}'[:300])
     return value
 
 
@@ -85,9 +92,16 @@ def read_box(entry: Any, where: str) -> list:
         ValueError: it is missing or not a list of four numbers.
     """
     box = read_field(entry, 'bbox', list, where)
-    if len(box) != 4 or not all(value is None or isinstance(value, (int, float)) for value in box):
+    if len(box) != 4 or not all(value is None or is_number(value) for value in box):
         raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {box!r}"[:300])
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that fits the arrays; NaN and infinity are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) < MAX_INTEGER
 
 
 def release_memory() -> None:

@@ -32,9 +32,9 @@ PAINTER_VERSION = 2
 
 PEOPLE_SHARES = (0.45, 0.37, 0.18)  # of pictures with one, two and three people
 STATURE_RANGES = ((0.40, 0.88), (0.36, 0.80), (0.30, 0.66))  # in picture heights, by the number of people
-OVERLAP_SHARE = 0.22  # of pictures with several people
-TRUNCATED_SHARE = 0.12  # of people
-OBSTACLE_SHARE = 0.13
+OVERLAP_SHARE = 0.14  # of pictures with several people
+TRUNCATED_SHARE = 0.09  # of people
+OBSTACLE_SHARE = 0.10
 MIN_LABELLED = 5  # keypoints
 MIN_SEEN = 6  # keypoints: nobody stands all but hidden behind another
 MIN_SILHOUETTE = 1500  # pixels

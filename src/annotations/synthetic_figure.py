@@ -39,7 +39,7 @@ EAR_HIDDEN_DEPTH = -0.40
 
 SIDES = {'left': 1.0, 'right': -1.0}
 BACK_VIEW_SHARE = 0.25
-STEEP_ROLL_SHARE = 0.05
+STEEP_ROLL_SHARE = 0.04
 
 Range = Tuple[float, float]
 

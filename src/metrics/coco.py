@@ -35,6 +35,7 @@ def run_coco_evaluator(gt_file: str, results: List[dict], skeleton: Skeleton) ->
         for annotation in annotations.anns.values():
             # COCO's files have both; data sets in its format may lack them.
             annotation.setdefault('iscrowd', 0)
+            annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
             annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
         unknown = sorted({record['image_id'] for record in results} - set(annotations.imgs))
         if unknown:

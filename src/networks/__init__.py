@@ -48,7 +48,7 @@ def build_configured_network(config) -> nn.Cell:
                'seed': config.GENERAL.SEED}
     if config.MODEL.NAME == 'mspn':
         options.update(upsample_channels=config.MSPN.UPSAMPLE_CHANNEL_NUM, planes=config.MSPN.PLANES,
-                       blocks=config.MSPN.BLOCKS)
+                       blocks=config.MSPN.BLOCKS, head_scale=config.MSPN.HEAD_SCALE)
     else:
         options.update(num_deconv_filters=config.POSE_RESNET.NUM_DECONV_FILTERS,
                        num_deconv_kernels=config.POSE_RESNET.NUM_DECONV_KERNELS,

@@ -6,7 +6,8 @@ checkpoint's names differ only in the BatchNorm suffixes.
 """
 from typing import Optional, Sequence, Tuple
 
-from mindspore import nn
+import numpy as np
+from mindspore import Tensor, nn
 
 from src.networks.blocks import (
     BilinearResize,
@@ -196,6 +197,8 @@ class MSPN(nn.Cell):
         upsample_channels: channels of the upsampling half.
         stem_pool: 'symmetric' (the release) or 'same' (the MindSpore course port and its `mspn.ckpt`).
         stem_channels, planes, blocks: width of the stem, and width and number of bottlenecks of the four levels.
+        head_scale: initial scale of the BatchNorm that ends each head. From the published 1 it takes tens of thousands
+            of steps to reach the labels' 255; a short training should start higher.
         seed: of the initial weights.
 
     Raises:
@@ -204,7 +207,8 @@ class MSPN(nn.Cell):
 
     def __init__(self, *, num_stages: int, num_keypoints: int, input_shape: Tuple[int, int],
                  upsample_channels: int = 256, stem_pool: str = 'symmetric', stem_channels: int = 64,
-                 planes: Sequence[int] = (64, 128, 256, 512), blocks: Sequence[int] = (3, 4, 6, 3), seed: int = 1):
+                 planes: Sequence[int] = (64, 128, 256, 512), blocks: Sequence[int] = (3, 4, 6, 3),
+                 head_scale: float = 1.0, seed: int = 1):
         super().__init__()
         if num_stages < 1:
             raise ValueError(f'MSPN needs at least one stage, got {num_stages}')
@@ -219,6 +223,9 @@ class MSPN(nn.Cell):
             setattr(self, f'stage{index}', stage)
         self._stages = tuple(getattr(self, f'stage{index}') for index in range(num_stages))
         initialise_parameters(self, seed, _draw_initial_value)
+        for name, cell in self.cells_and_names():
+            if name.endswith('.res_conv2.bn'):
+                cell.gamma.set_data(Tensor(np.full(num_keypoints, head_scale, np.float32)))
 
     def _run(self, images, supervise: bool):
         x, skips1, skips2 = self.top(images), None, None

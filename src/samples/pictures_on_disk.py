@@ -16,11 +16,13 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
         root: folder that holds the pictures, or the COCO folders `train2014`, `val2014`, `train2017`, `val2017`, or
             `images` with those.
         file_names: (I,) bytes.
-        split_folder: where to look first; COCO 2014's usual training list takes pictures from two folders.
+        split_folder: where the pictures should be. Other folders are searched where it holds none of them, and for
+            names that carry their split, such as COCO_val2014_…: the usual training list of COCO 2014 has pictures
+            of two folders. A bare number may mean another picture in another split.
 
     Raises:
-        ValueError: the folder or some of the pictures are missing, or a name outside the split's own folder is in
-            several others; the message names them and where it was looked.
+        ValueError: the folder or some of the pictures are missing, or a name is in several folders; the message
+            names them and where it was looked.
     """
     if not os.path.isdir(root):
         raise ValueError(f'the picture folder {root} does not exist (data_url)')
@@ -28,11 +30,13 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
     others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
     paths: List[bytes] = []
     missing: List[str] = []
-    for name in file_names.tolist():
-        # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
-        base = os.path.basename(name.decode())
-        holders = [folder for folder, names in own.items() if base in names] or [
-            folder for folder, names in others.items() if base in names]
+    # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
+    bases = [os.path.basename(name.decode()) for name in file_names.tolist()]
+    is_split_there = any(base in names for names in own.values() for base in bases)
+    for base in bases:
+        holders = [folder for folder, names in own.items() if base in names]
+        if not holders and (base.startswith('COCO_') or not is_split_there):
+            holders = [folder for folder, names in others.items() if base in names]
         if not holders:
             missing.append(base)
         elif len(holders) > 1:

@@ -1,0 +1,26 @@
+"""Running the root scripts inside the test's own process, as the command line would."""
+import runpy
+import sys
+from pathlib import Path
+from unittest import mock
+
+from src.config import recipe_names
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMPLE_POSE, MSPN = (next(name for name in recipe_names() if name.startswith(f'{family}_small_synthetic'))
+                     for family in ('simplepose', 'mspn'))
+# Widths that make both small recipes a matter of seconds.
+TINY = {
+    SIMPLE_POSE: '--set MODEL.STEM_CHANNELS=8 POSE_RESNET.NUM_DECONV_FILTERS=[16,16,16]',
+    MSPN: '--set MODEL.STEM_CHANNELS=8 MSPN.PLANES=[4,8,16,32] MSPN.UPSAMPLE_CHANNEL_NUM=16',
+}
+
+
+def run_script(script: str, arguments: str) -> int:
+    """Run `train`, `eval` or `infer` with the words of `arguments` and return its exit status."""
+    with mock.patch.object(sys, 'argv', [f'{script}.py', *arguments.split()]):
+        try:
+            runpy.run_path(str(ROOT / f'{script}.py'), run_name='__main__')
+        except SystemExit as end:
+            return end.code
+    return 0

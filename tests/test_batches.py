@@ -1,0 +1,224 @@
+"""Which people form which batch, and that worker processes change nothing but the speed."""
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.annotations.coco import load_coco_people
+from src.annotations.synthetic import write_synthetic_coco
+from src.batches import BatchPlan, TestBatches, TrainingBatches, iterate_batches
+from src.samples.augmentation import MSPNCrops, SimplePoseCrops
+from src.samples.dataset import PersonSamples
+from src.samples.pictures_on_disk import locate_pictures
+from src.skeletons import COCO
+
+INPUT_SHAPE = (64, 48)
+
+
+def plan_of(num_samples=23, batch_size=4, epochs=3, seed=1, **options):
+    return BatchPlan(num_samples, batch_size, epochs, seed, **options)
+
+
+def epoch_rows(plan, epoch):
+    """The people of all batches of an epoch, in order."""
+    first = epoch * plan.steps_per_epoch
+    batches = [plan.batch(step) for step in range(first, first + plan.steps_per_epoch)]
+    assert all(number == epoch for number, _ in batches)
+    return np.concatenate([rows for _, rows in batches])
+
+
+# The plan
+
+def test_every_epoch_is_a_permutation_of_its_own():
+    plan = plan_of()
+    epochs = [epoch_rows(plan, epoch).tolist() for epoch in range(3)]
+    assert all(sorted(rows) == list(range(23)) for rows in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0] and epochs[0] != list(range(23))
+
+
+def test_the_seed_decides_the_order():
+    one, same, other = (epoch_rows(plan_of(seed=seed), 0).tolist() for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_the_order_depends_on_neither_batch_size_nor_length_of_the_run():
+    orders = [epoch_rows(plan_of(batch_size=size, epochs=epochs), 1).tolist()
+              for size, epochs in ((1, 2), (4, 3), (23, 9), (100, 9))]
+    assert all(order == orders[0] for order in orders)
+
+
+@pytest.mark.parametrize('num_samples, batch_size, drop, sizes', [
+    (23, 4, False, [4] * 5 + [3]), (23, 4, True, [4] * 5), (24, 4, False, [4] * 6), (24, 4, True, [4] * 6),
+    (3, 8, False, [3]), (1, 1, False, [1]), (8, 8, True, [8])])
+def test_remainder_is_kept_or_dropped(num_samples, batch_size, drop, sizes):
+    plan = plan_of(num_samples, batch_size, drop_remainder=drop)
+    assert plan.steps_per_epoch == len(sizes) and plan.num_steps == 3 * len(sizes)
+    assert [len(plan.batch(step)[1]) for step in range(plan.num_steps)] == sizes * 3
+    assert len(set(epoch_rows(plan, 1).tolist())) == sum(sizes)
+
+
+@pytest.mark.parametrize('num_shards', [2, 3, 4])
+def test_shards_are_disjoint_and_complete(num_shards):
+    plans = [plan_of(24, num_shards=num_shards, shard=shard) for shard in range(num_shards)]
+    for epoch in range(2):
+        parts = [epoch_rows(plan, epoch).tolist() for plan in plans]
+        assert {len(part) for part in parts} == {24 // num_shards}
+        assert sorted(sum(parts, [])) == list(range(24))
+
+
+@pytest.mark.parametrize('num_samples, num_shards', [(23, 4), (2, 3), (1, 8), (25, 2)])
+def test_shards_are_filled_up_to_equal_length(num_samples, num_shards):
+    """Devices that wait for each other need the same number of steps."""
+    plans = [plan_of(num_samples, num_shards=num_shards, shard=shard) for shard in range(num_shards)]
+    assert len({plan.num_steps for plan in plans}) == 1
+    rows = np.concatenate([epoch_rows(plan, 0) for plan in plans])
+    counts = np.bincount(rows, minlength=num_samples)
+    assert len(rows) == -(-num_samples // num_shards) * num_shards
+    assert counts.min() >= 1 and counts.max() - counts.min() <= 1
+
+
+def test_a_run_without_epochs_has_no_steps():
+    assert plan_of(epochs=0).num_steps == 0
+
+
+@pytest.mark.parametrize('wrong, message', [
+    ({'num_samples': 0}, 'got 0 people'), ({'batch_size': 0}, 'batches of 0'), ({'epochs': -1}, '-1 epochs'),
+    ({'num_shards': 2, 'shard': 2}, 'shard 2 is not among the 2 shards'), ({'shard': -1}, 'shard -1'),
+    ({'num_shards': 0}, 'not among the 0 shards'),
+    ({'batch_size': 24, 'drop_remainder': True}, '23 people do not fill one batch of 24'),
+    ({'batch_size': 12, 'drop_remainder': True, 'num_shards': 2}, '12 people do not|^$')], ids=str)
+def test_impossible_plans_are_refused(wrong, message):
+    if '^$' in message:
+        assert plan_of(**wrong).steps_per_epoch == 1        # filled up to 24, twelve each
+        return
+    with pytest.raises(ValueError, match=message):
+        plan_of(**wrong)
+
+
+# The batches
+
+@pytest.fixture(scope='module')
+def samples(tmp_path_factory):
+    """{recipe: samples} of a handful of made-up people."""
+    root = tmp_path_factory.mktemp('data')
+    write_synthetic_coco(str(root), num_train=5, num_val=1, seed=2, image_size=(200, 160))
+    people = load_coco_people(str(root / 'annotations' / 'person_keypoints_train2017.json'), COCO, sample_rule='mspn')
+    paths = locate_pictures(str(root), people.file_names, split_folder='train2017')
+    return {name: PersonSamples(people, paths, recipe, COCO, INPUT_SHAPE, seed=5)
+            for name, recipe in (('mspn', MSPNCrops()), ('simple', SimplePoseCrops()))}
+
+
+@pytest.fixture
+def broken(samples, tmp_path):
+    """Samples of which the third picture is no picture, and its path."""
+    path = tmp_path / 'broken.jpg'
+    path.write_bytes(b'no picture')
+    paths = samples['mspn'].paths.tolist()
+    paths[2] = str(path).encode()
+    return dataclasses.replace(samples['mspn'], paths=np.array(paths)), str(path)
+
+
+def batches_of(source, num_workers):
+    return list(iterate_batches(source, num_workers=num_workers))
+
+
+def assert_same_batches(ours, expected):
+    assert len(ours) == len(expected)
+    for batch, other in zip(ours, expected):
+        assert len(batch) == len(other) == 4
+        for array, same in zip(batch, other):
+            assert array.dtype == same.dtype
+            np.testing.assert_array_equal(array, same)
+
+
+@pytest.fixture(scope='module')
+def training(samples):
+    """A training source with a last smaller batch and what it yields in this process."""
+    plan = plan_of(len(samples['mspn']), batch_size=4, epochs=2)
+    source = TrainingBatches(samples['mspn'], plan)
+    return source, batches_of(source, 0)
+
+
+def test_training_batches_follow_the_plan(training, samples):
+    source, batches = training
+    assert len(batches) == len(source) == source.plan.num_steps
+    for step, (images, joints, validity, rows) in enumerate(batches):
+        epoch, expected = source.plan.batch(step)
+        assert rows.tolist() == expected.tolist()
+        count = len(expected)
+        assert images.shape == (count, *INPUT_SHAPE, 3) and images.dtype == np.uint8
+        assert joints.shape == (count, 17, 2) and joints.dtype == np.float32
+        assert validity.shape == (count, 17) and validity.dtype == np.float32
+        crop = np.empty((*INPUT_SHAPE, 3), np.uint8)
+        places, valid = samples['mspn'].training_sample(int(rows[-1]), epoch, crop)
+        np.testing.assert_array_equal(images[-1], crop)
+        np.testing.assert_allclose(joints[-1], places, rtol=1e-6)
+        np.testing.assert_array_equal(validity[-1], valid)
+
+
+@pytest.mark.parametrize('num_workers', [1, 2, 4])
+def test_workers_change_nothing(training, num_workers):
+    source, batches = training
+    assert_same_batches(batches_of(source, num_workers), batches)
+
+
+def test_a_run_can_start_in_the_middle(training):
+    source, batches = training
+    later = TrainingBatches(source.samples, source.plan, first_step=2)
+    assert len(later) == len(source) - 2
+    assert_same_batches(batches_of(later, 0), batches[2:])
+
+
+@pytest.mark.parametrize('name', ['mspn', 'simple'])
+def test_test_batches_keep_the_order(samples, name):
+    count = len(samples[name])
+    source = TestBatches(samples[name], batch_size=count - 1)
+    batches = batches_of(source, 1)
+    assert [len(images) for images, *_ in batches] == [count - 1, 1]
+    assert np.concatenate([rows for *_, rows in batches]).tolist() == list(range(count))
+    crop = np.empty((*INPUT_SHAPE, 3), np.uint8)
+    for images, centers, scales, rows in batches:
+        assert centers.shape == scales.shape == (len(rows), 2)
+        for place, row in enumerate(rows):
+            center, scale = samples[name].test_sample(int(row), crop)
+            np.testing.assert_array_equal(images[place], crop)
+            assert centers[place].tolist() == center.tolist() and scales[place].tolist() == scale.tolist()
+
+
+def test_test_batches_with_workers(samples):
+    source = TestBatches(samples['simple'], batch_size=2)
+    assert_same_batches(batches_of(source, 2), batches_of(source, 1))
+
+
+def test_one_batch_for_everybody(samples):
+    source = TestBatches(samples['mspn'], batch_size=1000)
+    (batch,) = batches_of(source, 1)
+    assert len(source) == 1 and len(batch[0]) == len(samples['mspn'])
+
+
+@pytest.mark.parametrize('num_workers', [0, 1, 2])
+def test_unreadable_picture_is_named(broken, num_workers):
+    source, path = broken
+    for batches in (TrainingBatches(source, plan_of(len(source), batch_size=3, epochs=1)), TestBatches(source, 3)):
+        with pytest.raises(ValueError) as caught:
+            batches_of(batches, num_workers)
+        assert str(caught.value) == f'{path} is not a picture that OpenCV can read'
+
+
+def test_batches_before_the_unreadable_picture_arrive(broken):
+    source, _ = broken
+    first = int(np.flatnonzero(source.people.image_index == 2)[0])
+    seen = []
+    with pytest.raises(ValueError):
+        for batch in iterate_batches(TestBatches(source, 1), num_workers=1):
+            seen.append(int(batch[3][0]))
+    assert seen == list(range(first))
+
+
+def test_missing_picture_is_named(samples, tmp_path):
+    gone = str(tmp_path / 'gone.jpg')
+    source = dataclasses.replace(samples['mspn'], paths=np.array([gone.encode()] * len(samples['mspn'].paths)))
+    with pytest.raises(ValueError, match='gone.jpg') as caught:
+        batches_of(TestBatches(source, 2), 1)
+    assert not Path(gone).exists() and 'Traceback' not in str(caught.value)
