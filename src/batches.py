@@ -4,6 +4,7 @@ Workers make whole batches: one message per batch instead of one per sample, and
 of its seed. What travels is the uint8 crop and the joints; normalisation and label maps happen inside the graph.
 """
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import cpu_count
 from typing import Iterator, List, Tuple
 
@@ -63,6 +64,7 @@ class BatchPlan:
     def num_steps(self) -> int:
         return self.steps_per_epoch * self.epochs
 
+    @lru_cache(maxsize=2)  # noqa: B019  a permutation of COCO takes milliseconds, and a plan lives as long as its run
     def epoch_order(self, epoch: int) -> np.ndarray:
         """Return this shard's people of one epoch in their order."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)

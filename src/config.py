@@ -117,7 +117,8 @@ def parse_value(value: Any, like: Any) -> Any:
             value = value.strip().strip('[]()').replace(',', ' ').split()
         if not isinstance(value, (list, tuple)):
             raise ValueError(f'should be a list such as {like}, is {value!r}')
-        return [parse_value(each, like[0]) for each in value]
+        # All lists of the tree hold numbers; an emptied one says no more than that.
+        return [parse_value(each, like[0] if like else 0.0) for each in value]
     if isinstance(like, bool):
         word = str(value).strip().lower()
         if word not in ('true', 'yes', 'on', '1', 'false', 'no', 'off', '0'):
@@ -179,6 +180,8 @@ def _check(config: EasyDict) -> None:
     for name in ('MEANS', 'STDS'):
         if len(config.DATASET[name]) != 3:
             raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
+    if config.TEST.BLUR_KERNEL < 3 or config.TEST.BLUR_KERNEL % 2 == 0:
+        raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {config.TEST.BLUR_KERNEL}')
     if min(config.DATASET.STDS) <= 0:
         raise ValueError(f'DATASET.STDS should be positive, is {config.DATASET.STDS}')
     if config.LOSS.TOPK > config.MODEL.NUM_JOINTS:

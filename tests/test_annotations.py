@@ -179,8 +179,6 @@ def test_evaluable_file(check):
     check(annotation(), annotation(id=2, iscrowd=1, keypoints=[0, 0, 0] * 17, num_keypoints=0), annotation(area=...))
 
 
-@pytest.mark.xfail(strict=True, reason="read_field's limit of 2 ** 31 refuses the ids of COCO's own crowds, and with "
-                                       'them person_keypoints_val2017.json')
 def test_ids_of_coco_crowds_are_evaluable(check):
     check(annotation(id=900100217285, iscrowd=1, keypoints=[0, 0, 0] * 17, num_keypoints=0))
 
@@ -241,7 +239,6 @@ def test_what_becomes_of_bad_boxes_is_counted(detect):
                            'their picture (their crop is black); 1 pictures have no box')
 
 
-@pytest.mark.xfail(strict=True, reason='detected_people counts a box once for each of its faults')
 def test_counts_add_up_for_boxes_with_two_faults(detect):
     _, report = detect(box(), box(score=0.1, bbox=[1, 2, NAN, 4]), box(score=0.1, bbox=[1, 2, 0, 4]),
                        box(image_id=99, score=0.1, bbox=[1, 2, 0, 4]), min_score=0.2)

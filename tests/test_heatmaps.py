@@ -1,6 +1,7 @@
 """Heatmaps → keypoints: the numbers of the original decoders, the worked tables, and encoding followed by decoding."""
 from functools import partial
 
+import cv2
 import mindspore as ms
 import numpy as np
 import pytest
@@ -165,6 +166,46 @@ def test_maps_with_one_cell_only():
     assert decode_one(decode_simple_pose, heatmaps)[0] == pytest.approx((350.5, 180.25))
     (x, y), score = decode_one(DECODERS['mspn_coco'], heatmaps)
     assert (x, y) == pytest.approx((353.0, 181.5)) and score == pytest.approx(100 / 255 + 0.5)
+
+
+def step_by_step(heatmap, kernel):
+    """One map (h, w) -> (x, y) in cells and score, as the release goes about it."""
+    height, width = heatmap.shape
+    framed = np.zeros((height + 20, width + 20))
+    framed[10:-10, 10:-10] = heatmap
+    framed = cv2.GaussianBlur(framed, (kernel, kernel), 0)
+    first = np.array(np.unravel_index(framed.argmax(), framed.shape))[::-1] - 10
+    framed[first[1] + 10, first[0] + 10] = 0
+    second = np.array(np.unravel_index(framed.argmax(), framed.shape))[::-1] - 10
+    length = np.linalg.norm(second - first)
+    place = first + (0.25 * (second - first) / length if length > 1e-3 else 0)
+    x, y = np.clip(place, 0, [width - 1, height - 1])
+    return (x, y), heatmap[round(y), round(x)] / 255 + 0.5
+
+
+@pytest.mark.parametrize('kernel', [5, 9])
+def test_mspn_decoder_goes_the_steps_of_the_release(kernel):
+    """One narrow frame and one blur for all maps change nothing: noise, mostly negative, hardly anything positive."""
+    rng = np.random.default_rng(4)
+    maps = rng.normal(0, 60, (120, *HEATMAP_SHAPE)).astype(np.float32)
+    maps[40:80] -= 40
+    maps[80:] = -1
+    for heatmap in maps[80:]:
+        heatmap[rng.integers(64), rng.integers(48)] = rng.uniform(0, 40)
+    ours, scores = decode_mspn(maps[None], IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256), blur_kernel=kernel)
+    for heatmap, cell, score in zip(maps, (ours[0] - 2) / 4, scores[0]):
+        expected, expected_score = step_by_step(heatmap, kernel)
+        np.testing.assert_allclose(cell, expected, atol=1e-4)
+        assert score == pytest.approx(expected_score, abs=1e-6)
+
+
+def test_mspn_second_maximum_may_lie_in_the_frame():
+    """Where nothing but the peak is positive after the blur, it is the first zero of the frame's corner."""
+    heatmaps = constant_map(-1)
+    heatmaps[0, 0, 20, 30] = 8
+    (x, y), score = decode_one(DECODERS['mspn_coco'], heatmaps)
+    assert (x, y) == pytest.approx((203 + 5 * 29.8, 82.75 + 5 * 19.85), abs=1e-3)
+    assert score == pytest.approx(8 / 255 + 0.5)
 
 
 def test_first_of_two_equal_peaks_wins():

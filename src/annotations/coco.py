@@ -135,7 +135,7 @@ def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.nd
         ids.append(read_field(image, 'id', int, where))
         names.append(read_field(image, 'file_name', str, where).encode())
         sizes.append((read_field(image, 'width', int, where), read_field(image, 'height', int, where)))
-    return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int32)
+    return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64)
 
 
 def load_coco_images(path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -117,12 +117,15 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
             f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the boxes name image '
             f'ids such as {detections.image_ids[:3].tolist()}, the images are {image_ids[:3].tolist()} and so on. '
             'Are detection file and annotation file of the same split?')
-    confident = detections.scores >= min_score
+    below_score = known & (detections.scores < min_score)
     not_finite, without_area = find_unusable_boxes(detections.boxes_xywh)
-    kept = np.flatnonzero(known & confident & ~not_finite & ~without_area)
+    # A box with several faults is counted under the first.
+    not_finite &= known & ~below_score
+    without_area &= known & ~below_score
+    kept = np.flatnonzero(known & ~below_score & ~not_finite & ~without_area)
     if not kept.size:
         raise ValueError(f'none of the {len(image_index)} boxes can be used: {(~known).sum()} on unknown images, '
-                         f'{(~confident).sum()} below score {min_score}, {not_finite.sum()} with NaN or infinity, '
+                         f'{below_score.sum()} below score {min_score}, {not_finite.sum()} with NaN or infinity, '
                          f'{without_area.sum()} without area')
     boxes, image_index = detections.boxes_xywh[kept], image_index[kept]
     people = People(image_ids, file_names, picture_sizes, image_index, boxes, detections.scores[kept],
@@ -130,8 +133,7 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     report = BoxReport(
         source=source, given=len(known) + detections.other_categories, used=len(kept),
         other_categories=detections.other_categories, on_unknown_images=int((~known).sum()),
-        below_score=int((known & ~confident).sum()), not_finite=int((known & not_finite).sum()),
-        without_area=int((known & without_area).sum()),
+        below_score=int(below_score.sum()), not_finite=int(not_finite.sum()), without_area=int(without_area.sum()),
         outside_but_used=int(find_outside_boxes(boxes, picture_sizes[image_index]).sum()),
         pictures=len(image_ids), pictures_without_box=len(image_ids) - len(np.unique(image_index)))
     return people, report

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-# What fits the narrowest integer array below.
-MAX_INTEGER = 2 ** 31
+# What fits int64; COCO's ids of crowds have twelve digits.
+MAX_INTEGER = 2 ** 63
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class People:
     Attributes:
         image_ids: (I,) int64.
         file_names: (I,) bytes, as the annotation gives them.
-        picture_sizes: (I, 2) int32, (width, height).
+        picture_sizes: (I, 2) int64, (width, height).
         image_index: (P,) int32, the picture of each person.
         boxes_xywh: (P, 4) float64, picture pixels.
         box_scores: (P,) float64; 1 for ground truth.

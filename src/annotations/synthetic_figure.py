@@ -38,7 +38,7 @@ HEAD_PLACES = {
 EAR_HIDDEN_DEPTH = -0.40
 
 SIDES = {'left': 1.0, 'right': -1.0}
-BACK_VIEW_SHARE = 0.25
+BACK_VIEW_SHARE = 0.20
 STEEP_ROLL_SHARE = 0.04
 
 Range = Tuple[float, float]
@@ -63,13 +63,13 @@ class LimbRanges:
 
 # Name → how often, and the ranges of an arm.
 ARM_POSES = {
-    'hanging': (0.34, LimbRanges((5, 22), (-15, 18), (4, 35), (-60, -5))),
-    'apart': (0.14, LimbRanges((28, 60), (-10, 15), (0, 45), (-60, 60))),
+    'hanging': (0.40, LimbRanges((5, 22), (-15, 18), (4, 35), (-60, -5))),
+    'apart': (0.20, LimbRanges((28, 60), (-10, 15), (0, 45), (-60, 60))),
     'sideways': (0.09, LimbRanges((65, 105), (-15, 15), (0, 40), (-20, 90))),
-    'waving': (0.11, LimbRanges((60, 115), (-10, 15), (55, 105), (65, 105))),
-    'raised': (0.10, LimbRanges((125, 165), (-10, 15), (0, 45), (60, 120))),
-    'on_hip': (0.11, LimbRanges((36, 55), (-8, 10), (85, 112), (-95, -75))),
-    'bent': (0.09, LimbRanges((10, 28), (-25, 20), (55, 100), (-50, 0))),
+    'waving': (0.08, LimbRanges((60, 115), (-10, 15), (55, 105), (65, 105))),
+    'raised': (0.09, LimbRanges((125, 165), (-10, 15), (0, 45), (60, 120))),
+    'on_hip': (0.08, LimbRanges((36, 55), (-8, 10), (85, 112), (-95, -75))),
+    'bent': (0.05, LimbRanges((10, 28), (-25, 20), (55, 100), (-50, 0))),
     'behind': (0.02, LimbRanges((12, 26), (-32, -18), (35, 70), (-110, -85))),
 }
 _STANDING = LimbRanges((2, 9), (-6, 8), (0, 10), (170, 190))
@@ -84,13 +84,13 @@ _SQUATTING = LimbRanges((32, 50), (0, 22), (45, 75), (-105, -75))
 _SITTING = LimbRanges((10, 24), (42, 62), (50, 80), (165, 195))
 # Name → how often, and the ranges of the one leg and of the other.
 LEG_POSES = {
-    'standing': (0.32, _STANDING, _STANDING),
-    'astride': (0.18, _ASTRIDE, _ASTRIDE),
+    'standing': (0.36, _STANDING, _STANDING),
+    'astride': (0.24, _ASTRIDE, _ASTRIDE),
     'walking': (0.18, _STEPPING, _TRAILING),
-    'running': (0.09, _KNEE_UP, _PUSHING),
-    'lunging': (0.10, _LUNGING, _STRETCHED),
-    'squatting': (0.06, _SQUATTING, _SQUATTING),
-    'sitting': (0.07, _SITTING, _SITTING),
+    'running': (0.07, _KNEE_UP, _PUSHING),
+    'lunging': (0.07, _LUNGING, _STRETCHED),
+    'squatting': (0.04, _SQUATTING, _SQUATTING),
+    'sitting': (0.04, _SITTING, _SITTING),
 }
 
 
@@ -150,14 +150,14 @@ def sample_figure(rng: np.random.Generator, stature: float) -> Figure:
         The figure with the middle of its hips at the picture's origin.
     """
     from_front = bool(rng.random() >= BACK_VIEW_SHARE)
-    turn = float(np.clip(rng.normal(0.0, 16.0), -36.0, 36.0))
+    turn = float(np.clip(rng.normal(0.0, 11.0), -28.0, 28.0))
     yaw = turn if from_front else 180.0 + turn
     body = {**_sample_trunk(rng), 'hip_middle': np.zeros(3)}
     body.update(_sample_arms(rng, body))
     body.update(_sample_legs(rng, body))
     seen = {name: _turn_about_y(yaw) @ place for name, place in body.items() if name != 'hip_middle'}
 
-    head_yaw = yaw + float(rng.uniform(-22.0, 22.0))
+    head_yaw = yaw + float(rng.uniform(-16.0, 16.0))
     tilt = float(np.clip(rng.normal(0.0, 7.0), -18.0, 18.0))
     head = _sample_head(rng, seen['neck'], head_yaw, tilt)
     seen.update(head)
@@ -173,8 +173,8 @@ def sample_figure(rng: np.random.Generator, stature: float) -> Figure:
 def _sample_roll(rng: np.random.Generator) -> float:
     """Rotation of the whole person in the picture plane, degrees."""
     if rng.random() < STEEP_ROLL_SHARE:
-        return float(rng.choice((-1.0, 1.0)) * rng.uniform(30.0, 60.0))
-    return float(np.clip(rng.normal(0.0, 9.0), -30.0, 30.0))
+        return float(rng.choice((-1.0, 1.0)) * rng.uniform(24.0, 60.0))
+    return float(np.clip(rng.normal(0.0, 7.0), -24.0, 24.0))
 
 
 def _sample_trunk(rng: np.random.Generator) -> Dict[str, np.ndarray]:

@@ -62,7 +62,7 @@ class NumberedPictures:
     Attributes:
         image_ids: (I,) int64.
         paths: (I,) bytes.
-        sizes: (I, 2) int32, (width, height).
+        sizes: (I, 2) int64, (width, height).
     """
 
     image_ids: np.ndarray
@@ -105,7 +105,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
     if not found:
         raise ValueError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
     return NumberedPictures(np.array(list(found), np.int64), np.array([path.encode() for path, _ in found.values()]),
-                            np.array([size for _, size in found.values()], np.int32))
+                            np.array([size for _, size in found.values()], np.int64))
 
 
 def read_picture(path: str, *, honour_exif: bool = True) -> np.ndarray:
