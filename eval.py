@@ -29,7 +29,7 @@ from src.skeletons import get_skeleton
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--ckpt_path', help='checkpoint (default: TEST.MODEL_FILE of --recipe)')
     parser.add_argument('--use_gt_bbox', action='store_true', help='take the boxes from the annotation file')
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
@@ -47,8 +47,7 @@ def find_model_file(arguments) -> str:
 
 def load_people(config, overrides, gt_file, skeleton):
     if config.TEST.USE_GT_BBOX:
-        people = load_coco_people(gt_file, skeleton,
-                                  sample_rule='mspn' if config.MODEL.NAME == 'mspn' else 'simple_pose')
+        people = load_coco_people(gt_file, skeleton, sample_rule=build_crop_recipe(config).sample_rule)
         return people, BoxReport.of_ground_truth(people)
     det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in overrides)
     return detected_people(load_detections([det_file], people_only=True), load_coco_images(gt_file),
@@ -62,7 +61,10 @@ def main() -> None:
     weights, carried = read_checkpoint(ckpt_path)
     config, overrides = resolve_test_config(arguments.recipe, carried, ckpt_path,
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
-    config.TEST.USE_GT_BBOX = config.TEST.USE_GT_BBOX or arguments.use_gt_bbox
+    names_detections = 'TEST.COCO_BBOX_FILE' in overrides
+    if names_detections and arguments.use_gt_bbox:
+        raise ValueError('give --det_file_url or --use_gt_bbox, not both')
+    config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
     target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {network_name(config)}, device: {target}')
     check_writable(arguments.save_path)

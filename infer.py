@@ -26,7 +26,7 @@ INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('da
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--ckpt_path', required=True, help='checkpoint')
     parser.add_argument('--score_thresh', type=float, default=0.7, help='people above are drawn (default: %(default)s)')
     parser.add_argument('--keypoint_thresh', type=float, help='keypoints above are drawn')
@@ -49,11 +49,12 @@ def main() -> None:
     skeleton = get_skeleton(config.DATASET.SKELETON)
     detections = load_detections(find_inference_boxes(arguments.det_file_url), people_only=False)
     pictures = find_numbered_pictures(arguments.data_url, say)
+    name_unmatched(detections.image_ids, pictures.image_ids)
     people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints, min_score=-np.inf)
     say(f'boxes: {report}')
-    name_unmatched(detections.image_ids, pictures.image_ids)
-    crops = build_crop_recipe(config)
-    samples = PersonSamples(people, pictures.paths, crops, skeleton, input_shape(config))
+    # A photograph is looked at upright, whatever the protocol of a benchmark says of its own pictures.
+    samples = PersonSamples(people, pictures.paths, build_crop_recipe(config), skeleton, input_shape(config),
+                            honour_exif=True)
 
     network = build_configured_network(config)
     load_weights(network, weights, arguments.ckpt_path)
@@ -63,7 +64,7 @@ def main() -> None:
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
     write_json(os.path.join(arguments.img_save_dir, 'results.json'), coco_records(people, poses, rows, scores))
     drawn = draw_results(arguments, config, people, poses, rows[scores[rows] > arguments.score_thresh], scores,
-                         pictures, crops, skeleton)
+                         pictures, skeleton)
     say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn; pictures and results.json '
         f'are in {arguments.img_save_dir}')
 
@@ -77,14 +78,14 @@ def name_unmatched(box_image_ids: np.ndarray, picture_ids: np.ndarray) -> None:
             say(f'{what} {", ".join(map(str, unmatched[:20]))}{more}')
 
 
-def draw_results(arguments, config, people, poses, rows, scores, pictures, crops, skeleton) -> int:
+def draw_results(arguments, config, people, poses, rows, scores, pictures, skeleton) -> int:
     # MSPN's scores are 0.5 where there is nothing.
     keypoint_thresh = 0.7 if config.MODEL.NAME == 'mspn' else 0.2
     if arguments.keypoint_thresh is not None:
         keypoint_thresh = arguments.keypoint_thresh
     for index, (image_id, path) in enumerate(zip(pictures.image_ids, pictures.paths)):
         chosen = rows[people.image_index[rows] == index]
-        drawing = draw_people(read_picture(path.decode(), honour_exif=crops.honours_exif), poses.keypoints[chosen],
+        drawing = draw_people(read_picture(path.decode()), poses.keypoints[chosen],
                               skeleton, person_scores=scores[chosen], boxes_xywh=people.boxes_xywh[chosen],
                               keypoint_score_thresh=keypoint_thresh)
         write_picture(os.path.join(arguments.img_save_dir, f'{image_id}_res.jpg'), drawing)

@@ -6,7 +6,7 @@ from src.annotations.coco import load_coco_people
 from src.annotations.files import find_annotation_file
 from src.batches import BatchPlan, TrainingBatches, iterate_batches
 from src.checkpoints import load_start_weights, read_checkpoint, save_checkpoint
-from src.command_line import run_command, say
+from src.command_line import run_command, say, warn_of_other_flavour
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
 from src.device import set_up_device
 from src.files import check_writable
@@ -22,7 +22,7 @@ from src.training import LossGraph, TorchAdam, TrainStep, train
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_config_flags(parser, TRAIN_FLAGS, default_recipe=DEFAULT_RECIPE)
     parser.add_argument('--metrics_path', help='JSON-lines file of every step (default: beside the checkpoint)')
     return parser.parse_args()
@@ -34,23 +34,24 @@ def load_samples(config, overrides) -> PersonSamples:
         raise ValueError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
                          f'{skeleton.num_keypoints} keypoints')
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
-    people = load_coco_people(gt_file, skeleton,
-                              sample_rule='mspn' if config.MODEL.NAME == 'mspn' else 'simple_pose')
+    crops = build_crop_recipe(config)
+    people = load_coco_people(gt_file, skeleton, sample_rule=crops.sample_rule)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
-    return PersonSamples(people, paths, build_crop_recipe(config), skeleton, input_shape(config), config.GENERAL.SEED)
+    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED)
 
 
 def start_network(config, network, *, is_explicit: bool) -> None:
     path = config.MODEL.PRETRAINED
-    if not config.MODEL.INIT_WEIGHTS or (not path and not is_explicit):
-        say('start: random weights' + ('' if not config.MODEL.INIT_WEIGHTS else
-                                       ' (the published results start from ImageNet weights: --pretrained_path)'))
+    if not config.MODEL.INIT_WEIGHTS or not path:
+        hint = ' (the published results start from ImageNet weights)' if config.MODEL.INIT_WEIGHTS else ''
+        say(f'start: random weights{hint}')
         return
     if not is_explicit and not os.path.isfile(path):
         say(f'start: random weights, since {path} is not there (choose another with --pretrained_path)')
         return
-    weights, _ = read_checkpoint(path)
+    weights, carried = read_checkpoint(path)
+    warn_of_other_flavour(config, carried, path)
     loaded = load_start_weights(network, weights, path)
     say(f'start: {loaded} of {len(network.parameters_dict())} parameters from {path}')
 
@@ -88,6 +89,8 @@ def main() -> None:
     graph = LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config))
     optimizer = TorchAdam(network.trainable_params(), rates, weight_decay=config.TRAIN.WEIGHT_DECAY,
                           first_step=first_step)
+    if len(rates) <= config.TRAIN.WARMUP_STEPS:
+        say(f'note: all {len(rates)} steps are warm-up of the learning rate (TRAIN.WARMUP_STEPS)')
     say(f'{config.TRAIN.END_EPOCH} epochs of {plan.steps_per_epoch} steps; the first step compiles the graph')
     train(TrainStep(graph, optimizer),
           iterate_batches(TrainingBatches(samples, plan, first_step), num_workers=config.TRAIN.NUM_PARALLEL_WORKERS),

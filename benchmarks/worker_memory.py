@@ -65,8 +65,9 @@ def main() -> None:
             if number == BATCHES:
                 break
         print(machine() + f', {len(people)} people, annotation file of {megabytes:.0f} MB')
+        loaders = sorted(peaks.values())[-WORKERS:]
         print_table(('process', 'peak resident memory, MB'),
-                    [(f'worker {number + 1}', f'{peak:.0f}') for number, peak in enumerate(peaks.values())]
+                    [(f'worker {number}', f'{peak:.0f}') for number, peak in enumerate(loaders, 1)]
                     + [('main process, while it reads the JSON', f'{peak_megabytes(os.getpid()):.0f}')])
 
 

@@ -27,11 +27,16 @@ if [ -z "$python" ]; then
     exit 2
 fi
 echo "making the environment $folder with $("$python" --version) (about 1 GB to download, once) ..." >&2
+if [ -e "$folder" ] && [ ! -e "$folder/.made-by-scripts" ]; then
+    echo "error: $folder is there and was not made by this script; move it away" >&2
+    exit 2
+fi
 rm -rf "$folder"
 if ! "$python" -m venv "$folder"; then
     echo "error: $python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2
     exit 2
 fi
+touch "$folder/.made-by-scripts"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check $(printf -- '-r %s ' "$@") >&2
 echo "$wanted" > "$stamp"
 echo "$folder/bin/python"

@@ -2,7 +2,7 @@
 # Learn, score and draw poses on synthetic people with nothing but Python 3.9 to 3.12: bash scripts/quickstart.sh [FOLDER]
 set -eu
 cd "$(dirname "$0")/.."
-python=$(bash scripts/make_environment.sh .venv requirements.txt requirements-extra.txt)
+python=$(bash scripts/make_environment.sh .venv-quickstart requirements.txt requirements-extra.txt)
 out=${1:-quickstart}
 recipes="simplepose_small_synthetic_160x128 mspn_small_synthetic_160x128"
 start=$(date +%s)
@@ -19,8 +19,8 @@ score() { # RECIPE CHECKPOINT NAME
     tail -n 1 "$out/$1/eval_$3.log"
 }
 
-say "Synthetic people: 1200 pictures to learn from, 150 held out"
-"$python" -m src.annotations.synthetic --root "$out/data" --num_train 1200 --num_val 150 --seed 1
+say "Synthetic people: 1600 pictures to learn from, 100 held out"
+"$python" -m src.annotations.synthetic --root "$out/data" --num_train 1600 --num_val 100 --seed 1
 rm -rf "$out/infer_img"
 mkdir -p "$out/infer_img"
 for number in 01 02 03 04 05 06 07 08 09 10 11 12; do

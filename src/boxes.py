@@ -7,6 +7,8 @@ from typing import Tuple
 import numpy as np
 
 PIXELS_PER_SCALE = 200.0
+LARGEST_COORDINATE = 1e6
+SMALLEST_SIDE = 1e-3
 
 
 def center_scale_from_box(box_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -39,9 +41,13 @@ def clip_box_to_picture(box_xywh: np.ndarray, picture_size: Tuple[int, int]) -> 
 
 
 def find_unusable_boxes(boxes_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return two masks (P,) of boxes (P, 4) that cannot be cropped: not finite, and without area."""
-    not_finite = ~np.isfinite(boxes_xywh).all(axis=1)
-    without_area = ~not_finite & ((boxes_xywh[:, 2] <= 0) | (boxes_xywh[:, 3] <= 0))
+    """Return two masks (P,) of boxes (P, 4) that cannot be cropped: not finite, and without area.
+
+    Crops are float32 like the originals' and cannot hold what is astronomically large or small.
+    """
+    with np.errstate(invalid='ignore'):
+        not_finite = ~(np.abs(boxes_xywh) < LARGEST_COORDINATE).all(axis=1)
+        without_area = ~not_finite & (boxes_xywh[:, 2:] < SMALLEST_SIDE).any(axis=1)
     return not_finite, without_area
 
 

@@ -1,5 +1,6 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
 import os
+import re
 from typing import Optional, Tuple
 
 import mindspore as ms
@@ -89,6 +90,8 @@ def load_start_weights(network: nn.Cell, weights: dict, where: str) -> int:
         ValueError: as `load_weights`; a trunk must be there whole.
     """
     optional = getattr(network, 'head_prefixes', ())
+    # MindSpore's model zoo and MindCV name the shortcuts of a ResNet differently.
+    weights = {re.sub(r'\.down_sample(_layer)?\.', '.downsample.', name): value for name, value in weights.items()}
     return _load(network, weights, where, optional=optional, ignored=CLASSIFIER_PREFIXES if optional else ())
 
 

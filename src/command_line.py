@@ -20,7 +20,9 @@ def run_command(main: Callable[[], None]) -> None:
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         if os.environ.get('POSE_TRACEBACK'):
             raise
-        print('error: ' + ' '.join(str(error).split()), file=sys.stderr)
+        # A RuntimeError is MindSpore's: its place may say more than its text.
+        hint = ' (POSE_TRACEBACK=1 shows where)' if isinstance(error, RuntimeError) else ''
+        print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr)
         sys.exit(2)
 
 
@@ -41,6 +43,7 @@ def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict],
     if recipe_name is not None:
         recipe = load_recipe(recipe_name)
         say(f'recipe: {recipe_name}')
+        warn_of_other_flavour(recipe, carried, ckpt_path)
     elif carried is not None:
         recipe = carried
         say(f'recipe: the one inside {ckpt_path}')
@@ -49,3 +52,13 @@ def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict],
         say(f'recipe: {DEFAULT_RECIPE}, since {ckpt_path} carries none (choose another with --recipe)')
     overrides = read_overrides(recipe)
     return resolve(recipe, overrides), overrides
+
+
+def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_path: str) -> None:
+    """Say in which settings that change the meaning of weights, but not their names, a checkpoint differs."""
+    if carried is None:
+        return
+    for key in ('MODEL.STEM_POOL', 'DATASET.NORMALISE_BEFORE_SCALING', 'DATASET.MEANS', 'DATASET.STDS'):
+        section, name = key.split('.')
+        if config[section][name] != carried[section][name]:
+            say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')

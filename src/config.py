@@ -169,7 +169,7 @@ def _check(config: EasyDict) -> None:
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
                 'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
-                    'TEST.NUM_PARALLEL_WORKERS', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
+                    'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
                     'TRAIN.END_EPOCH')
     for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
                                  (not_negative, lambda value: value >= 0, 'zero or more')):
@@ -177,6 +177,16 @@ def _check(config: EasyDict) -> None:
             section, name = key.split('.')
             if not is_right(config[section][name]):
                 raise ValueError(f'{key} should be {what}, is {config[section][name]}')
+    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'TEST.OKS_THRE'):
+        section, name = key.split('.')
+        if not 0 <= config[section][name] <= 1:
+            raise ValueError(f'{key} should be between 0 and 1, is {config[section][name]}')
+    if config.DATASET.SCALE_FACTOR == 1:
+        raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
+    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'POSE_RESNET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
+        section, name = key.split('.')
+        if any(value < 1 for value in config[section][name]):
+            raise ValueError(f'{key} should hold numbers from 1 on, is {config[section][name]}')
     for name in ('MEANS', 'STDS'):
         if len(config.DATASET[name]) != 3:
             raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
@@ -184,7 +194,7 @@ def _check(config: EasyDict) -> None:
         raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {config.TEST.BLUR_KERNEL}')
     if min(config.DATASET.STDS) <= 0:
         raise ValueError(f'DATASET.STDS should be positive, is {config.DATASET.STDS}')
-    if config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
+    if config.MODEL.NAME == 'mspn' and config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
         raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
         raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
@@ -234,6 +244,8 @@ def read_overrides(arguments: argparse.Namespace, flags: Dict[str, str], recipe:
         words: Optional[Sequence[str]] = getattr(arguments, flag)
         if words is None:
             continue
+        if key in overrides:
+            raise ValueError(f'--{flag}: {key} is set by another flag as well')
         key = heatmap_size_key(recipe) if key == 'HEATMAP_SIZE' else key
         text = ' '.join(words)
         if flag in SHAPE_FLAGS:

@@ -6,6 +6,7 @@ Importing this module (``import src`` does it) prepares the process environment 
 import contextlib
 import os
 import platform
+import re
 from importlib import metadata
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
@@ -21,7 +22,7 @@ def installed_mindspore_version() -> str:
 
 
 def _major_minor(version: str) -> tuple:
-    return tuple(int(part) for part in version.split('.')[:2])
+    return tuple(int(re.match(r'\d+', part)[0]) for part in version.split('.')[:2])
 
 
 def prepare_environment() -> None:

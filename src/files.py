@@ -28,7 +28,8 @@ def write_json(path: str, content: Any) -> None:
     Raises:
         OSError: the folder is missing or cannot be written; the message names the path.
     """
-    write_bytes(path, json.dumps(content).encode('utf-8'))
+    # NaN is no JSON; it would fail at whoever reads the file.
+    write_bytes(path, json.dumps(content, allow_nan=False).encode('utf-8'))
 
 
 def make_folder(path: str) -> None:

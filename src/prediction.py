@@ -8,6 +8,7 @@ from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from src.batches import TestBatches, iterate_batches
+from src.boxes import PIXELS_PER_SCALE
 from src.samples.dataset import PersonSamples
 
 
@@ -71,9 +72,15 @@ def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, 
             heatmaps = predictor(Tensor(filled)).asnumpy()[:len(rows)]
             positions, scores = decode(heatmaps, center, scale)
             keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
-            areas.append(np.prod(scale.astype(np.float64) * 200, axis=1))
+            areas.append(np.prod(scale.astype(np.float64) * PIXELS_PER_SCALE, axis=1))
             bar.update(len(rows))
-    return Poses(np.concatenate(keypoints), np.concatenate(areas))
+    poses = Poses(np.concatenate(keypoints), np.concatenate(areas))
+    broken = ~np.isfinite(poses.keypoints).all(axis=(1, 2))
+    if broken.any():
+        # The evaluator would count a pose of NaN as a perfect one.
+        raise ValueError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
+                         f'{samples.describe(np.flatnonzero(broken)[:1])}; do recipe and checkpoint belong together?')
+    return poses
 
 
 def build_predictor(config, normaliser: nn.Cell, network: nn.Cell, flip_index: np.ndarray) -> HeatmapPredictor:

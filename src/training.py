@@ -122,12 +122,12 @@ def train(step: TrainStep, batches: Iterable[tuple], *, rates: np.ndarray, steps
         NonFiniteLossError: naming epoch, step, learning rate, and what was in the batch.
     """
     step.set_train(True)
-    loss, epoch_start = math.nan, time.perf_counter()
+    loss = math.nan
+    epoch_start = step_start = time.perf_counter()
     metrics = open(metrics_path, 'a' if first_step else 'w', encoding='utf-8') if metrics_path else None  # noqa: SIM115  closed below
     bar = tqdm(total=len(rates), initial=first_step, unit='step', disable=not sys.stderr.isatty(), smoothing=0.05)
     try:
         for index, (pixels, joints, validity, rows) in enumerate(batches, start=first_step):
-            start = time.perf_counter()
             loss = float(step(Tensor(pixels), Tensor(joints), Tensor(validity)).asnumpy())
             epoch, within = index // steps_per_epoch + 1, index % steps_per_epoch + 1
             if not math.isfinite(loss):
@@ -141,7 +141,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, rates: np.ndarray, steps
             bar.update()
             if metrics:
                 metrics.write(json.dumps({'epoch': epoch, 'step': within, 'loss': loss, 'lr': float(rates[index]),
-                                          'seconds': round(now - start, 4)}) + '\n')
+                                          'seconds': round(now - step_start, 4)}) + '\n')
                 metrics.flush()
             if within == steps_per_epoch:
                 elapsed = now - epoch_start
@@ -149,6 +149,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, rates: np.ndarray, steps
                            f'{1000 * elapsed / steps_per_epoch:.3f} ms')
                 on_epoch_end()
                 epoch_start = time.perf_counter()
+            step_start = time.perf_counter()
     finally:
         bar.close()
         if metrics:

@@ -146,3 +146,11 @@ def test_no_boxes():
     none = np.zeros((0, 4))
     assert all(len(mask) == 0 for mask in find_unusable_boxes(none))
     assert len(find_outside_boxes(none, np.zeros((0, 2)))) == 0
+
+
+def test_boxes_that_float32_crops_cannot_hold_are_unusable():
+    """A pose of NaN would count as a perfect one."""
+    boxes = np.array([[0, 0, 1e39, 3], [1e9, 0, 5, 5], [0, 0, 1e-9, 5], [0, 0, 5, 5]], np.float64)
+    not_finite, without_area = find_unusable_boxes(boxes)
+    assert not_finite.tolist() == [True, True, False, False]
+    assert without_area.tolist() == [False, False, True, False]

@@ -328,3 +328,12 @@ def test_a_run_shorter_than_its_warm_up():
 def test_rates_of_every_recipe_are_positive(recipe):
     rates = rates_of(recipe, 5)
     assert np.isfinite(rates).all() and (rates > 0).all() and rates.max() <= load_recipe(recipe).TRAIN.LR * 1.0001
+
+
+@pytest.mark.parametrize('key, value', [
+    ('DATASET.SCALE_FACTOR', '1.5'), ('DATASET.SCALE_FACTOR', '1'), ('DATASET.ROT_FACTOR', '-5'),
+    ('MSPN.PLANES', '8 16 -1 4'), ('MSPN.BLOCKS', '0 1 1 1'), ('TRAIN.LR_STEP', '-3'), ('TEST.OKS_THRE', '-1'),
+    ('DATASET.STDS', '0 1 1')])
+def test_values_out_of_range(key, value):
+    with pytest.raises(ValueError, match=f'{key} should'):
+        resolve(load_recipe(DEFAULT_RECIPE), {key: value})

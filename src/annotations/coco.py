@@ -7,7 +7,7 @@ from typing import Dict, Tuple
 import numpy as np
 
 from src.annotations.people import People, is_number, read_box, read_field, read_json, release_memory
-from src.boxes import clip_box_to_picture
+from src.boxes import clip_box_to_picture, find_unusable_boxes
 from src.skeletons import Skeleton
 
 SAMPLE_RULES = ('mspn', 'simple_pose')
@@ -38,8 +38,7 @@ def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str) -> Peop
         if image_id not in index_of:
             raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
         person = _read_person(annotation, skeleton, sample_rule, picture_sizes[index_of[image_id]], where)
-        if person is not None and not (person[0][2:] > 0).all():
-            # A box without area cannot be cropped; COCO has none among people with keypoints.
+        if person is not None and np.any(find_unusable_boxes(person[0][None])):
             without_area += 1
         elif person is not None:
             image_index.append(index_of[image_id])
@@ -94,7 +93,10 @@ def _read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndar
 
 def _read_area(annotation: Dict, where: str) -> float:
     # Data sets in COCO's format may lack it.
-    return read_field(annotation, 'area', (int, float), where) if 'area' in annotation else 1.0
+    area = read_field(annotation, 'area', (int, float), where) if 'area' in annotation else 1.0
+    if not np.isfinite(area):
+        raise ValueError(f"{where}: 'area' should be finite, is {area}")
+    return area
 
 
 def check_evaluable(path: str, skeleton: Skeleton) -> None:
@@ -105,14 +107,20 @@ def check_evaluable(path: str, skeleton: Skeleton) -> None:
     """
     content = read_json(path)
     known = set(read_images(content, path)[0].tolist())
-    read_field(content, 'categories', list, path)
+    categories = read_field(content, 'categories', list, path)
+    if 1 not in [read_field(category, 'id', int, f'{path}, categories') for category in categories]:
+        raise ValueError(f"{path}: 'categories' should have one with id 1, person")
     annotations = read_field(content, 'annotations', list, path)
     if not annotations:
         raise ValueError(f'{path} has no annotations; there is nobody to evaluate on')
+    seen = set()
     for number, annotation in enumerate(annotations):
         where = f'{path}, annotation {number}'
         if read_field(annotation, 'id', int, where) == 0:
             raise ValueError(f"{where}: the evaluator can never match an annotation whose 'id' is 0; count from 1")
+        if annotation['id'] in seen:
+            raise ValueError(f"{where}: the 'id' {annotation['id']} is there twice")
+        seen.add(annotation['id'])
         if read_field(annotation, 'image_id', int, where) not in known:
             raise ValueError(f"{where}: image_id {annotation['image_id']} is not among the images of the file")
         read_field(annotation, 'category_id', int, where)
@@ -135,6 +143,9 @@ def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.nd
         ids.append(read_field(image, 'id', int, where))
         names.append(read_field(image, 'file_name', str, where).encode())
         sizes.append((read_field(image, 'width', int, where), read_field(image, 'height', int, where)))
+    if len(set(ids)) < len(ids):
+        twice = next(image_id for image_id in ids if ids.count(image_id) > 1)
+        raise ValueError(f'{path}: the image id {twice} is there twice')
     return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64)
 
 

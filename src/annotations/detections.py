@@ -91,7 +91,7 @@ class BoxReport:
         if parts:
             text += '; left out: ' + ', '.join(parts)
         if self.outside_but_used:
-            text += f'; {self.outside_but_used} lie outside their picture (their crop is black)'
+            text += f'; {self.outside_but_used} lie outside their picture'
         if self.pictures_without_box:
             text += f'; {self.pictures_without_box} pictures have no box'
         return text
@@ -115,8 +115,7 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     if not known.any():
         raise ValueError(
             f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the boxes name image '
-            f'ids such as {detections.image_ids[:3].tolist()}, the images are {image_ids[:3].tolist()} and so on. '
-            'Are detection file and annotation file of the same split?')
+            f'ids such as {detections.image_ids[:3].tolist()}, the images are {image_ids[:3].tolist()} and so on')
     below_score = known & (detections.scores < min_score)
     not_finite, without_area = find_unusable_boxes(detections.boxes_xywh)
     # A box with several faults is counted under the first.

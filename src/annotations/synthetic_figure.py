@@ -167,7 +167,7 @@ def sample_figure(rng: np.random.Generator, stature: float) -> Figure:
     roll = _turn_about_z(_sample_roll(rng))
     to_picture = np.array([1.0, -1.0, 1.0]) * stature  # the picture's y points down
     points = {name: (roll @ place) * to_picture for name, place in seen.items()}
-    return Figure(points, stature, float(rng.uniform(0.88, 1.16)), from_front, hidden)
+    return Figure(points, stature, float(rng.uniform(0.95, 1.18)), from_front, hidden)
 
 
 def _sample_roll(rng: np.random.Generator) -> float:

@@ -63,6 +63,7 @@ class MSPNCrops:
     half_body_probability: float = 0.3
     random_extension: bool = True
 
+    sample_rule = 'mspn'
     honours_exif = True
     basic_extension = 0.05
     train_extension = (0.6, 0.8)
@@ -161,6 +162,7 @@ class SimplePoseCrops:
     rotation_factor: float = 40.0
     flip: bool = True
 
+    sample_rule = 'simple_pose'
     honours_exif = False
     padding = 1.25
     rotation_probability = 0.6

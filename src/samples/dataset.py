@@ -4,7 +4,7 @@ A training sample is a crop with keypoint positions in it; label maps are made f
 sample is a crop with the centre and scale that lead back to the picture.
 """
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -48,6 +48,7 @@ class PersonSamples:
         skeleton: keypoint layout.
         input_shape: (H, W).
         seed: of every augmentation.
+        honour_exif: turn pictures as their EXIF orientation says; None does as the recipe's protocol does.
     """
 
     people: People
@@ -56,6 +57,7 @@ class PersonSamples:
     skeleton: Skeleton
     input_shape: Tuple[int, int]
     seed: int = 1
+    honour_exif: Optional[bool] = None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -71,7 +73,8 @@ class PersonSamples:
 
     def _picture(self, index: int) -> np.ndarray:
         path = self.paths[self.people.image_index[index]].decode()
-        return read_picture(path, honour_exif=self.recipe.honours_exif)
+        honour_exif = self.recipe.honours_exif if self.honour_exif is None else self.honour_exif
+        return read_picture(path, honour_exif=honour_exif)
 
     def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).

@@ -92,7 +92,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
         # COCO 2014 writes COCO_val2014_000000000042.jpg.
         number = stem.rpartition('_')[2] if stem.startswith('COCO_') else stem
         path = os.path.join(folder, name)
-        if not (number.isascii() and number.isdigit()):
+        if not (number.isascii() and number.isdigit() and len(number) <= 18):
             say(f'left out: {path} is not named by an image id')
         elif int(number) in found:
             say(f'left out: {path} has the same image id as {found[int(number)][0]}')
