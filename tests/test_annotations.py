@@ -176,7 +176,8 @@ def check(write):
 
 
 def test_evaluable_file(check):
-    check(annotation(), annotation(id=2, iscrowd=1, keypoints=[0, 0, 0] * 17, num_keypoints=0), annotation(id=3, area=...))
+    check(annotation(), annotation(id=2, iscrowd=1, keypoints=[0, 0, 0] * 17, num_keypoints=0),
+          annotation(id=3, area=...))
 
 
 def test_ids_of_coco_crowds_are_evaluable(check):
