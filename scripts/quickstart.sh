@@ -42,7 +42,7 @@ for recipe in $recipes; do
     say "$recipe: poses on twelve held-out pictures"
     "$python" infer.py --ckpt_path "$out/$recipe/pose.ckpt" --data_url "$out/infer_img" \
         --det_file_url "$out/data/annotations/val2017_detections.json" --img_save_dir "$out/$recipe/pictures" \
-        --score_thresh 0.4 > "$out/$recipe/infer.log"
+        --score_thresh 0.3 > "$out/$recipe/infer.log"
     tail -n 1 "$out/$recipe/infer.log"
 done
 
