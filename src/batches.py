@@ -15,6 +15,7 @@ import numpy as np
 from src.samples.dataset import PersonSamples
 
 TRAINING_COLUMNS = ('images', 'joints', 'validity', 'rows', 'problem')
+PREFETCHED_BATCHES = 4
 TEST_COLUMNS = ('images', 'centers', 'scales', 'rows', 'problem')
 
 
@@ -159,6 +160,8 @@ def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
     """
     columns = list(TRAINING_COLUMNS if isinstance(source, TrainingBatches) else TEST_COLUMNS)
     num_workers = min(max(1, num_workers), cpu_count())
+    # Every worker keeps this many finished batches in shared memory; MindSpore's 16 are meant for single samples.
+    ds.config.set_prefetch_size(PREFETCHED_BATCHES)
     dataset = ds.GeneratorDataset(
         source, columns, shuffle=False, num_parallel_workers=num_workers,
         python_multiprocessing=num_workers > 1)
