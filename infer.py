@@ -9,7 +9,7 @@ from src.annotations.files import find_inference_boxes
 from src.checkpoints import load_weights, read_checkpoint
 from src.command_line import resolve_test_config, run_command, say
 from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
-from src.device import set_up_device
+from src.device import Processes, set_up_device
 from src.files import make_folder, write_json
 from src.heatmaps import build_decoder
 from src.networks import build_configured_network, build_normaliser, network_name
@@ -60,7 +60,7 @@ def main() -> None:
     load_weights(network, weights, arguments.ckpt_path)
     predictor = build_predictor(config, build_normaliser(config), network, skeleton.flip_index)
     poses = predict_poses(predictor, samples, build_decoder(config), batch_size=config.TEST.BATCH_SIZE,
-                          num_workers=config.TEST.NUM_PARALLEL_WORKERS)
+                          num_workers=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
     write_json(os.path.join(arguments.img_save_dir, 'results.json'), coco_records(people, poses, rows, scores))
     drawn = draw_results(arguments, config, people, poses, rows[scores[rows] > arguments.score_thresh], scores,

@@ -23,14 +23,17 @@ TEST_COLUMNS = ('images', 'centers', 'scales', 'rows', 'problem')
 class BatchPlan:
     """Which people form which batch of a training run.
 
+    The batch of a step is a run of the epoch's permutation; each device gets its own part of it, so the devices
+    together see every person once an epoch, and what they see together in a step is what one device with their joint
+    batch size would see. A remainder with less than one person for each device joins the step before it.
+
     Attributes:
         num_samples: P.
-        batch_size: of one device.
+        batch_size: of one device and one step.
         epochs: of the whole run.
         seed: of the order; each epoch is shuffled anew.
         drop_remainder: leave out the last, smaller batch of an epoch.
-        num_shards, shard: number of devices, and which of them this is. As in the MSPN release the permutation is
-            filled up from its start to a multiple of the number of devices.
+        num_shards, shard: number of devices, and which of them this is.
     """
 
     num_samples: int
@@ -47,19 +50,24 @@ class BatchPlan:
                              f'people, batches of {self.batch_size} and {self.epochs} epochs')
         if not 0 <= self.shard < self.num_shards:
             raise ValueError(f'shard {self.shard} is not among the {self.num_shards} shards')
+        if self.num_samples < self.num_shards:
+            raise ValueError(f'{self.num_samples} people are too few for {self.num_shards} devices')
         if not self.steps_per_epoch:
-            raise ValueError(f'{self.samples_per_shard} people do not fill one batch of {self.batch_size}; '
+            devices = f' on {self.num_shards} devices' if self.num_shards > 1 else ''
+            raise ValueError(f'{self.num_samples} people do not fill one batch of {self.batch_size}{devices}; '
                              'choose a smaller batch_size or keep the remainder')
 
     @property
-    def samples_per_shard(self) -> int:
-        return -(-self.num_samples // self.num_shards)
+    def joint_batch_size(self) -> int:
+        """Of all devices together."""
+        return self.batch_size * self.num_shards
 
     @property
     def steps_per_epoch(self) -> int:
+        whole, remainder = divmod(self.num_samples, self.joint_batch_size)
         if self.drop_remainder:
-            return self.samples_per_shard // self.batch_size
-        return -(-self.samples_per_shard // self.batch_size)
+            return whole
+        return max(1, whole + (remainder >= self.num_shards))
 
     @property
     def num_steps(self) -> int:
@@ -67,16 +75,25 @@ class BatchPlan:
 
     @lru_cache(maxsize=2)  # noqa: B019  a permutation of COCO takes milliseconds, and a plan lives as long as its run
     def epoch_order(self, epoch: int) -> np.ndarray:
-        """Return this shard's people of one epoch in their order."""
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-        order = np.resize(order, self.samples_per_shard * self.num_shards)
-        return order[self.shard::self.num_shards]
+        """Return the people of one epoch, of all devices, in their order."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+
+    def joint_batch(self, step: int) -> Tuple[int, np.ndarray]:
+        """Return the epoch, from 0, of step `step`, from 0, and the people that all devices see in it."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        begin = index * self.joint_batch_size
+        is_last = index == self.steps_per_epoch - 1 and not self.drop_remainder
+        return epoch, self.epoch_order(epoch)[begin:None if is_last else begin + self.joint_batch_size]
 
     def batch(self, step: int) -> Tuple[int, np.ndarray]:
-        """Return the epoch, from 0, of step `step`, from 0, and the people in its batch."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        order = self.epoch_order(epoch)
-        return epoch, order[index * self.batch_size:(index + 1) * self.batch_size]
+        """Return the epoch of step `step` and the people in this device's batch, at least one."""
+        epoch, rows = self.joint_batch(step)
+        return epoch, np.array_split(rows, self.num_shards)[self.shard]
+
+    def share(self, step: int) -> float:
+        """Return how much this device's mean over its batch counts in the mean over devices: 1, or about 1 where the
+        parts of a step differ in size."""
+        return len(self.batch(step)[1]) * self.num_shards / len(self.joint_batch(step)[1])
 
 
 class _Batches:
@@ -130,19 +147,24 @@ class TrainingBatches(_Batches):
 
 
 class TestBatches(_Batches):
-    """The batches of an evaluation, in the order of the people; the last one may be smaller."""
+    """The batches of an evaluation, in the order of the people; the last one may be smaller.
+
+    Of several devices each takes every n-th batch: a batch holds the same people whatever the number of devices.
+    """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    def __init__(self, samples: PersonSamples, batch_size: int):
+    def __init__(self, samples: PersonSamples, batch_size: int, *, num_shards: int = 1, shard: int = 0):
         super().__init__(samples)
-        self.batch_size = batch_size
+        self.batch_size, self.num_shards, self.shard = batch_size, num_shards, shard
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+        of_all = -(-len(self.samples) // self.batch_size)
+        return len(range(self.shard, of_all, self.num_shards))
 
     def _rows(self, step: int) -> Tuple[int, np.ndarray]:
-        return 0, np.arange(step * self.batch_size, min((step + 1) * self.batch_size, len(self.samples)))
+        first = (self.shard + step * self.num_shards) * self.batch_size
+        return 0, np.arange(first, min(first + self.batch_size, len(self.samples)))
 
     def _sample(self, row: int, epoch: int, out: np.ndarray) -> tuple:
         return self.samples.test_sample(row, out)
@@ -158,6 +180,8 @@ def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
     Raises:
         ValueError: a sample could not be made; the message is the worker's.
     """
+    if not len(source):
+        return
     columns = list(TRAINING_COLUMNS if isinstance(source, TrainingBatches) else TEST_COLUMNS)
     num_workers = min(max(1, num_workers), cpu_count())
     # Every worker keeps this many finished batches in shared memory; MindSpore's 16 are meant for single samples.

@@ -6,6 +6,7 @@ from typing import Callable, Dict, Optional, Tuple
 from easydict import EasyDict
 
 from src.config import DEFAULT_RECIPE, load_recipe, resolve
+from src.device import launched_by
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -22,7 +23,10 @@ def run_command(main: Callable[[], None]) -> None:
             raise
         # A RuntimeError is MindSpore's: its place may say more than its text.
         hint = ' (POSE_TRACEBACK=1 shows where)' if isinstance(error, RuntimeError) else ''
-        print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr)
+        print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr, flush=True)
+        if launched_by():
+            # An ordinary exit would wait for the other processes, and they for this one.
+            os._exit(2)
         sys.exit(2)
 
 

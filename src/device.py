@@ -7,6 +7,8 @@ import contextlib
 import os
 import platform
 import re
+import sys
+from dataclasses import dataclass
 from importlib import metadata
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
@@ -57,13 +59,14 @@ def available_targets() -> list:
     return [target for target in TARGETS if probes[target].is_available()]
 
 
-def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool = True) -> str:
+def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool = True, all_cores: bool = True) -> str:
     """Choose the device and the execution mode of this process, and return the target that was chosen.
 
     Args:
         target: 'Ascend', 'GPU', 'CPU' or 'auto' (the first of these that the machine has).
         device_id: index of the device among its kind.
         graph_mode: compile whole graphs (fast) instead of running operator by operator (easy to debug).
+        all_cores: on a CPU, let the operators use every core of this process.
 
     Raises:
         ValueError: the target is unknown or not available here.
@@ -83,12 +86,92 @@ def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool 
                          f'{", ".join(available)}); choose one of those or auto')
     ms.set_device(target, 0 if target == 'CPU' else device_id)
     ms.set_context(mode=ms.GRAPH_MODE if graph_mode else ms.PYNATIVE_MODE)
-    if target == 'CPU':
-        # MindSpore's own choice leaves cores idle: on two cores small networks train 1.3 to 1.6 times faster like this.
-        # It can be set once in a process; a value that is there already stays.
-        with contextlib.suppress(RuntimeError):
-            ms.device_context.cpu.op_tuning.threads_num(usable_cores())
+    if target == 'CPU' and all_cores:
+        _set_cpu_threads(usable_cores())
     return target
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a job and this one's place among them.
+
+    Attributes:
+        target: 'Ascend', 'GPU' or 'CPU'.
+        rank: of this process, from 0; rank 0 writes the files.
+        size: number of processes, one per device.
+    """
+
+    target: str
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def __str__(self) -> str:
+        return self.target if self.size == 1 else f'{self.target} (process {self.rank} of {self.size})'
+
+
+def launched_by() -> str:
+    """Return what started this process as one of several: 'msrun', 'rank table', 'mpirun', or '' for none of them.
+
+    Raises:
+        ValueError: the environment names a number of processes that is no number.
+    """
+    for name, launcher in (('MS_WORKER_NUM', 'msrun'), ('OMPI_COMM_WORLD_SIZE', 'mpirun'), ('RANK_SIZE', 'rank table')):
+        value = os.environ.get(name, '')
+        # A lone RANK_SIZE is left over in many containers; without a table it means nothing.
+        if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):
+            continue
+        if not value.isdigit() or int(value) < 1:
+            raise ValueError(f'the environment variable {name} should be the number of processes, is {value!r}')
+        # msrun's scheduler waits for its worker, be it a single one.
+        if int(value) > 1 or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
+            return launcher
+    return ''
+
+
+def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
+    """Set up the device of this process and, where a launcher started several, join them.
+
+    With several processes the launcher decides the device of each, not `device_id`.
+
+    Raises:
+        ValueError: as `set_up_device`, or the environment contradicts itself.
+        RuntimeError: the processes do not find each other.
+    """
+    launcher = launched_by()
+    if not launcher:
+        return Processes(set_up_device(target, device_id))
+    local = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK' if launcher == 'mpirun' else 'DEVICE_ID', '0')
+    if not local.isdigit():
+        raise ValueError(f'the environment variable DEVICE_ID should be a number, is {local!r}')
+    target = set_up_device(target, int(local), all_cores=False)
+    if launcher == 'rank table' and target != 'Ascend':
+        raise ValueError(f'RANK_TABLE_FILE is set, but a rank table starts Ascend devices only and this is {target}; '
+                         'give "none" instead of the table')
+    from mindspore import communication
+    # The scheduler of msrun stays inside this call until the job is over.
+    communication.init()
+    if os.environ.get('MS_ROLE') == 'MS_SCHED':
+        sys.exit(0)
+    processes = Processes(target, communication.get_rank(), communication.get_group_size())
+    if target == 'CPU':
+        # A job of one process tells 0.
+        _set_cpu_threads(max(1, usable_cores() // max(1, communication.get_local_rank_size())))
+    return processes
+
+
+def _set_cpu_threads(number: int) -> None:
+    """Give the operators so many threads.
+
+    MindSpore's own choice leaves cores idle: on two cores small networks train 1.3 to 1.6 times faster like this. It
+    can be set once in a process; a value that is there already stays.
+    """
+    import mindspore as ms
+    with contextlib.suppress(RuntimeError):
+        ms.device_context.cpu.op_tuning.threads_num(number)
 
 
 def usable_cores() -> int:

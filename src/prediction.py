@@ -9,6 +9,8 @@ from tqdm import tqdm
 
 from src.batches import TestBatches, iterate_batches
 from src.boxes import PIXELS_PER_SCALE
+from src.collectives import gather_rows
+from src.device import Processes
 from src.samples.dataset import PersonSamples
 
 
@@ -55,8 +57,8 @@ class Poses:
 
 
 def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, *, batch_size: int,
-                  num_workers: int) -> Poses:
-    """Predict the pose of every person of `samples`.
+                  num_workers: int, processes: Processes) -> Poses:
+    """Predict the pose of every person of `samples`; several processes share the batches and all get all poses.
 
     Args:
         predictor: pixels (N, H, W, 3) uint8 -> heatmaps; a smaller last batch is filled up, so that the graph is
@@ -65,16 +67,22 @@ def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, 
     """
     predictor.set_train(False)
     batch_size = min(batch_size, len(samples))
-    keypoints, areas = [], []
-    with tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty()) as bar:
-        for pixels, center, scale, rows in iterate_batches(TestBatches(samples, batch_size), num_workers=num_workers):
+    source = TestBatches(samples, batch_size, num_shards=processes.size, shard=processes.rank)
+    num_keypoints = samples.skeleton.num_keypoints
+    keypoints, areas, done = [np.empty((0, num_keypoints, 3))], [np.empty(0)], [np.empty(0, np.int32)]
+    with tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty() or not processes.is_first) as bar:
+        for pixels, center, scale, rows in iterate_batches(source, num_workers=num_workers):
             filled = np.resize(pixels, (batch_size, *pixels.shape[1:])) if len(rows) < batch_size else pixels
             heatmaps = predictor(Tensor(filled)).asnumpy()[:len(rows)]
             positions, scores = decode(heatmaps, center, scale)
             keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
             areas.append(np.prod(scale.astype(np.float64) * PIXELS_PER_SCALE, axis=1))
-            bar.update(len(rows))
-    poses = Poses(np.concatenate(keypoints), np.concatenate(areas))
+            done.append(rows)
+            bar.update(len(rows) * processes.size)
+    keypoints, areas, done = (np.concatenate(gather_rows(np.concatenate(parts), processes))
+                              for parts in (keypoints, areas, done))
+    order = np.argsort(done)
+    poses = Poses(keypoints[order], areas[order])
     broken = ~np.isfinite(poses.keypoints).all(axis=(1, 2))
     if broken.any():
         # The evaluator would count a pose of NaN as a perfect one.

@@ -1,0 +1,73 @@
+"""A network and annotated pictures → poses, results and COCO's numbers, on one device or shared among several."""
+from typing import Dict, Iterable, List, NamedTuple, Optional
+
+from easydict import EasyDict
+from mindspore import nn
+
+from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
+from src.annotations.detections import BoxReport, detected_people, load_detections
+from src.annotations.files import find_annotation_file, find_detection_file
+from src.config import input_shape
+from src.device import Processes
+from src.heatmaps import build_decoder
+from src.metrics.coco import evaluate_coco
+from src.networks import build_normaliser
+from src.prediction import build_predictor, predict_poses
+from src.results import coco_records, rank_by_protocol
+from src.samples.augmentation import build_crop_recipe
+from src.samples.dataset import PersonSamples
+from src.samples.pictures_on_disk import locate_pictures
+from src.skeletons import get_skeleton
+
+
+class Evaluated(NamedTuple):
+    """Metrics and COCO-style results, the same on every process."""
+
+    metrics: Dict[str, float]
+    results: List[dict]
+
+
+class Evaluation:
+    """The test set of a configuration, read once, and networks measured on it.
+
+    Args:
+        config: resolved.
+        processes: that share the people; the numbers are those of one process alone.
+        explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
+
+    Raises:
+        ValueError: annotations, detections or pictures are missing or wrong; the message names them.
+    """
+
+    def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = ()):
+        self.config, self.processes = config, processes
+        self.skeleton = get_skeleton(config.DATASET.SKELETON)
+        self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
+        check_evaluable(self.gt_file, self.skeleton)
+        crops = build_crop_recipe(config)
+        if config.TEST.USE_GT_BBOX:
+            self.people = load_coco_people(self.gt_file, self.skeleton, sample_rule=crops.sample_rule)
+            self.box_report = BoxReport.of_ground_truth(self.people)
+        else:
+            det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
+            self.people, self.box_report = detected_people(
+                load_detections([det_file], people_only=True), load_coco_images(self.gt_file),
+                self.skeleton.num_keypoints, min_score=config.TEST.IMAGE_THRE, source=f'detected boxes of {det_file}')
+        paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
+        self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
+        self._predictor: Optional[nn.Cell] = None
+        self._network: Optional[nn.Cell] = None
+
+    def measure(self, network: nn.Cell) -> Evaluated:
+        """Predict all poses with `network` and score them. A network that was measured before is not compiled again."""
+        if network is not self._network:
+            self._network = network
+            self._predictor = build_predictor(self.config, build_normaliser(self.config), network,
+                                              self.skeleton.flip_index)
+        poses = predict_poses(self._predictor, self.samples, build_decoder(self.config),
+                              batch_size=self.config.TEST.BATCH_SIZE,
+                              num_workers=self.config.TEST.NUM_PARALLEL_WORKERS, processes=self.processes)
+        # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
+        rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
+        results = coco_records(self.people, poses, rows, scores)
+        return Evaluated(evaluate_coco(self.gt_file, results, self.skeleton), results)
