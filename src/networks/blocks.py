@@ -17,9 +17,46 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int =
                      has_bias=bias, weight_init='zeros', bias_init='zeros')
 
 
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return the BatchNorm of the published models (MindSpore's momentum 0.9 is PyTorch's 0.1)."""
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
+class BatchNorm(nn.BatchNorm2d):
+    """The BatchNorm of the published models (MindSpore's momentum 0.9 is PyTorch's 0.1), on request with statistics
+    over all processes: (N, C, h, w) -> the same."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-5, momentum=0.9)
+        self.channels, self.num_processes = channels, 1
+
+    def synchronise(self, num_processes: int) -> None:
+        """Take the statistics of training over the batches of `num_processes` processes together."""
+        self.num_processes, self.sum_over_processes = num_processes, ops.AllReduce()
+
+    def construct(self, x):
+        if self.training and self.num_processes > 1:
+            return self._synchronised(x)
+        return super().construct(x)
+
+    def _per_channel(self, values):
+        return ops.reshape(values, (1, self.channels, 1, 1))
+
+    def _synchronised(self, x):
+        # Each process counts its own positions: their batches may differ in size.
+        local = ops.concat((ops.sum(x, (0, 2, 3)), ops.ones((1,), x.dtype) * (x.shape[0] * x.shape[2] * x.shape[3])))
+        total = self.sum_over_processes(local)
+        count = total[self.channels]
+        mean = total[:self.channels] / count
+        centred = x - self._per_channel(mean)
+        variance = self.sum_over_processes(ops.sum(centred * centred, (0, 2, 3))) / count
+        unbiased = ops.stop_gradient(variance * (count / (count - 1.0)))
+        ops.assign(self.moving_mean, 0.9 * self.moving_mean + 0.1 * ops.stop_gradient(mean))
+        ops.assign(self.moving_variance, 0.9 * self.moving_variance + 0.1 * unbiased)
+        scale = self._per_channel(self.gamma * ops.rsqrt(variance + 1e-5))
+        return centred * scale + self._per_channel(self.beta)
+
+
+def synchronise_batch_norm(network: nn.Cell, num_processes: int) -> None:
+    """Let every BatchNorm of `network` take its training statistics over `num_processes` processes."""
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, BatchNorm):
+            cell.synchronise(num_processes)
 
 
 class StemPool(nn.Cell):

@@ -10,9 +10,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from src.networks.blocks import (
+    BatchNorm,
     BilinearResize,
     StemPool,
-    batch_norm,
     check_input_shape,
     conv,
     initialise_parameters,
@@ -29,7 +29,7 @@ class ConvBNReLU(nn.Cell):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, relu: bool = True):
         super().__init__()
         self.conv = conv(in_channels, out_channels, kernel_size, stride=stride, bias=True)
-        self.bn = batch_norm(out_channels)
+        self.bn = BatchNorm(out_channels)
         self.relu = nn.ReLU() if relu else None
 
     def construct(self, x):

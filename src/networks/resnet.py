@@ -4,7 +4,7 @@ The stride of a bottleneck sits on its 3x3 convolution ("v1.5"), as in torchvisi
 """
 from mindspore import nn
 
-from src.networks.blocks import StemPool, batch_norm, conv
+from src.networks.blocks import BatchNorm, StemPool, conv
 
 
 class BasicBlock(nn.Cell):
@@ -15,9 +15,9 @@ class BasicBlock(nn.Cell):
     def __init__(self, in_channels: int, planes: int, *, stride: int, downsample):
         super().__init__()
         self.conv1 = conv(in_channels, planes, 3, stride=stride)
-        self.bn1 = batch_norm(planes)
+        self.bn1 = BatchNorm(planes)
         self.conv2 = conv(planes, planes, 3)
-        self.bn2 = batch_norm(planes)
+        self.bn2 = BatchNorm(planes)
         self.downsample = downsample
         self.relu = nn.ReLU()
 
@@ -35,11 +35,11 @@ class Bottleneck(nn.Cell):
     def __init__(self, in_channels: int, planes: int, *, stride: int, downsample):
         super().__init__()
         self.conv1 = conv(in_channels, planes, 1)
-        self.bn1 = batch_norm(planes)
+        self.bn1 = BatchNorm(planes)
         self.conv2 = conv(planes, planes, 3, stride=stride)
-        self.bn2 = batch_norm(planes)
+        self.bn2 = BatchNorm(planes)
         self.conv3 = conv(planes, planes * self.expansion, 1)
-        self.bn3 = batch_norm(planes * self.expansion)
+        self.bn3 = BatchNorm(planes * self.expansion)
         self.downsample = downsample
         self.relu = nn.ReLU()
 
@@ -62,7 +62,7 @@ def make_layer(block: type, in_channels: int, planes: int, count: int, stride: i
         downsample = None
         if index == 0 and (stride != 1 or in_channels != out_channels):
             downsample = nn.SequentialCell([conv(in_channels, out_channels, 1, stride=stride),
-                                            batch_norm(out_channels)])
+                                            BatchNorm(out_channels)])
         cells.append(block(in_channels, planes, stride=stride if index == 0 else 1, downsample=downsample))
         in_channels = out_channels
     return nn.SequentialCell(cells)
@@ -83,7 +83,7 @@ class ResNet(nn.Cell):
             raise ValueError(f'ResNet-{num_layers} is unknown; use one of {", ".join(map(str, LAYOUTS))} layers')
         block, counts = LAYOUTS[num_layers]
         self.conv1 = conv(3, stem_channels, 7, stride=2)
-        self.bn1 = batch_norm(stem_channels)
+        self.bn1 = BatchNorm(stem_channels)
         self.relu = nn.ReLU()
         self.maxpool = StemPool(stem_pool)
         channels = stem_channels

@@ -8,7 +8,7 @@ from typing import Sequence, Tuple
 import numpy as np
 from mindspore import nn
 
-from src.networks.blocks import batch_norm, check_input_shape, initialise_parameters, kaiming_normal_fan_out
+from src.networks.blocks import BatchNorm, check_input_shape, initialise_parameters, kaiming_normal_fan_out
 from src.networks.resnet import ResNet
 
 # kernel size of a transposed convolution -> (padding, output padding) that exactly double the size
@@ -26,7 +26,7 @@ def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequen
         cells += [nn.Conv2dTranspose(in_channels, out_channels, kernel, stride=2, pad_mode='pad', padding=padding,
                                      output_padding=output_padding, has_bias=bias, weight_init='zeros',
                                      bias_init='zeros'),
-                  batch_norm(out_channels), nn.ReLU()]
+                  BatchNorm(out_channels), nn.ReLU()]
         in_channels = out_channels
     return nn.SequentialCell(cells)
 
