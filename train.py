@@ -1,30 +1,36 @@
-"""Train a pose network: python train.py [--recipe NAME] [--data_url COCO] [--set KEY=VALUE …]."""
+"""Train a pose network: python train.py [--recipe NAME] [--data_url COCO] [--resume auto] [--set KEY=VALUE …]."""
 import argparse
-import os
+import json
 
 from src.annotations.coco import load_coco_people
 from src.annotations.files import find_annotation_file
 from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.checkpoints import load_start_weights, read_checkpoint, save_checkpoint
-from src.command_line import run_command, say, warn_of_other_flavour
+from src.checkpoints import save_checkpoint
+from src.collectives import broadcast_parameters
+from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
-from src.device import set_up_device
+from src.device import join_processes
+from src.evaluation import Evaluation
 from src.files import check_writable
-from src.losses import build_loss
-from src.networks import build_configured_network, build_normaliser, network_name
+from src.networks import build_configured_network, network_name
+from src.run_states import RunIdentity, RunStates
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
 from src.schedules import learning_rates
 from src.skeletons import get_skeleton
-from src.targets import build_targets
-from src.training import LossGraph, TorchAdam, TrainStep, train
+from src.stopping import StopRequest
+from src.training import measure_speed, train
+from src.training_run import RunFiles, TrainingRun, people_checksum, resume_run
+from src.training_setup import build_train_step, choose_precision, start_network
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_config_flags(parser, TRAIN_FLAGS, default_recipe=DEFAULT_RECIPE)
     parser.add_argument('--metrics_path', help='JSON-lines file of every step (default: beside the checkpoint)')
+    parser.add_argument('--resume', metavar='auto|PATH', help='continue from the newest whole state beside the '
+                        'checkpoint, where there is one, or from the state PATH')
     return parser.parse_args()
 
 
@@ -41,21 +47,6 @@ def load_samples(config, overrides) -> PersonSamples:
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED)
 
 
-def start_network(config, network, *, is_explicit: bool) -> None:
-    path = config.MODEL.PRETRAINED
-    if not config.MODEL.INIT_WEIGHTS or not path:
-        hint = ' (the published results start from ImageNet weights)' if config.MODEL.INIT_WEIGHTS else ''
-        say(f'start: random weights{hint}')
-        return
-    if not is_explicit and not os.path.isfile(path):
-        say(f'start: random weights, since {path} is not there (choose another with --pretrained_path)')
-        return
-    weights, carried = read_checkpoint(path)
-    warn_of_other_flavour(config, carried, path)
-    loaded = load_start_weights(network, weights, path)
-    say(f'start: {loaded} of {len(network.parameters_dict())} parameters from {path}')
-
-
 def main() -> None:
     arguments = parse_arguments()
     recipe_name = arguments.recipe or DEFAULT_RECIPE
@@ -65,39 +56,54 @@ def main() -> None:
         # Whoever names a file wants it, also with a recipe that starts from random weights.
         overrides.setdefault('MODEL.INIT_WEIGHTS', 'true')
     config = resolve(recipe, overrides)
-    target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
-    say(f'recipe: {recipe_name} ({network_name(config)}), device: {target}')
-    ckpt_path = config.TRAIN.CKPT_SAVE_PATH
-    metrics_path = arguments.metrics_path or os.path.splitext(ckpt_path)[0] + '_metrics.jsonl'
-    check_writable(ckpt_path)
-    if not ckpt_path.endswith('.ckpt'):
-        raise ValueError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
-    check_writable(metrics_path)
+    processes = join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
+    choose_precision(config, processes, is_explicit='TRAIN.AMP_LEVEL' in overrides)
+    say(f'recipe: {recipe_name} ({network_name(config)}), device: {processes}, precision: {config.TRAIN.AMP_LEVEL}')
+    files = RunFiles(config.TRAIN.CKPT_SAVE_PATH, arguments.metrics_path)
+    if not files.ckpt.endswith('.ckpt'):
+        raise ValueError(f'ckpt_save_path {files.ckpt} should end in .ckpt')
+    if processes.is_first:
+        check_writable(files.ckpt)
+        check_writable(files.metrics)
 
     samples = load_samples(config, overrides)
-    plan = BatchPlan(len(samples), config.TRAIN.BATCH_SIZE, config.TRAIN.END_EPOCH, config.GENERAL.SEED,
-                     drop_remainder=config.TRAIN.DROP_REMAINDER)
-    first_step = config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
-    rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch)
+    plan = BatchPlan(len(samples), config.TRAIN.BATCH_SIZE * config.TRAIN.ACCUMULATE, config.TRAIN.END_EPOCH,
+                     config.GENERAL.SEED, drop_remainder=config.TRAIN.DROP_REMAINDER, num_shards=processes.size,
+                     shard=processes.rank)
+    rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch, num_devices=processes.size)
+    evaluation = Evaluation(config, processes, overrides) if config.TRAIN.EVAL_EPOCHS else None
 
     network = build_configured_network(config)
     start_network(config, network, is_explicit='MODEL.PRETRAINED' in overrides)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:
-        save_checkpoint(ckpt_path, network, config)
-        say(f'no epoch to train; checkpoint of the start weights: {ckpt_path}')
+        if processes.is_first:
+            save_checkpoint(files.ckpt, network, config)
+        say(f'no epoch to train; checkpoint of the start weights: {files.ckpt}')
         return
-    graph = LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config))
-    optimizer = TorchAdam(network.trainable_params(), rates, weight_decay=config.TRAIN.WEIGHT_DECAY,
-                          first_step=first_step)
+    first_step = config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
+    step = build_train_step(config, network, rates, processes, first_step=first_step)
+    identity = RunIdentity(config, rates, plan.joint_batch_size, people_checksum(samples.people))
+    states = RunStates(files.states, identity, keep=config.TRAIN.KEEP_STATES)
+    progress = resume_run(arguments.resume, files, states, step.state(network), processes, say, first_step=first_step)
+    broadcast_parameters(step.state(network), processes)
     if len(rates) <= config.TRAIN.WARMUP_STEPS:
         say(f'note: all {len(rates)} steps are warm-up of the learning rate (TRAIN.WARMUP_STEPS)')
     say(f'{config.TRAIN.END_EPOCH} epochs of {plan.steps_per_epoch} steps; the first step compiles the graph')
-    train(TrainStep(graph, optimizer),
-          iterate_batches(TrainingBatches(samples, plan, first_step), num_workers=config.TRAIN.NUM_PARALLEL_WORKERS),
-          rates=rates, steps_per_epoch=plan.steps_per_epoch, first_step=first_step,
-          metrics_path=metrics_path,
-          on_epoch_end=lambda: save_checkpoint(ckpt_path, network, config), describe_rows=samples.describe)
-    say(f'checkpoint: {ckpt_path}')
+    batches = iterate_batches(TrainingBatches(samples, plan, progress.step),
+                              num_workers=config.TRAIN.NUM_PARALLEL_WORKERS)
+    with StopRequest() as stop, files.open_log(config, plan, progress, processes) as log:
+        run = TrainingRun(config=config, processes=processes, files=files, states=states, log=log, network=network,
+                          step=step, progress=progress, evaluation=evaluation, steps_per_epoch=plan.steps_per_epoch,
+                          evaluation_network=build_configured_network(config) if evaluation else None, say=say)
+        times = [] if run.stopped_early else train(
+            step, batches, plan=plan, rates=rates, progress=progress, log=log, stop=stop, hooks=run,
+            max_steps=config.TRAIN.MAX_STEPS, max_skipped_steps=config.TRAIN.MAX_SKIPPED_STEPS,
+            describe_rows=samples.describe)
+        run.finish()
+    run.draw_curve()
+    say('speed: ' + json.dumps({**measure_speed(times), 'devices': processes.size, 'device_target': processes.target,
+                                'batch_size': config.TRAIN.BATCH_SIZE, 'recipe': recipe_name}))
+    say(f'checkpoint: {files.ckpt}' + run.what_is_left(stop.is_set))
 
 
 if __name__ == '__main__':

@@ -1,17 +1,22 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
+import glob
 import os
 import re
-from typing import Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 from easydict import EasyDict
-from mindspore import nn
+from mindspore import Parameter, nn
 
 from src.config import from_json, to_json
+from src.files import sync_folder
 from src.weights import named_parameters
 
 CONFIG_KEY = 'config'
+AVERAGE_PREFIX = 'ema.'
+# MindSpore ends a checkpoint with this mark and ten bytes of CRC-32.
+CHECKSUM_MARK, CHECKSUM_BYTES = b'crc_num', 17
 # The classifier of an ImageNet network, which a pose network has no use for.
 CLASSIFIER_PREFIXES = ('fc.', 'end_point.', 'classifier.')
 # What optimizers add to a checkpoint; weights of a network never begin like this.
@@ -19,52 +24,89 @@ OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_
                       'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
 
 
-def save_checkpoint(path: str, network: nn.Cell, config: EasyDict) -> None:
-    """Write the network's weights and its configuration, atomically.
+def save_checkpoint(path: str, weights: Union[nn.Cell, Mapping[str, Parameter]], config: EasyDict) -> None:
+    """Write the weights of a network, or weights by name, and the configuration, atomically.
 
     Raises:
         OSError: the file cannot be written; the message names it.
         ValueError: a weight is not finite; the file that was there stays.
     """
-    broken = [key for key, parameter in named_parameters(network).items() if not np.isfinite(parameter.asnumpy()).all()]
+    if isinstance(weights, nn.Cell):
+        weights = named_parameters(weights)
+    write_checkpoint(path, weights, {CONFIG_KEY: to_json(config)})
+
+
+def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapping[str, str]) -> None:
+    """Write parameters and texts with a checksum, atomically: temporary file, sync, rename.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+        ValueError: a parameter is not finite; the file that was there stays.
+    """
+    broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
     if broken:
         raise ValueError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
                          f'{broken[0]}. A lower learning rate may help.')
     folder, name = os.path.split(os.path.abspath(path))
     # MindSpore appends .ckpt to any other ending.
     temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp.ckpt')
-    entries = [{'name': key, 'data': parameter} for key, parameter in named_parameters(network).items()]
+    entries = [{'name': key, 'data': parameter} for key, parameter in parameters.items()]
     try:
-        ms.save_checkpoint(entries, temporary, append_dict={CONFIG_KEY: to_json(config)})
+        ms.save_checkpoint(entries, temporary, append_dict=dict(texts), crc_check=True)
         # MindSpore writes its checkpoints read-only; a user should be able to move and overwrite ours.
         os.chmod(temporary, 0o644)
         with open(temporary, 'rb+') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:
         raise OSError(f'cannot write the checkpoint {path}: {error}') from None
     finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        # MindSpore's own temporary file may be there as well.
+        for leftover in glob.glob(os.path.join(glob.escape(folder), f'.{glob.escape(name)}.{os.getpid()}.tmp*')):
+            os.remove(leftover)
 
 
-def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
-    """Return {name: parameter} without optimizer state, and the configuration, None where the file carries none.
+def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[dict, Dict[str, str]]:
+    """Return {name: parameter} and {name: text} of a checkpoint whose checksum, where it has one, is right.
 
     Raises:
-        ValueError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
+        ValueError: the file is missing, damaged, no MindSpore checkpoint or, if asked for, without a checksum; the
+            message names it.
     """
     if not os.path.isfile(path):
         raise ValueError(f'the checkpoint {path} does not exist')
     if not path.endswith('.ckpt'):
         raise ValueError(f'{path} should be a MindSpore checkpoint (.ckpt)')
+    size = os.path.getsize(path)
+    with open(path, 'rb') as file:
+        file.seek(max(0, size - CHECKSUM_BYTES))
+        has_checksum = file.read(len(CHECKSUM_MARK)) == CHECKSUM_MARK
+    if needs_checksum and not has_checksum:
+        raise ValueError(f'{path} is damaged: it ends without a checksum ({size} bytes)')
     try:
-        content = ms.load_checkpoint(path)
+        content = ms.load_checkpoint(path, crc_check=has_checksum)
     except (ValueError, RuntimeError, TypeError):
-        raise ValueError(f'{path} is damaged or no MindSpore checkpoint ({os.path.getsize(path)} bytes)') from None
-    text = content.pop(CONFIG_KEY, None)
-    config = None if text is None else from_json(str(text), path)
-    return {name: value for name, value in content.items() if not name.startswith(OPTIMIZER_PREFIXES)}, config
+        raise ValueError(f'{path} is damaged or no MindSpore checkpoint ({size} bytes)') from None
+    texts = {name: value for name, value in content.items() if not isinstance(value, Parameter)}
+    return {name: value for name, value in content.items() if name not in texts}, {
+        name: str(value) for name, value in texts.items()}
+
+
+def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
+    """Return the weights, {name: parameter}, and the configuration, None where the file carries none.
+
+    Of the state of a run with a running average of the weights it is the average that is returned; what belongs to
+    the optimiser is left out.
+
+    Raises:
+        ValueError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
+    """
+    entries, texts = read_entries(path)
+    config = from_json(texts[CONFIG_KEY], path) if CONFIG_KEY in texts else None
+    average = {name[len(AVERAGE_PREFIX):]: value for name, value in entries.items() if name.startswith(AVERAGE_PREFIX)}
+    return average or {name: value for name, value in entries.items()
+                       if not name.startswith(OPTIMIZER_PREFIXES)}, config
 
 
 def load_weights(network: nn.Cell, weights: dict, where: str) -> None:

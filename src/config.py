@@ -19,6 +19,7 @@ CHOICES = {
     'POSE_RESNET.TARGET_TYPE': ('gaussian',),
     'POSE_RESNET.NUM_DECONV_LAYERS': (3,),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
+    'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
 }
 # The classic flags of train.py and the key that each one sets. Shapes are [height, width], the tree's sizes are
 # [width, height].
@@ -29,6 +30,7 @@ TRAIN_FLAGS = {
     'epoch': 'TRAIN.END_EPOCH', 'pretrained': 'MODEL.INIT_WEIGHTS', 'batch_size': 'TRAIN.BATCH_SIZE',
     'batchsize': 'TRAIN.BATCH_SIZE', 'stage_num': 'MSPN.STAGE_NUM', 'img_means': 'DATASET.MEANS',
     'img_stds': 'DATASET.STDS', 'keypoint_num': 'MODEL.NUM_JOINTS', 'input_shape': 'MODEL.IMAGE_SIZE',
+    'amp_level': 'TRAIN.AMP_LEVEL', 'max_steps': 'TRAIN.MAX_STEPS',
     'output_shape': 'HEATMAP_SIZE', 'upsample_channel_num': 'MSPN.UPSAMPLE_CHANNEL_NUM', 'ohkm': 'LOSS.OHKM',
     'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE'}
 TEST_FLAGS = {
@@ -167,10 +169,12 @@ def _check(config: EasyDict) -> None:
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
-                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE')
+                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE',
+                'TRAIN.ACCUMULATE', 'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
                     'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
-                    'TRAIN.END_EPOCH')
+                    'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
+                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP')
     for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
                                  (not_negative, lambda value: value >= 0, 'zero or more')):
         for key in keys:
@@ -196,9 +200,21 @@ def _check(config: EasyDict) -> None:
         raise ValueError(f'DATASET.STDS should be positive, is {config.DATASET.STDS}')
     if config.MODEL.NAME == 'mspn' and config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
         raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
+    if not 0 <= config.TRAIN.EMA_DECAY < 1:
+        raise ValueError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {config.TRAIN.EMA_DECAY}')
+    if config.TRAIN.LOSS_SCALE <= 1:
+        raise ValueError(f'TRAIN.LOSS_SCALE should be above 1, is {config.TRAIN.LOSS_SCALE}')
+    if config.TRAIN.EARLY_STOP and not config.TRAIN.EVAL_EPOCHS:
+        raise ValueError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
     if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
         raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
                          f'{config.TRAIN.END_EPOCH}')
+
+
+def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:
+    """Return the keys ('SECTION.NAME') whose values differ between two resolved configurations."""
+    return [f'{section}.{name}' for section, values in one.items() for name, value in values.items()
+            if value != other[section][name]]
 
 
 def to_json(config: EasyDict) -> str:

@@ -32,6 +32,15 @@ def write_json(path: str, content: Any) -> None:
     write_bytes(path, json.dumps(content, allow_nan=False).encode('utf-8'))
 
 
+def sync_folder(path: str) -> None:
+    """Make sure that renamed files survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def make_folder(path: str) -> None:
     """Make a folder, with its parents, unless it is there.
 

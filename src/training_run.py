@@ -1,0 +1,268 @@
+"""A training run between its steps: states, checkpoints, evaluations, and what is shared among its processes."""
+import fcntl
+import glob
+import os
+import time
+import zlib
+from dataclasses import astuple
+from typing import Callable, Mapping, Optional
+
+import numpy as np
+from easydict import EasyDict
+from mindspore import Parameter, Tensor, nn
+
+from src.annotations.people import People
+from src.batches import BatchPlan
+from src.checkpoints import save_checkpoint
+from src.collectives import broadcast_parameters, digest, gather_rows
+from src.curves import draw_loss_curve
+from src.device import Processes
+from src.evaluation import Evaluation
+from src.files import make_folder
+from src.metrics_log import MetricsLog
+from src.run_states import Progress, RunStates
+from src.training import Hooks
+from src.training_step import TrainStep
+from src.weights import named_parameters
+
+
+def people_checksum(people: People) -> int:
+    """Return a checksum of the people to train on: pictures, boxes, keypoints."""
+    value = 0
+    for array in (people.file_names, people.image_index, people.boxes_xywh, people.keypoints):
+        value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+    return value
+
+
+class RunFiles:
+    """The files of a run, all beside its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
+    `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`.
+
+    Args:
+        ckpt_path: TRAIN.CKPT_SAVE_PATH.
+        metrics_path: another place of the metrics, or None.
+    """
+
+    def __init__(self, ckpt_path: str, metrics_path: Optional[str] = None):
+        self.ckpt, self.stem = ckpt_path, os.path.splitext(ckpt_path)[0]
+        self.metrics = metrics_path or f'{self.stem}_metrics.jsonl'
+        self.best, self.curve = f'{self.stem}_best.ckpt', f'{self.stem}_curve.png'
+        self.states, self.events = f'{self.stem}_states', f'{self.stem}_events'
+        self._lock = None
+
+    def lock(self) -> None:
+        """Keep other processes from training into the same files, until this one ends, however it ends.
+
+        Raises:
+            ValueError: another process does already.
+        """
+        make_folder(self.states)
+        self._lock = open(os.path.join(self.states, '.lock'), 'w')  # noqa: SIM115  held until the process ends
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f'another process is training into {self.ckpt}; choose another --ckpt_save_path') from None
+        except OSError:
+            # A file system without locks: then nobody watches.
+            pass
+
+    def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
+        """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
+        states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
+        if not states:
+            return
+        number = 1
+        while os.path.exists(f'{self.stem}_earlier_{number}'):
+            number += 1
+        folder = f'{self.stem}_earlier_{number}'
+        for path in [*states, self.ckpt, self.best, self.metrics, self.curve, self.events]:
+            if os.path.exists(path):
+                place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
+                os.makedirs(place, exist_ok=True)
+                os.rename(path, os.path.join(place, os.path.basename(path)))
+        say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
+
+
+    def open_log(self, config: EasyDict, plan: BatchPlan, progress: Progress, processes: Processes) -> MetricsLog:
+        """Return the metrics log; only rank 0's is written."""
+        epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
+        # The last step of an epoch belongs to it, not to the next one.
+        keep = (epoch + 1, step) if step else (epoch, plan.steps_per_epoch)
+        return MetricsLog(self.metrics if processes.is_first else '', keep=keep if progress.step else None,
+                          tensorboard_folder=self.events if config.TRAIN.TENSORBOARD else '')
+
+
+def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state: Mapping[str, Parameter],
+               processes: Processes, say: Callable[[str], None], *, first_step: int = 0) -> Progress:
+    """Return the progress to go on from, the same on every process; rank 0's `state` is then that of the progress.
+
+    Args:
+        resume: 'auto', the path of a state, or None for a new run.
+        state: `TrainStep.state`; the caller broadcasts it.
+        first_step: of a new run.
+
+    Raises:
+        ValueError: there is a state, but it is damaged or of another run.
+    """
+    progress = Progress(step=first_step)
+    if processes.is_first:
+        files.lock()
+        states.remove_leftovers()
+        if resume is None:
+            files.set_aside_earlier_run(say)
+        elif resume == 'auto':
+            found = states.resume_newest(state, say)
+            if found is None:
+                say(f'no state in {states.folder} yet: a new run')
+            else:
+                progress = found[0]
+                say(f'resumed after step {progress.step} from {found[1]}')
+        else:
+            progress = states.resume(resume, state)
+            say(f'resumed after step {progress.step} from {resume}')
+    return share_progress(progress, processes)
+
+
+def share_progress(progress: Progress, processes: Processes) -> Progress:
+    """Return rank 0's progress."""
+    values = [np.nan if value is None else value for value in astuple(progress)]
+    step, skipped, in_a_row, best_ap, best_epoch, without_gain = gather_rows(
+        np.array([values], np.float64), processes)[0][0].tolist()
+    return Progress(int(step), int(skipped), int(in_a_row), None if np.isnan(best_ap) else best_ap, int(best_epoch),
+                    int(without_gain))
+
+
+class TrainingRun(Hooks):
+    """What happens after steps and epochs.
+
+    Args:
+        config: resolved.
+        files, states, log: where rank 0 writes.
+        network, step: being trained.
+        progress: kept by the loop.
+        evaluation, evaluation_network: None where TRAIN.EVAL_EPOCHS is 0. The network is another one than that in
+            training: it holds the running average of the weights or, among several processes, rank 0's BatchNorm
+            statistics, which count (as with PyTorch's DistributedDataParallel).
+        say: prints a line.
+    """
+
+    def __init__(self, *, config: EasyDict, processes: Processes, files: RunFiles, states: RunStates, log: MetricsLog,
+                 network: nn.Cell, step: TrainStep, progress: Progress, evaluation: Optional[Evaluation],
+                 evaluation_network: Optional[nn.Cell], steps_per_epoch: int, say: Callable[[str], None]):
+        self.config, self.processes, self.files, self.states, self.log = config, processes, files, states, log
+        self.network, self.step, self.progress, self.say = network, step, progress, say
+        self.evaluation, self.evaluation_network = evaluation, evaluation_network
+        self.steps_per_epoch = steps_per_epoch
+        self._state = step.state(network)
+        self._last_save = time.monotonic()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Too many evaluations without gain."""
+        limit = self.config.TRAIN.EARLY_STOP
+        return bool(limit) and self.progress.evaluations_without_gain >= limit
+
+    def after_step(self, step: int) -> None:
+        """Save the state where it is due."""
+        train = self.config.TRAIN
+        is_due = bool(train.SAVE_STEPS) and step % train.SAVE_STEPS == 0
+        if is_due or (train.SAVE_MINUTES and time.monotonic() - self._last_save >= 60 * train.SAVE_MINUTES):
+            self.save_state()
+
+    def after_epoch(self, epoch: int) -> bool:
+        """Evaluate where it is due, save checkpoint and state; True when early stopping ends the run."""
+        train = self.config.TRAIN
+        if self.evaluation is not None and (epoch % train.EVAL_EPOCHS == 0 or epoch == train.END_EPOCH):
+            self._evaluate(epoch)
+            if self.stopped_early:
+                self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is AP '
+                         f'{self.progress.best_ap:.4f} of epoch {self.progress.best_epoch}')
+        self.save_weights(must=False)
+        self.save_state()
+        return self.stopped_early
+
+    def _evaluate(self, epoch: int) -> None:
+        started = time.perf_counter()
+        self._fill_evaluation_network()
+        metrics = self.evaluation.measure(self.evaluation_network).metrics
+        progress = self.progress
+        is_best = progress.best_ap is None or metrics['AP'] > progress.best_ap
+        progress.evaluations_without_gain = 0 if is_best else progress.evaluations_without_gain + 1
+        if is_best:
+            progress.best_ap, progress.best_epoch = metrics['AP'], epoch
+        seconds = time.perf_counter() - started
+        self.say(f'epoch: {epoch} AP: {metrics["AP"]:.4f} with {self.evaluation.box_report.source}'
+                 f'{" (best so far)" if is_best else ""}, evaluated in {seconds:.1f} s')
+        self.log.write(epoch=epoch, step=self.progress.step - (epoch - 1) * self.steps_per_epoch, **metrics)
+        if is_best and self.processes.is_first:
+            self._attempt(lambda: save_checkpoint(self.files.best, self.evaluation_network, self.config))
+
+    def _result(self) -> dict:
+        """Return {name: parameter} of the weights that count: the running average where there is one."""
+        if self.step.average is None:
+            return named_parameters(self.network)
+        return dict(zip(named_parameters(self.network), self.step.average.averages))
+
+    def _fill_evaluation_network(self) -> None:
+        target = named_parameters(self.evaluation_network)
+        for name, parameter in self._result().items():
+            target[name].set_data(Tensor(parameter.asnumpy().copy()))
+        broadcast_parameters(target, self.processes)
+
+    def save_weights(self, *, must: bool) -> None:
+        """Write the checkpoint of weights; a failure ends the run only if it `must` succeed."""
+        if self.processes.is_first:
+            self._attempt(lambda: save_checkpoint(self.files.ckpt, self._result(), self.config), must=must)
+
+    def save_state(self, *, must: bool = False) -> None:
+        """Write the state that continues the run; a failure ends the run only if it `must` succeed."""
+        if self.processes.is_first:
+            self._attempt(lambda: self.states.save(self._state, self.progress), must=must)
+        self._last_save = time.monotonic()
+
+    def _attempt(self, write: Callable[[], object], *, must: bool = False) -> None:
+        try:
+            write()
+        except OSError as error:
+            if must:
+                raise
+            newest = next(iter(self.states.paths()), 'none')
+            self.say(f'warning: {error}; the run goes on, the newest whole state is {newest}')
+
+    def finish(self) -> None:
+        """Write what the run ends with, and prove that all processes hold the same weights.
+
+        Raises:
+            RuntimeError: they do not.
+            OSError: the last checkpoint or state cannot be written.
+        """
+        trained = {name: parameter for name, parameter in named_parameters(self.network).items()
+                   if parameter.requires_grad}
+        sums = [int(part[0, 0]) for part in gather_rows(np.array([[digest(trained)]], np.int64), self.processes)]
+        broadcast_parameters(named_parameters(self.network), self.processes)
+        self.save_weights(must=True)
+        if self.progress.step % self.steps_per_epoch:
+            self.save_state(must=True)
+        if len(set(sums)) > 1:
+            raise RuntimeError('the processes ended with different weights: checksums '
+                               + ', '.join(f'{value:08x}' for value in sums))
+        if self.processes.size > 1:
+            self.say(f'weights: checksum {digest(named_parameters(self.network)):08x} on process '
+                     f'{self.processes.rank} of {self.processes.size}')
+
+    def what_is_left(self, was_stopped: bool) -> str:
+        """Return how to go on, for the last line; '' where the run is over."""
+        total = self.config.TRAIN.END_EPOCH * self.steps_per_epoch
+        if self.stopped_early or self.progress.step >= total:
+            return ''
+        why = 'stopped' if was_stopped else 'ended'
+        return f' ({why} after step {self.progress.step} of {total}; --resume auto goes on)'
+
+    def draw_curve(self) -> None:
+        """Draw the training curve where matplotlib is installed."""
+        if not self.processes.is_first or not os.path.isfile(self.files.metrics):
+            return
+        try:
+            draw_loss_curve(self.files.metrics, self.files.curve, title=os.path.basename(self.files.stem))
+        except (ImportError, OSError, ValueError) as error:
+            self.say(f'note: no picture of the training curve: {error}')
