@@ -1,13 +1,14 @@
-"""The training curve: the metrics file that training appends to, and a picture of its loss and learning rate.
+"""The training curve: the metrics file that training appends to, and a picture of loss, learning rate and AP.
 
 Training writes one JSON object per line and step, such as
-``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``.
+``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``, and one per evaluation, such as
+``{"epoch": 1, "step": 172, "AP": 0.41}``.
 """
 import argparse
 import io
 import json
 import math
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -17,7 +18,8 @@ _LOG_SPAN = 20.0
 _MAX_EPOCH_MARKS = 12
 # Enough for a curve of some thousand pixels, and it keeps long runs quick.
 _MAX_MEDIANS = 1000
-_LOSS_COLOR, _MEDIAN_COLOR, _LR_COLOR, _MARK_COLOR, _TEXT_COLOR = '#f2b280', '#c2410c', '#2563a8', '#d5d5d5', '#444444'
+_LOSS_COLOR, _MEDIAN_COLOR, _LR_COLOR, _AP_COLOR = '#f2b280', '#c2410c', '#2563a8', '#2e7d4f'
+_MARK_COLOR, _TEXT_COLOR = '#d5d5d5', '#444444'
 
 
 def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
@@ -46,7 +48,8 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
 
 
 def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
-    """Draw the loss of every step with its running median, the learning rate and the epochs as a PNG.
+    """Draw the loss of every step with its running median, the learning rate, AP where the run was evaluated, and the
+    epochs as a PNG.
 
     An axis is logarithmic when its values span more than a factor of 20.
 
@@ -61,7 +64,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     except ImportError as error:
         raise ImportError('the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
 
-    epochs, steps, losses, rates = _read_columns(jsonl_path)
+    epochs, steps, losses, rates, evaluations = _read_columns(jsonl_path)
     is_finite = np.isfinite(losses)
     if not is_finite.any():
         raise ValueError(f'{jsonl_path} holds no finite loss')
@@ -70,7 +73,9 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
 
     figure = Figure(figsize=(8.0, 5.0), dpi=150, layout='constrained', facecolor='white')
     FigureCanvasAgg(figure)
-    loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, gridspec_kw={'height_ratios': (4, 1)})
+    heights = (4, 1.5, 1) if len(evaluations) else (4, 1)
+    panels = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={'height_ratios': heights})
+    loss_axes, rate_axes = panels[0], panels[-1]
     # One step alone makes no line.
     marker = 'o' if len(steps) == 1 else None
     loss_axes.plot(steps, losses, color=_LOSS_COLOR, linewidth=0.7, alpha=0.8, marker=marker, label='loss of a step')
@@ -78,13 +83,18 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     rate_axes.plot(steps, rates, color=_LR_COLOR, linewidth=1.4, marker=marker, drawstyle='steps-post')
     for axes, values, name in ((loss_axes, losses, 'loss'), (rate_axes, rates, 'learning rate')):
         _tidy_axes(axes, values, name)
-    _mark_epochs((loss_axes, rate_axes), epochs, steps)
+    if len(evaluations):
+        panels[1].plot(*evaluations.T, color=_AP_COLOR, linewidth=1.4, marker='o', markersize=3.5)
+        _tidy_axes(panels[1], evaluations[:, 1], 'AP')
+    _mark_epochs(panels, epochs, steps)
     rate_axes.xaxis.get_major_locator().set_params(integer=True)
     rate_axes.set_xlabel('step', fontsize=9, color=_TEXT_COLOR)
     legend = loss_axes.legend(loc='upper right', frameon=True, framealpha=0.9, edgecolor='none', fontsize=9)
     legend.get_lines()[0].set_linewidth(1.5)
     count = '1 step' if len(steps) == 1 else f'{len(steps)} steps'
     last = f'{count}, median loss at the end {medians[-1]:.4g}'
+    if len(evaluations):
+        last += f', best AP {evaluations[:, 1].max():.3f}'
     figure.suptitle(f'{title}: {last}' if title else last, fontsize=11, color=_TEXT_COLOR)
 
     content = io.BytesIO()
@@ -92,18 +102,24 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     write_bytes(png_path, content.getvalue())
 
 
-def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps.
+def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps, and the evaluations
+    (E, 2) as step and AP.
 
-    A run that was resumed has written some steps twice; the later line counts. Steps that start anew in every epoch
-    are counted through, from 1.
+    A run that was resumed may have written some steps twice; the later line counts. Steps that start anew in every
+    epoch are counted through, from 1.
     """
-    rows = {}
+    rows, scores = {}, {}
     for row in load_metrics(jsonl_path):
-        missing = [name for name in ('epoch', 'step', 'loss') if not isinstance(row.get(name), (int, float))]
+        is_evaluation = 'AP' in row and 'loss' not in row
+        # The loss of a step whose gradients overflowed may be no number.
+        if 'loss' in row and row['loss'] is None:
+            row['loss'] = math.nan
+        missing = [name for name in ('epoch', 'step', 'AP' if is_evaluation else 'loss')
+                   if not isinstance(row.get(name), (int, float))]
         if missing:
             raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {row}')
-        rows[row['epoch'], row['step']] = row
+        (scores if is_evaluation else rows)[row['epoch'], row['step']] = row
     if not rows:
         raise ValueError(f'{jsonl_path} holds no step')
     keys = sorted(rows)
@@ -112,7 +128,9 @@ def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, 
         steps = np.arange(1.0, len(keys) + 1)
     losses = np.array([rows[key]['loss'] for key in keys], np.float64)
     rates = np.array([rows[key].get('lr', math.nan) for key in keys], np.float64)
-    return epochs, steps, losses, rates
+    place = dict(zip(keys, steps))
+    evaluations = [(place[key], scores[key]['AP']) for key in sorted(scores) if key in place]
+    return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2)
 
 
 def _running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -142,7 +160,7 @@ def _tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
         axes.spines[edge].set_visible(False)
 
 
-def _mark_epochs(panels: Tuple[Any, Any], epochs: np.ndarray, steps: np.ndarray) -> None:
+def _mark_epochs(panels: Sequence[Any], epochs: np.ndarray, steps: np.ndarray) -> None:
     """Draw a thin line where an epoch starts, for a round selection of epochs, with its number over the first panel."""
     starts = np.flatnonzero(np.diff(epochs, prepend=epochs[0] - 1))
     least_stride = max(1.0, len(starts) / _MAX_EPOCH_MARKS)
