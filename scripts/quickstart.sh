@@ -28,6 +28,7 @@ for number in 01 02 03 04 05 06 07 08 09 10 11 12; do
 done
 
 for recipe in $recipes; do
+    rm -rf "${out:?}/$recipe"
     mkdir -p "$out/$recipe"
     say "$recipe: score of the untrained network on held-out people"
     "$python" train.py --recipe "$recipe" --data_url "$out/data" --epoch 0 \
@@ -36,7 +37,6 @@ for recipe in $recipes; do
     say "$recipe: training (every step's loss is in $out/$recipe/train.log)"
     "$python" train.py --recipe "$recipe" --data_url "$out/data" \
         --ckpt_save_path "$out/$recipe/pose.ckpt" > "$out/$recipe/train.log"
-    "$python" -m src.curves "$out/$recipe/pose_metrics.jsonl" "$out/$recipe/loss.png" --title "$recipe"
     say "$recipe: score of the trained network on held-out people"
     score "$recipe" pose.ckpt trained
     say "$recipe: poses on twelve held-out pictures"
@@ -53,5 +53,5 @@ for recipe in $recipes; do
     echo "    after training   $(tail -n 1 "$out/$recipe/eval_trained.log")"
     echo "    pictures         $out/$recipe/pictures/*_res.jpg"
     echo "    results          $out/$recipe/results_trained.json, $out/$recipe/pictures/results.json"
-    echo "    loss curve       $out/$recipe/loss.png"
+    echo "    loss curve       $out/$recipe/pose_curve.png"
 done
