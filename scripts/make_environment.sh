@@ -37,6 +37,10 @@ if ! "$python" -m venv "$folder"; then
     exit 2
 fi
 touch "$folder/.made-by-scripts"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check $(printf -- '-r %s ' "$@") >&2
+flags=()
+for file in "$@"; do
+    flags+=(-r "$file")
+done
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${flags[@]}" >&2
 echo "$wanted" > "$stamp"
 echo "$folder/bin/python"
