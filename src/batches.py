@@ -184,6 +184,9 @@ def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
         return
     columns = list(TRAINING_COLUMNS if isinstance(source, TrainingBatches) else TEST_COLUMNS)
     num_workers = min(max(1, num_workers), cpu_count())
+    # Threads do not survive a fork: a worker that found OpenCV's pool of this process, which decoding heatmaps starts,
+    # would wait for them forever.
+    cv2.setNumThreads(1)
     # Every worker keeps this many finished batches in shared memory; MindSpore's 16 are meant for single samples.
     ds.config.set_prefetch_size(PREFETCHED_BATCHES)
     dataset = ds.GeneratorDataset(

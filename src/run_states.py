@@ -110,11 +110,12 @@ class RunStates:
     def __init__(self, folder: str, identity: RunIdentity, *, keep: int):
         self.folder, self.identity, self.keep = folder, identity, keep
 
-    def paths(self) -> List[str]:
-        """Return the states, newest first."""
-        found = [path for path in glob.glob(os.path.join(glob.escape(self.folder), 'step_*.ckpt'))
-                 if re.fullmatch(r'step_\d+\.ckpt', os.path.basename(path))]
-        return sorted(found, key=lambda path: int(re.search(r'\d+', os.path.basename(path))[0]), reverse=True)
+    def paths(self, *, after: int = -1) -> List[str]:
+        """Return the states of steps beyond `after`, newest first."""
+        matches = {path: re.fullmatch(r'step_(\d+)\.ckpt', os.path.basename(path))
+                   for path in glob.glob(os.path.join(glob.escape(self.folder), 'step_*.ckpt'))}
+        steps = {path: int(match[1]) for path, match in matches.items() if match}
+        return sorted((path for path in steps if steps[path] > after), key=steps.get, reverse=True)
 
     def save(self, state: Mapping[str, Parameter], progress: Progress) -> str:
         """Write the state and remove those beyond `keep`, oldest first.
@@ -189,6 +190,11 @@ def _read(path: str) -> Tuple[Dict[str, Parameter], Progress, dict, EasyDict]:
         told = json.loads(texts[PROGRESS_KEY])
         progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
         run = told['run']
+        if not isinstance(run, dict) or not isinstance(progress.step, int) or progress.step < 0:
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f'{path}: its progress is damaged') from None
+    broken = [name for name, value in entries.items() if not np.isfinite(value.asnumpy()).all()]
+    if broken:
+        raise ValueError(f'{path} is damaged: {len(broken)} parameters hold NaN or infinity, e.g. {broken[0]}')
     return entries, progress, run, from_json(texts[CONFIG_KEY], path)

@@ -7,6 +7,8 @@ import signal
 class StopRequest:
     """Remembers SIGTERM and SIGINT between `__enter__` and `__exit__`; a second SIGINT interrupts at once.
 
+    While a graph runs MindSpore sends itself SIGTERM for SIGINT: then it does not interrupt, and is told as SIGTERM.
+
     Loader processes inherit the handlers. A signal to the whole group, as Ctrl-C or a job scheduler sends it, must not
     end them before the step that they feed, so they ignore both signals until the owner has left the block.
     """
@@ -19,14 +21,19 @@ class StopRequest:
         self._before = {}
 
     def __enter__(self) -> 'StopRequest':
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._remember)
+        self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def listen(self) -> None:
+        """Take SIGINT back from MindSpore, which has turned it into SIGTERM since the last graph ran."""
+        if self._before:
+            signal.signal(signal.SIGINT, self._remember)
 
     def __exit__(self, *_) -> None:
         self._is_over[0] = 1
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     def _remember(self, number, _frame) -> None:
         if os.getpid() != self._owner:
@@ -36,4 +43,5 @@ class StopRequest:
         if self.is_set and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.is_set = True
-        print(f'{signal.Signals(number).name}: stopping after this step', flush=True)
+        # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
+        os.write(1, f'{signal.Signals(number).name}: stopping after this step\n'.encode())

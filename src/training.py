@@ -77,6 +77,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
             batch = next(batches)
             waited = time.perf_counter() - step_start
             report = step(*batch[:3], share=plan.share(index), stop=stop.is_set)
+            stop.listen()
             epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
             progress.step = index + 1
             _count_skipped(progress, report)

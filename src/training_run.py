@@ -2,10 +2,11 @@
 import fcntl
 import glob
 import os
+import shutil
 import time
 import zlib
 from dataclasses import astuple
-from typing import Callable, Mapping, Optional
+from typing import Callable, List, Mapping, Optional
 
 import numpy as np
 from easydict import EasyDict
@@ -66,22 +67,40 @@ class RunFiles:
             # A file system without locks: then nobody watches.
             pass
 
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of killed processes; the caller holds the lock."""
+        for path in (self.ckpt, self.best, self.metrics, self.curve):
+            folder, name = os.path.split(glob.escape(path))
+            for pattern in (f'.{name}.[0-9]*.tmp*', f'{name}.[0-9]*.tmp'):
+                for leftover in glob.glob(os.path.join(folder, pattern)):
+                    os.remove(leftover)
+
     def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
         """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
         states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
         if not states:
             return
+        # The states last: whoever is killed in between leaves a run that is still known as one.
+        folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events], states)
+        say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
+
+    def set_aside_states(self, states: List[str], say: Callable[[str], None]) -> None:
+        """Move states that a resumed run has gone back behind into a folder `<stem>_earlier_<number>`; among its own
+        they would pass for the newest."""
+        if states:
+            say(f'{len(states)} newer states are now in {self._set_aside([], states)}')
+
+    def _set_aside(self, paths: List[str], states: List[str]) -> str:
         number = 1
         while os.path.exists(f'{self.stem}_earlier_{number}'):
             number += 1
         folder = f'{self.stem}_earlier_{number}'
-        for path in [*states, self.ckpt, self.best, self.metrics, self.curve, self.events]:
-            if os.path.exists(path):
-                place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
-                os.makedirs(place, exist_ok=True)
-                os.rename(path, os.path.join(place, os.path.basename(path)))
-        say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
-
+        for path in filter(os.path.exists, [*paths, *states]):
+            place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
+            os.makedirs(place, exist_ok=True)
+            # The metrics may lie on another file system, where a rename cannot reach.
+            shutil.move(path, os.path.join(place, os.path.basename(path)))
+        return folder
 
     def open_log(self, config: EasyDict, plan: BatchPlan, progress: Progress, processes: Processes) -> MetricsLog:
         """Return the metrics log; only rank 0's is written."""
@@ -107,6 +126,7 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
     progress = Progress(step=first_step)
     if processes.is_first:
         files.lock()
+        files.remove_leftovers()
         states.remove_leftovers()
         if resume is None:
             files.set_aside_earlier_run(say)
@@ -120,6 +140,7 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
         else:
             progress = states.resume(resume, state)
             say(f'resumed after step {progress.step} from {resume}')
+            files.set_aside_states(states.paths(after=progress.step), say)
     return share_progress(progress, processes)
 
 

@@ -208,7 +208,8 @@ class TrainStep:
 
     def set_train(self) -> None:
         """Let BatchNorm use and gather the statistics of the batch."""
-        for cell in (self.accumulate_step, self.update_step):
+        # The two steps hold the loss graph inside a function of gradients, where their own set_train does not reach.
+        for cell in (self.loss_graph, self.accumulate_step, self.update_step):
             if cell is not None:
                 cell.set_train(True)
 

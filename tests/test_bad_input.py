@@ -326,10 +326,36 @@ CASES: List[Case] = [
          f'--pretrained true --pretrained_path pose.ckpt --recipe {MSPN}',
          ('pose.ckpt does not fit the network (MSPN)', 'missing')),
 
+    # Continuing a run
+    Case('resume_missing', 'train', '--resume none.ckpt', ('none.ckpt', 'does not exist')),
+    Case('resume_from_weights', 'train', '--resume pose.ckpt',
+         ('pose.ckpt', 'checkpoint of weights, not the state of a run', '--pretrained_path')),
+    Case('resume_from_truncated', 'train', '--resume pose.ckpt', ('pose.ckpt is damaged', 'without a checksum'),
+         cut('pose.ckpt', 0.9)),
+    Case('resume_from_a_folder', 'train', '--resume out', ('out', 'does not exist')),
+
+    # Precision, evaluation during training
+    Case('amp_level_unknown', 'train', '--amp_level O1', ('TRAIN.AMP_LEVEL', 'O0, O2, O3', "'O1'")),
+    Case('max_steps_negative', 'train', '--max_steps=-1', ('TRAIN.MAX_STEPS', 'zero or more', '-1')),
+    Case('early_stop_alone', 'train', '--set TRAIN.EARLY_STOP=1', ('TRAIN.EARLY_STOP', 'TRAIN.EVAL_EPOCHS')),
+    Case('accumulated_batch_larger_than_data', 'train', '--set TRAIN.ACCUMULATE=9',
+         ('people do not fill one batch of 18', 'batch_size')),
+    Case('evaluation_in_training_without_boxes', 'train', '--set TRAIN.EVAL_EPOCHS=1',
+         ('COCO_val2017_detections_AP_H_56_person.json', 'does not exist', 'TEST.COCO_BBOX_FILE', 'TEST.USE_GT_BBOX')),
+    Case('evaluation_in_training_without_annotations', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
+         ('no annotation file', VAL_JSON, 'DATASET.TEST_JSON'), remove(VAL_JSON)),
+    Case('evaluation_in_training_without_pictures', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
+         ('4 of 4 pictures are missing', 'data'), lambda: (
+             remove('data/val2017')(),
+             edit(VAL_JSON, lambda content: [image.update(file_name=f'x{image["id"]}.jpg')
+                                             for image in content['images']])())),
+
     # Outputs. The tests may run as root, whom no permission stops: a file stands where a folder is needed.
     Case('output_under_a_file', 'train', '--ckpt_save_path blocked/new/pose.ckpt', ('cannot write', 'blocked/new'),
          write('blocked', b'')),
-    Case('output_is_a_folder', 'train', '--ckpt_save_path data', ('data should be a file', 'is a folder')),
+    Case('output_is_a_folder', 'train', '--ckpt_save_path data.ckpt', ('data.ckpt should be a file', 'is a folder'),
+         make_folder('data.ckpt')),
+    Case('states_in_a_file', 'train', '', ('cannot write', 'folder out/pose_states'), write('out/pose_states', b'')),
     Case('output_of_other_kind', 'train', '--epoch 0 --ckpt_save_path out/new', ('out/new', '.ckpt')),
     Case('metrics_under_a_file', 'train', '--metrics_path blocked/steps.jsonl', ('cannot write', 'blocked'),
          write('blocked', b'')),
@@ -382,7 +408,8 @@ def test_mistake_is_explained_and_destroys_nothing(case, call, monkeypatch):
         assert part in errors[0]
     assert 'Traceback' not in outcome.out + outcome.err
     assert all(Path(path).read_bytes() == b'of an earlier run' for path in OUTPUTS)
-    assert list_files() - before <= {'out/pose_metrics.jsonl'}
+    # What a training leaves that ends after it began; every other mistake is met before anything is written.
+    assert list_files() - before <= {'out/pose_metrics.jsonl', 'out/pose_states/.lock'}
 
 
 def list_files() -> set:

@@ -11,6 +11,7 @@ from src.config import (
     TEST_FLAGS,
     TRAIN_FLAGS,
     add_config_flags,
+    differing_keys,
     from_json,
     heatmap_size_key,
     input_shape,
@@ -252,6 +253,38 @@ def test_test_flags():
     assert config.TRAIN.BATCH_SIZE == 62
 
 
+def test_early_stop_needs_evaluations():
+    with pytest.raises(ValueError, match='TRAIN.EARLY_STOP counts evaluations .* set TRAIN.EVAL_EPOCHS'):
+        parse('--set TRAIN.EARLY_STOP=2')
+    assert parse('--set TRAIN.EARLY_STOP=2 TRAIN.EVAL_EPOCHS=1').TRAIN.EARLY_STOP == 2
+
+
+@pytest.mark.parametrize('words, key, value', [
+    ('--amp_level O3', 'TRAIN.AMP_LEVEL', 'O3'), ('--max_steps 7', 'TRAIN.MAX_STEPS', 7),
+    ('--set TRAIN.CLIP_NORM=0', 'TRAIN.CLIP_NORM', 0.0), ('--set TRAIN.EMA_DECAY=0.999', 'TRAIN.EMA_DECAY', 0.999),
+    ('--set TRAIN.SAVE_MINUTES=0', 'TRAIN.SAVE_MINUTES', 0.0), ('--set TRAIN.LOSS_SCALE=1e9', 'TRAIN.LOSS_SCALE', 1e9),
+    ('--set TRAIN.TENSORBOARD=yes', 'TRAIN.TENSORBOARD', True), ('--set TRAIN.SYNC_BN=yes', 'TRAIN.SYNC_BN', True)])
+def test_settings_of_the_training(words, key, value):
+    got = value_of(parse(words), key)
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize('name', recipe_names())
+def test_recipes_leave_the_published_training_as_it_was(name):
+    """Accumulation, clipping, running average, evaluations and limits are for those who ask for them."""
+    train = load_recipe(name).TRAIN
+    assert (train.ACCUMULATE, train.CLIP_NORM, train.EMA_DECAY, train.SYNC_BN) == (1, 0, 0, False)
+    assert (train.MAX_STEPS, train.EVAL_EPOCHS, train.EARLY_STOP, train.TENSORBOARD) == (0, 0, 0, False)
+    assert train.SAVE_MINUTES == 5 and train.KEEP_STATES == 3
+
+
+def test_differing_keys():
+    config = load_recipe(DEFAULT_RECIPE)
+    other = resolve(config, {'TRAIN.LR': 1, 'DATASET.MEANS': '1 2 3'})
+    assert differing_keys(config, config) == []
+    assert differing_keys(config, other) == differing_keys(other, config) == ['DATASET.MEANS', 'TRAIN.LR']
+
+
 # Configuration inside a checkpoint
 
 @pytest.mark.parametrize('name', recipe_names())
@@ -333,7 +366,11 @@ def test_rates_of_every_recipe_are_positive(recipe):
 @pytest.mark.parametrize('key, value', [
     ('DATASET.SCALE_FACTOR', '1.5'), ('DATASET.SCALE_FACTOR', '1'), ('DATASET.ROT_FACTOR', '-5'),
     ('MSPN.PLANES', '8 16 -1 4'), ('MSPN.BLOCKS', '0 1 1 1'), ('TRAIN.LR_STEP', '-3'), ('TEST.OKS_THRE', '-1'),
-    ('DATASET.STDS', '0 1 1')])
+    ('DATASET.STDS', '0 1 1'), ('TRAIN.AMP_LEVEL', 'O1'), ('TRAIN.AMP_LEVEL', 'o2'), ('TRAIN.ACCUMULATE', '0'),
+    ('TRAIN.CLIP_NORM', '-1'), ('TRAIN.EMA_DECAY', '1'), ('TRAIN.EMA_DECAY', '-0.1'), ('TRAIN.LOSS_SCALE', '1'),
+    ('TRAIN.LOSS_SCALE', '0'), ('TRAIN.LOSS_SCALE_WINDOW', '0'), ('TRAIN.MAX_SKIPPED_STEPS', '0'),
+    ('TRAIN.MAX_STEPS', '-1'), ('TRAIN.SAVE_MINUTES', '-1'), ('TRAIN.SAVE_STEPS', '-1'), ('TRAIN.KEEP_STATES', '0'),
+    ('TRAIN.EVAL_EPOCHS', '-1'), ('TRAIN.EARLY_STOP', '-1')])
 def test_values_out_of_range(key, value):
     with pytest.raises(ValueError, match=f'{key} should'):
         resolve(load_recipe(DEFAULT_RECIPE), {key: value})

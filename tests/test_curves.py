@@ -55,7 +55,9 @@ def test_another_damaged_line_is_an_error_with_its_number(tmp_path):
 def test_a_resumed_run_counts_every_step_once(tmp_path):
     rows = _rows()
     again = [dict(row, loss=1.0) for row in rows[10:]]
-    epochs, steps, losses, rates = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows[:15] + again))
+    epochs, steps, losses, rates, evaluations = curves._read_columns(
+        _write(tmp_path / 'metrics.jsonl', rows[:15] + again))
+    assert evaluations.shape == (0, 2)
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_array_equal(epochs, np.repeat([1, 2, 3], 10))
     assert (losses[10:] == 1.0).all() and losses[9] == 15.0 and (rates == 0.0005).all()
@@ -63,9 +65,58 @@ def test_a_resumed_run_counts_every_step_once(tmp_path):
 
 def test_steps_that_start_anew_in_every_epoch_are_counted_through(tmp_path):
     rows = [dict(row, step=(row['step'] - 1) % 10 + 1) for row in _rows()]
-    _, steps, losses, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    _, steps, losses, _, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_allclose(losses, 150.0 / steps)
+
+
+def _with_evaluations(rows, aps, steps_per_epoch=10):
+    """Put an evaluation behind the last row of each epoch, as training writes them, and count steps by epoch."""
+    mixed = []
+    for row in rows:
+        row = dict(row, step=(row['step'] - 1) % steps_per_epoch + 1)
+        mixed.append(row)
+        if row['step'] == steps_per_epoch and aps[row['epoch'] - 1] is not None:
+            mixed.append({'epoch': row['epoch'], 'step': row['step'], 'AP': aps[row['epoch'] - 1], 'AP .5': 0.9})
+    return mixed
+
+
+def test_evaluations_stand_at_the_last_step_of_their_epoch(tmp_path):
+    rows = _with_evaluations(_rows(), [0.25, None, 0.5])
+    assert len(rows) == 32
+    epochs, steps, losses, _, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    np.testing.assert_array_equal(steps, np.arange(1, 31))
+    np.testing.assert_allclose(losses, 150.0 / steps)
+    np.testing.assert_array_equal(epochs, np.repeat([1, 2, 3], 10))
+    assert evaluations.tolist() == [[10, 0.25], [30, 0.5]]
+    # A resumed run evaluates again; the later line counts.
+    again = [dict(row, AP=0.75) if 'AP' in row else row for row in rows[-5:]]
+    *_, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows + again))
+    assert evaluations.tolist() == [[10, 0.25], [30, 0.75]]
+
+
+def test_an_evaluation_without_its_step_has_no_place(tmp_path):
+    rows = [*_rows(1, 2), {'epoch': 7, 'step': 1, 'AP': 0.5}]
+    *_, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    assert evaluations.shape == (0, 2)
+
+
+@pytest.mark.parametrize('row, message', [
+    ({'epoch': 1, 'step': 2, 'AP': 'high'}, 'AP missing or not a number'),
+    ({'step': 2, 'AP': 0.5}, 'epoch missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'loss': 'low'}, 'loss missing or not a number')])
+def test_wrong_rows_are_named(tmp_path, row, message):
+    with pytest.raises(ValueError, match=message):
+        curves._read_columns(_write(tmp_path / 'metrics.jsonl', [*_rows(1, 1), row]))
+
+
+def test_the_loss_of_an_overflow_is_a_gap(tmp_path):
+    """Written as null, since JSON knows no NaN."""
+    rows = _rows(1, 5)
+    rows[2]['loss'] = None
+    _, steps, losses, _, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    np.testing.assert_array_equal(steps, np.arange(1, 6))
+    np.testing.assert_array_equal(np.isnan(losses), steps == 3)
 
 
 @pytest.mark.parametrize('count', [1, 2, 7, 5000])
@@ -96,6 +147,36 @@ def test_the_curve_is_a_picture(tmp_path, rows):
     assert sorted(os.listdir(tmp_path)) == ['curve.png', 'metrics.jsonl']
 
 
+def _axes_of(monkeypatch, tmp_path, rows):
+    """Draw the rows and return the figure's axes and its title."""
+    from matplotlib.figure import Figure
+    figures = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda self, *args, **options: (figures.append(self),
+                                                                           savefig(self, *args, **options)))
+    draw_loss_curve(_write(tmp_path / 'metrics.jsonl', rows), str(tmp_path / 'curve.png'), title='made up')
+    return figures[0].axes, figures[0].get_suptitle()
+
+
+@pytest.mark.filterwarnings('error')
+def test_evaluations_get_a_panel_of_their_own(tmp_path, monkeypatch):
+    pytest.importorskip('matplotlib')
+    rows = _with_evaluations(_rows(), [0.25, 0.75, 0.5])
+    rows[3]['loss'] = None
+    axes, title = _axes_of(monkeypatch, tmp_path, rows)
+    assert [each.get_ylabel() for each in axes] == ['loss', 'AP', 'learning rate']
+    (line,) = [line for line in axes[1].get_lines() if len(line.get_xdata()) == 3]
+    assert line.get_xydata().tolist() == [[10, 0.25], [20, 0.75], [30, 0.5]]
+    assert title.startswith('made up: 30 steps') and title.endswith('best AP 0.750')
+    assert cv2.imread(str(tmp_path / 'curve.png')).std() > 5
+
+
+def test_without_evaluations_there_is_no_such_panel(tmp_path, monkeypatch):
+    pytest.importorskip('matplotlib')
+    axes, title = _axes_of(monkeypatch, tmp_path, _rows())
+    assert [each.get_ylabel() for each in axes] == ['loss', 'learning rate'] and 'AP' not in title
+
+
 def test_the_curve_leaves_pyplot_alone(tmp_path):
     pytest.importorskip('matplotlib')
     pyplot_before = sys.modules.get('matplotlib.pyplot')
@@ -105,7 +186,8 @@ def test_the_curve_leaves_pyplot_alone(tmp_path):
 
 @pytest.mark.parametrize('rows, message', [
     ([], 'no step'), ([{'epoch': 1, 'step': 1}], 'loss missing'),
-    ([{'epoch': 1, 'step': 1, 'loss': float('nan')}], 'no finite loss')])
+    ([{'epoch': 1, 'step': 1, 'loss': float('nan')}], 'no finite loss'),
+    ([{'epoch': 1, 'step': 1, 'loss': None}], 'no finite loss'), ([{'epoch': 1, 'step': 1, 'AP': 0.5}], 'no step')])
 def test_metrics_without_a_curve_are_refused(tmp_path, rows, message):
     pytest.importorskip('matplotlib')
     with pytest.raises(ValueError, match=message):

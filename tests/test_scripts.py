@@ -1,5 +1,6 @@
 """From annotated pictures to a checkpoint, numbers and drawings: the three scripts, end to end."""
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -36,6 +37,10 @@ class Trained:
     @property
     def checkpoint(self) -> str:
         return str(self.folder / 'pose.ckpt')
+
+    @property
+    def num_steps(self) -> int:
+        return len(re.findall(r'^epoch: \d+ step: ', self.out, re.M))
 
 
 @pytest.fixture(scope='module')
@@ -108,8 +113,21 @@ def test_training_logs_every_step(trained):
     assert [(record['epoch'], record['step'], f'{record["loss"]:.6g}') for record in records] == [
         (int(epoch), int(step), loss) for epoch, step, loss in printed]
     for record in records:
-        assert set(record) == {'epoch', 'step', 'loss', 'lr', 'seconds'}
-        assert record['loss'] > 0 and record['lr'] >= 0 and record['seconds'] > 0
+        assert set(record) == {'epoch', 'step', 'loss', 'lr', 'seconds', 'data_seconds'}
+        assert record['loss'] > 0 and record['lr'] >= 0 and record['seconds'] > record['data_seconds'] >= 0
+
+
+def test_training_ends_with_its_speed_and_its_checkpoint(trained):
+    speed, checkpoint = trained.out.splitlines()[-2:]
+    assert checkpoint == f'checkpoint: {trained.checkpoint}'
+    assert speed.startswith('speed: ')
+    numbers = json.loads(speed[len('speed: '):])
+    assert set(numbers) == {'fps', 'step_ms', 'data_wait_share', 'steps', 'warm_up_steps', 'devices', 'device_target',
+                            'batch_size', 'recipe'}
+    assert numbers['fps'] == pytest.approx(3 / numbers['step_ms'] * 1000, rel=1e-2) and numbers['fps'] > 0
+    assert 0 <= numbers['data_wait_share'] < 1 and numbers['steps'] + numbers['warm_up_steps'] == trained.num_steps
+    assert (numbers['devices'], numbers['device_target'], numbers['batch_size']) == (1, 'CPU', 3)
+    assert numbers['recipe'] == trained.recipe
 
 
 def test_checkpoint_carries_its_configuration(trained, data):
@@ -120,7 +138,12 @@ def test_checkpoint_carries_its_configuration(trained, data):
     assert root == str(data)
     assert config.MODEL.IMAGE_SIZE == [96, 128] and config.TRAIN.LR == recipe.TRAIN.LR
     assert weights and all(np.isfinite(value.asnumpy()).all() for value in weights.values())
-    assert sorted(os.listdir(trained.folder)) == ['pose.ckpt', 'pose_metrics.jsonl']
+    has_matplotlib = importlib.util.find_spec('matplotlib') is not None
+    assert sorted(os.listdir(trained.folder)) == [
+        'pose.ckpt', *['pose_curve.png'] * has_matplotlib, 'pose_metrics.jsonl', 'pose_states']
+    # One state for each epoch, and the lock, which holds nothing.
+    assert sorted(os.listdir(trained.folder / 'pose_states')) == [
+        '.lock', *(f'step_{step:08d}.ckpt' for step in (trained.num_steps // 2, trained.num_steps))]
 
 
 def test_training_can_start_from_a_checkpoint(trained, data, tmp_path):
@@ -131,6 +154,16 @@ def test_training_can_start_from_a_checkpoint(trained, data, tmp_path):
     wanted, got = load_arrays(trained.checkpoint), load_arrays(tmp_path / 'next.ckpt')
     assert set(wanted) == set(got)
     assert all(np.array_equal(wanted[name], got[name]) for name in wanted)
+
+
+def test_the_state_of_a_run_can_be_evaluated_and_trained_from(trained, data, tmp_path):
+    """Its weights are those of the checkpoint; what belongs to the optimiser is left out."""
+    state = trained.folder / 'pose_states' / f'step_{trained.num_steps:08d}.ckpt'
+    wanted, got = load_arrays(trained.checkpoint), load_arrays(state)
+    assert list(wanted) == list(got) and all(np.array_equal(wanted[name], got[name]) for name in wanted)
+    train(trained.recipe, data, tmp_path / 'next.ckpt', f'--epoch 0 --pretrained_path {state}')
+    started = load_arrays(tmp_path / 'next.ckpt')
+    assert all(np.array_equal(wanted[name], started[name]) for name in wanted)
 
 
 def test_weights_depend_on_the_seed_and_on_nothing_else(data, tmp_path):

@@ -21,7 +21,7 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
     given = config.DATASET[f'{split}_JSON']
     if is_explicit:
         if not os.path.isfile(given):
-            raise ValueError(f'the annotation file {given} does not exist (gt_file_url)')
+            raise ValueError(f'the annotation file {given} does not exist (gt_file_url, DATASET.{split}_JSON)')
         return given
     # Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
     file_name = f"person_keypoints_{'train2017' if split == 'TRAIN' else 'val2017'}.json"
@@ -29,7 +29,8 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
     candidates += [os.path.join(GT_FOLDER, file_name), os.path.join(config.DATASET.ROOT, 'annotations', file_name)]
     found = next((path for path in candidates if os.path.isfile(path)), None)
     if found is None:
-        raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with --gt_file_url')
+        raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with '
+                         f'--gt_file_url (DATASET.{split}_JSON)')
     return found
 
 
@@ -41,7 +42,8 @@ def find_detection_file(config: EasyDict, *, is_explicit: bool) -> str:
     """
     path = config.TEST.COCO_BBOX_FILE
     if not os.path.isfile(path):
-        hint = '' if is_explicit else '. Give one with --det_file_url, or take the ground-truth boxes (--use_gt_bbox)'
+        hint = '' if is_explicit else ('. Give one with --det_file_url (TEST.COCO_BBOX_FILE), or take the ground-truth '
+                                       'boxes (--use_gt_bbox, TEST.USE_GT_BBOX=true)')
         raise ValueError(f'the detection file {path!r} does not exist{hint}')
     return path
 
