@@ -12,8 +12,9 @@ from src.config import load_recipe
 from src.device import set_up_device
 from src.losses import build_loss
 from src.networks import build_configured_network, build_normaliser
+from src.optimizers import TorchAdam
 from src.targets import build_targets
-from src.training import LossGraph, TorchAdam, TrainStep
+from src.training_step import LossGraph, TrainStep
 
 RECIPES = ('mspn_2stg_coco_256x192', 'simplepose_r50_coco_256x192')
 BATCH_SIZE = 8
@@ -42,13 +43,13 @@ def main() -> None:
         network = build_configured_network(config)
         step = TrainStep(LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config)),
                          TorchAdam(network.trainable_params(), np.full(100, 1e-5)))
-        step.set_train(True)
-        pixels = Tensor(rng.integers(0, 256, (BATCH_SIZE, 256, 192, 3), np.uint8))
-        joints = Tensor((rng.random((BATCH_SIZE, 17, 2)) * [192, 256]).astype(np.float32))
-        validity = Tensor(np.ones((BATCH_SIZE, 17), np.float32))
+        step.set_train()
+        pixels = rng.integers(0, 256, (BATCH_SIZE, 256, 192, 3), np.uint8)
+        joints = (rng.random((BATCH_SIZE, 17, 2)) * [192, 256]).astype(np.float32)
+        validity = np.ones((BATCH_SIZE, 17), np.float32)
         alone = TargetsAlone(build_targets(config))
-        step_seconds = median_seconds(lambda: step(pixels, joints, validity).asnumpy(), 5)  # noqa: B023  used at once
-        alone_seconds = median_seconds(lambda: alone(joints, validity).asnumpy(), 20)  # noqa: B023
+        step_seconds = median_seconds(lambda: step(pixels, joints, validity), 5)  # noqa: B023  used at once
+        alone_seconds = median_seconds(lambda: alone(Tensor(joints), Tensor(validity)).asnumpy(), 20)  # noqa: B023
         rows.append((recipe, BATCH_SIZE, f'{step_seconds * 1000:.0f}', f'{BATCH_SIZE / step_seconds:.2f}',
                      f'{alone_seconds * 1000:.2f}', f'{100 * alone_seconds / step_seconds:.2f} %'))
     print(machine())

@@ -24,6 +24,8 @@ from src.config import load_recipe, resolve  # noqa: E402
 from src.device import Processes, join_processes  # noqa: E402
 from src.evaluation import Evaluation  # noqa: E402
 from src.networks import build_configured_network  # noqa: E402
+from src.networks.blocks import BatchNorm  # noqa: E402
+from src.networks.precision import set_precision  # noqa: E402
 from src.optimizers import TorchAdam  # noqa: E402
 from src.run_states import Progress  # noqa: E402
 from src.training_run import RunFiles, TrainingRun  # noqa: E402
@@ -82,6 +84,22 @@ def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, *
     return {'rows': rows, 'loss': np.float64(report.loss), 'stop': np.array(report.stop),
             **{name: value for name, value in state.items()
                if name.startswith('moment1.') or name.split('.')[-1] in ('moving_mean', 'moving_variance')}}
+
+
+def values_to_normalise(rank: int) -> np.ndarray:
+    """Return the batch of a process, (3 or 2, 2, h, w); float16 cannot count its positions."""
+    rng = np.random.default_rng(rank)
+    return (rank + rng.standard_normal((3 - rank, 2, 160, 160)) * [[[[2]], [[3]]]]).astype(np.float16)
+
+
+def normalise_together(processes: Processes) -> dict:
+    """Return synchronised normalisation, in float16, and the statistics that it gathers."""
+    cell = BatchNorm(2)
+    cell.synchronise(processes.size)
+    set_precision(cell, 'O3')
+    cell.set_train(True)
+    out = cell(Tensor(values_to_normalise(processes.rank))).asnumpy()
+    return {'out': out, 'mean': cell.moving_mean.asnumpy(), 'variance': cell.moving_variance.asnumpy()}
 
 
 class Overflowing(nn.Cell):
@@ -185,7 +203,7 @@ def evaluate(processes: Processes, *, checkpoint: str, **keys) -> dict:
 
 
 TASKS = {function.__name__: function for function in (
-    take_step, overflow_on_last, gather, broadcast, finish_apart, evaluate)}
+    take_step, normalise_together, overflow_on_last, gather, broadcast, finish_apart, evaluate)}
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 """Which people form which batch, and that worker processes change nothing but the speed."""
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +209,37 @@ def test_training_batches_follow_the_plan(training, samples):
 def test_workers_change_nothing(training, num_workers):
     source, batches = training
     assert_same_batches(batches_of(source, num_workers), batches)
+
+
+BLUR_THEN_LOAD = '''
+import sys
+import numpy as np
+import src
+import cv2
+from src.annotations.coco import load_coco_people
+from src.batches import TestBatches, iterate_batches
+from src.samples.augmentation import SimplePoseCrops
+from src.samples.dataset import PersonSamples
+from src.samples.pictures_on_disk import locate_pictures
+from src.skeletons import COCO
+root = sys.argv[1]
+people = load_coco_people(root + '/annotations/person_keypoints_train2017.json', COCO, sample_rule='mspn')
+paths = locate_pictures(root, people.file_names, split_folder='train2017')
+samples = PersonSamples(people, paths, SimplePoseCrops(), COCO, (256, 192))
+cv2.setNumThreads(4)
+for _ in range(20):
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (5, 5), 0)
+print(len(list(iterate_batches(TestBatches(samples, 1), num_workers=2))))
+'''
+
+
+def test_workers_do_not_wait_for_threads_that_they_do_not_have(samples):
+    """A process that has used OpenCV's threads, as decoding heatmaps does, forks workers without them."""
+    root = Path(samples['mspn'].paths[0].decode()).parent.parent
+    done = subprocess.run([sys.executable, '-c', BLUR_THEN_LOAD, str(root)], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parent.parent)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f'{len(samples["mspn"])}\n'
 
 
 def test_a_run_can_start_in_the_middle(training):

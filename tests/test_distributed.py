@@ -99,14 +99,14 @@ class Job:
         assert len(found) == 1, found
         return found[0]
 
-    def wait(self, seconds: float = 150) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Return the exit status of the command."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             pytest.fail(f'still running after {seconds} s:\n{self.out[-3000:]}')
 
-    def wait_until(self, condition, seconds: float = 150) -> None:
+    def wait_until(self, condition, seconds: float = 300) -> None:
         """Wait for something that happens while the job is running."""
         end = time.monotonic() + seconds
         while True:
@@ -375,10 +375,11 @@ STEP_CASES = {
 def of_two(evaluation_cases, tmp_path_factory):
     """What the tasks of distributed_program.py give on two processes: {task: [of rank 0, of rank 1]}."""
     folder = tmp_path_factory.mktemp('program') / 'of_two'
-    tasks = {**{name: (name, {}) for name in ('gather', 'broadcast', 'overflow_on_last')},
+    tasks = {**{name: (name, {}) for name in ('gather', 'broadcast', 'overflow_on_last', 'normalise_together')},
              'finish_apart': ('finish_apart', {'folder': str(folder)}),
              **{name: ('take_step', case) for name, case in STEP_CASES.items()},
-             **{name: ('evaluate', case['arguments']) for name, case in evaluation_cases.items()}}
+             **{name: ('evaluate', case['arguments']) for name, case in evaluation_cases.items()
+                if name != 'few_batches'}}
     return dict(zip(tasks, run_program(2, folder, list(tasks.values()))))
 
 
@@ -419,6 +420,19 @@ def test_synchronised_normalisation_is_that_of_the_joint_batch(of_two, reference
         assert got['loss'] == pytest.approx(wanted['loss'], rel=1e-5)
 
 
+def test_synchronised_normalisation_in_float16_gathers_in_float32(of_two):
+    """The two parts differ in size, and float16 ends at 65504 positions."""
+    joint = np.concatenate([program.values_to_normalise(rank) for rank in (0, 1)]).astype(np.float64)
+    mean, variance = joint.mean(axis=(0, 2, 3)), joint.var(axis=(0, 2, 3), ddof=1)
+    out = (joint - mean[:, None, None]) / np.sqrt(joint.var(axis=(0, 2, 3)) + 1e-5)[:, None, None]
+    got = of_two['normalise_together']
+    assert got[0]['out'].dtype == np.float16
+    np.testing.assert_allclose(np.concatenate([each['out'] for each in got]), out, rtol=1e-3, atol=1e-3)
+    for each in got:
+        np.testing.assert_allclose(each['mean'], 0.1 * mean, rtol=1e-5)
+        np.testing.assert_allclose(each['variance'], 0.9 + 0.1 * variance, rtol=1e-5)
+
+
 def test_without_synchronisation_every_process_normalises_its_own_part(of_two, reference):
     wanted = reference[True]
     first, second = of_two['unsynchronised']
@@ -440,7 +454,8 @@ def test_a_request_to_stop_reaches_every_process(of_two, case):
 def of_three(evaluation_cases, tmp_path_factory):
     """As `of_two`, on three processes."""
     tasks = {**{name: (name, {}) for name in ('gather', 'broadcast', 'overflow_on_last')},
-             **{name: ('evaluate', case['arguments']) for name, case in evaluation_cases.items()}}
+             **{name: ('evaluate', case['arguments']) for name, case in evaluation_cases.items()
+                if name != 'synthetic'}}
     return dict(zip(tasks, run_program(3, tmp_path_factory.mktemp('program') / 'of_three', list(tasks.values()))))
 
 
@@ -510,7 +525,7 @@ def evaluation_cases(data, tmp_path_factory):
     load_pytorch_state(network, seeded_state(network))
     save_checkpoint(str(folder / 'pose.ckpt'), network, config)
     cases = {}
-    for name, root, batch_size in (('synthetic', data, 8), ('coco_mini', COCO_MINI, 8)):
+    for name, root, batch_size in (('synthetic', data, 4), ('few_batches', data, 8), ('coco_mini', COCO_MINI, 8)):
         if not root.is_dir():
             continue
         annotation_file = root / 'annotations' / 'person_keypoints_val2017.json'
@@ -537,12 +552,14 @@ def case_of(cases: dict, name: str) -> dict:
     return cases[name]
 
 
-@pytest.mark.parametrize('name', ['synthetic', 'coco_mini'])
-def test_several_processes_evaluate_as_one(evaluation_cases, results, name):
-    """The people do not fill their last batch; the synthetic ones leave one of three processes without any."""
+@pytest.mark.parametrize('name, job', [('synthetic', 'of_two'), ('few_batches', 'of_three'), ('coco_mini', 'of_two'),
+                                       ('coco_mini', 'of_three')])
+def test_several_processes_evaluate_as_one(evaluation_cases, request, name, job):
+    """The people do not fill their last batch, and two batches leave one of three processes without any."""
     case = case_of(evaluation_cases, name)
     batches = case['people'] / case['arguments']['TEST__BATCH_SIZE']
-    assert batches % 1 and (batches < 2) == (name == 'synthetic')
+    assert batches % 1 and (batches < 2) == (name == 'few_batches')
+    results = request.getfixturevalue(job)
     for got in results[name]:
         assert int(got['people']) == case['people']
         assert got['results'].tobytes() == case['results']

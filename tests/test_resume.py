@@ -62,12 +62,13 @@ def data(tmp_path_factory):
     return folder
 
 
-def run_whole(folder, data, arguments):
-    """A run that nobody disturbs."""
+def run_to_the_end(folder, data, arguments):
+    """Let a run end undisturbed, and return what it printed."""
     with Training(folder, data, arguments) as training:
         assert training.wait() == 0, training.out
+        training.wait_for_the_group()
     assert steps_of(folder) == STEPS
-    return folder
+    return training.out
 
 
 def kill(folder, data, arguments, after_steps, delay):
@@ -103,9 +104,7 @@ def run_chain(folder, data, arguments, seed, kills):
             kill(folder, data, arguments, dice.randint(1, 4) if kind == 'step' else 0, dice.uniform(0, 0.06))
         newest = max(states_of(folder), default='none')
         resumed.append(newest)
-    with Training(folder, data, f'{arguments} --resume auto') as training:
-        assert training.wait() == 0, training.out
-        assert f'from pose_states/{newest}' in training.out
+    assert f'from pose_states/{newest}' in run_to_the_end(folder, data, f'{arguments} --resume auto')
     return resumed
 
 
@@ -120,7 +119,7 @@ def runs(data, tmp_path_factory):
     def run(name):
         arguments, seed, kills = CHAINS[name]
         whole, killed = folders[name]
-        run_whole(whole, data, arguments)
+        run_to_the_end(whole, data, arguments)
         return name, (whole, killed, run_chain(killed, data, arguments, seed, kills))
 
     with ThreadPoolExecutor(2) as pool:
@@ -148,8 +147,8 @@ def test_an_older_state_leads_to_the_same_end(runs, data, tmp_path):
     shutil.copytree(whole, folder)
     newer = states_of(folder)
     older = f'pose_states/step_{STEPS - 2:08d}.ckpt'
-    status, out = train_here(folder, data, f'{PLAIN} --resume {older}')
-    assert status == 0 and f'resumed after step {STEPS - 2} from {older}' in out
+    out = run_to_the_end(folder, data, f'{PLAIN} --resume {older}')
+    assert f'resumed after step {STEPS - 2} from {older}' in out
     assert out.count('loss is') == 2
     aside = states_of(folder / 'pose_earlier_1')
     assert aside == {name: newer[name] for name in list(newer)[1:]}
@@ -175,8 +174,7 @@ def test_damage_to_the_newest_state_costs_one_step(runs, data, tmp_path):
     shutil.copytree(whole, folder)
     newest = folder / 'pose_states' / f'step_{STEPS:08d}.ckpt'
     newest.write_bytes(newest.read_bytes()[:-1])
-    status, out = train_here(folder, data, f'{PLAIN} --resume auto')
-    assert status == 0
+    out = run_to_the_end(folder, data, f'{PLAIN} --resume auto')
     assert f'warning: pose_states/{newest.name} is damaged' in out and 'taking the state before it' in out
     assert f'resumed after step {STEPS - 1} from' in out and out.count('loss is') == 1
     assert_same_ending(folder, whole)
@@ -226,9 +224,7 @@ def test_stopped_runs_end_politely_and_go_on(runs, data, tmp_path, capfd):
         # While a graph runs MindSpore turns the one into the other.
         assert len(re.findall('^SIG(?:INT|TERM): stopping after this step$', training.out, re.M)) == 1
     assert first < second < STEPS
-    with Training(folder, data, f'{PLAIN} --resume auto') as training:
-        assert training.wait() == 0, training.out
-        assert f'resumed after step {second} from' in training.out
+    assert f'resumed after step {second} from' in run_to_the_end(folder, data, f'{PLAIN} --resume auto')
     assert_same_ending(folder, whole)
 
 

@@ -61,8 +61,10 @@ class Training:
         return self
 
     def __exit__(self, *_) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        # A number without processes may be that of a stranger by now.
+        if self.process.poll() is None or self.group():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     @property

@@ -4,6 +4,7 @@ from typing import Tuple
 
 import numpy as np
 from mindspore import Tensor, nn, ops
+from mindspore import dtype as mstype
 
 STEM_POOLS = ('symmetric', 'same')
 
@@ -38,6 +39,9 @@ class BatchNorm(nn.BatchNorm2d):
         return ops.reshape(values, (1, self.channels, 1, 1))
 
     def _synchronised(self, x):
+        # Also in mixed precision of level O3: float16 could not even count the positions.
+        kind = x.dtype
+        x = ops.cast(x, mstype.float32)
         # Each process counts its own positions: their batches may differ in size.
         local = ops.concat((ops.sum(x, (0, 2, 3)), ops.ones((1,), x.dtype) * (x.shape[0] * x.shape[2] * x.shape[3])))
         total = self.sum_over_processes(local)
@@ -49,7 +53,7 @@ class BatchNorm(nn.BatchNorm2d):
         ops.assign(self.moving_mean, 0.9 * self.moving_mean + 0.1 * ops.stop_gradient(mean))
         ops.assign(self.moving_variance, 0.9 * self.moving_variance + 0.1 * unbiased)
         scale = self._per_channel(self.gamma * ops.rsqrt(variance + 1e-5))
-        return centred * scale + self._per_channel(self.beta)
+        return ops.cast(centred * scale + self._per_channel(self.beta), kind)
 
 
 def synchronise_batch_norm(network: nn.Cell, num_processes: int) -> None:

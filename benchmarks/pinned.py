@@ -1,0 +1,15 @@
+"""Run a script on one core: python -m benchmarks.pinned SCRIPT ARGUMENTS…; process n of a job takes the n-th core."""
+import os
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if __name__ == '__main__':
+    cores = sorted(os.sched_getaffinity(0))
+    # Before MindSpore starts: its threads inherit the core.
+    os.sched_setaffinity(0, {cores[int(os.environ.get('RANK_ID', '0')) % len(cores)]})
+    sys.argv = sys.argv[1:]
+    sys.path.insert(0, str(ROOT))
+    runpy.run_path(sys.argv[0], run_name='__main__')

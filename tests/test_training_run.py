@@ -1,0 +1,342 @@
+"""Between the steps of a training: evaluations, the best checkpoint, early ends, and what a run leaves behind."""
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import psutil
+import pytest
+from script_runs import run_script
+from training_runs import (
+    STEPS_PER_EPOCH,
+    assert_same_ending,
+    rows_of,
+    states_of,
+    train_here,
+    unfinished_files_of,
+    untimed_rows_of,
+)
+
+from src.annotations.synthetic import write_synthetic_coco
+from src.checkpoints import read_checkpoint, read_entries
+from src.config import load_recipe
+from src.device import Processes
+from src.metrics.coco import evaluate_coco
+from src.run_states import Progress
+from src.skeletons import COCO
+from src.training_run import TrainingRun
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('data')
+    write_synthetic_coco(str(folder), num_train=6, num_val=2, seed=1, image_size=(200, 160))
+    return folder
+
+
+def annotations_of(data) -> str:
+    return f'{data}/annotations/person_keypoints_train2017.json'
+
+
+# The people of the training, whom even a tiny network learns by heart within seconds.
+def evaluated_settings(data) -> str:
+    return (f'TEST.USE_GT_BBOX=true DATASET.TEST_SET=train2017 DATASET.TEST_JSON={annotations_of(data)} '
+            'DATASET.FLIP=false DATASET.ROT_FACTOR=0 DATASET.SCALE_FACTOR=0 TRAIN.SCHEDULE=step TRAIN.LR=0.003 '
+            'TRAIN.BATCH_SIZE=4 TRAIN.KEEP_STATES=13 TRAIN.EVAL_EPOCHS=10 TRAIN.EMA_DECAY=0.9 --epoch 35')
+
+
+def values_of(path) -> dict:
+    return {name: value.asnumpy() for name, value in read_checkpoint(str(path))[0].items()}
+
+
+def is_equal(one: dict, other: dict) -> bool:
+    return list(one) == list(other) and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+# Evaluation
+
+EVALUATED = re.compile(r'^epoch: (\d+) AP: (-?\d\.\d{4}) with ground-truth boxes( \(best so far\))?, evaluated in '
+                       r'\d+\.\d s$', re.M)
+
+
+@pytest.fixture(scope='module')
+def evaluated(data, tmp_path_factory):
+    """A training of 35 epochs with a running average, evaluated every ten epochs and at the end; what it printed."""
+    folder = tmp_path_factory.mktemp('evaluated')
+    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    status, out = train_here(folder, data, evaluated_settings(data))
+    assert status == 0
+    left = {child.pid for child in psutil.Process().children(recursive=True)} - children
+    return folder, out, left
+
+
+def evaluations_of(folder) -> list:
+    return [row for row in rows_of(folder) if 'AP' in row]
+
+
+def test_evaluations_are_told_and_logged(evaluated):
+    folder, out, _ = evaluated
+    rows = evaluations_of(folder)
+    told = EVALUATED.findall(out)
+    assert [(row['epoch'], f'{row["AP"]:.4f}') for row in rows] == [(int(epoch), ap) for epoch, ap, _ in told]
+    assert [row['epoch'] for row in rows] == [10, 20, 30, 35]
+    assert {tuple(row) for row in rows} == {
+        ('epoch', 'step', *(f'{kind}{which}' for kind in ('AP', 'AR') for which in ('', '50', '75', ' (M)', ' (L)')))}
+    # The network does learn, and is told to be the best so far where it is.
+    scores = [row['AP'] for row in rows]
+    assert scores[-1] > 0.1 and len(set(scores)) > 2
+    assert [bool(best) for *_, best in told] == [score > max([-1, *scores[:number]])
+                                                 for number, score in enumerate(scores)]
+    # An evaluation stands behind the last step of its epoch.
+    everything = rows_of(folder)
+    for row in rows:
+        before = everything[everything.index(row) - 1]
+        assert 'loss' in before and (before['epoch'], before['step']) == (row['epoch'], row['step'])
+
+
+def test_evaluations_leave_no_loader_processes(evaluated):
+    """They are started once for every evaluation."""
+    *_, left = evaluated
+    assert {pid for pid in left if psutil.pid_exists(pid)} == set()
+
+
+@pytest.mark.parametrize('checkpoint', ['pose_best.ckpt', 'pose.ckpt'])
+def test_a_checkpoint_scores_what_the_training_said_to_the_last_digit(evaluated, data, tmp_path, checkpoint, capfd):
+    folder, *_ = evaluated
+    rows = evaluations_of(folder)
+    expected = max(rows, key=lambda row: row['AP']) if checkpoint == 'pose_best.ckpt' else rows[-1]
+    capfd.readouterr()
+    assert run_script('eval', f'--ckpt_path {folder}/{checkpoint} --use_gt_bbox --save_path {tmp_path}/r.json') == 0
+    out = capfd.readouterr().out
+    assert out.splitlines()[-1].startswith(f'AP {expected["AP"]:.4f} with ')
+    metrics = evaluate_coco(annotations_of(data), json.loads((tmp_path / 'r.json').read_text()), COCO)
+    assert metrics == {key: expected[key] for key in metrics} and len(metrics) == 10
+
+
+def test_checkpoints_hold_the_running_average(evaluated):
+    folder, *_ = evaluated
+    name = max(states_of(folder))
+    entries, _ = read_entries(str(folder / 'pose_states' / name), needs_checksum=True)
+    average = {key[len('ema.'):]: value.asnumpy() for key, value in entries.items() if key.startswith('ema.')}
+    weights = {key: entries[key].asnumpy() for key in average}
+    assert is_equal(values_of(folder / 'pose.ckpt'), average) and not is_equal(average, weights)
+
+
+def test_the_curve_shows_the_evaluations(evaluated):
+    pytest.importorskip('matplotlib')
+    folder, *_ = evaluated
+    assert (folder / 'pose_curve.png').stat().st_size > 10_000
+
+
+def test_the_state_remembers_the_evaluations(evaluated):
+    folder, *_ = evaluated
+    name = max(states_of(folder))
+    _, texts = read_entries(str(folder / 'pose_states' / name), needs_checksum=True)
+    rows = evaluations_of(folder)
+    best = max(rows, key=lambda row: row['AP'])
+    told = json.loads(texts['progress'])
+    assert (told['best_ap'], told['best_epoch']) == (best['AP'], best['epoch'])
+    assert told['evaluations_without_gain'] == len(rows) - 1 - rows.index(best)
+
+
+def test_a_resumed_run_has_the_evaluations_of_an_undisturbed_one(evaluated, data, tmp_path):
+    """The best checkpoint as well: best AP and running average go on from the state."""
+    whole, *_ = evaluated
+    folder = tmp_path / 'run'
+    shutil.copytree(whole, folder)
+    # Of epoch 23, and the best one is to be found anew.
+    oldest = min(states_of(folder))
+    assert oldest == 'step_00000046.ckpt' and max(evaluations_of(whole), key=lambda row: row['AP'])['epoch'] > 23
+    (folder / 'pose_best.ckpt').unlink()
+    assert train_here(folder, data, f'{evaluated_settings(data)} --resume pose_states/{oldest}')[0] == 0
+    assert untimed_rows_of(folder) == untimed_rows_of(whole)
+    for name in ('pose.ckpt', 'pose_best.ckpt'):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert states_of(folder) == states_of(whole)
+
+
+# An early stop
+
+FLAT = 'TEST.USE_GT_BBOX=true TRAIN.EVAL_EPOCHS=1 TRAIN.EARLY_STOP={} --lr 1e-12 --epoch 9'
+
+
+def test_early_stop(data, tmp_path):
+    """A network that learns nothing has its best epoch first; then it takes two without gain."""
+    status, out = train_here(tmp_path, data, FLAT.format(2))
+    assert status == 0
+    assert re.search(r'^early stop: no gain in 2 evaluations; the best is AP -?\d\.\d{4} of epoch 1$', out, re.M)
+    assert out.splitlines()[-1] == 'checkpoint: pose.ckpt'
+    assert [row['epoch'] for row in evaluations_of(tmp_path)] == [1, 2, 3]
+    assert max(states_of(tmp_path)) == f'step_{3 * STEPS_PER_EPOCH:08d}.ckpt'
+    assert (tmp_path / 'pose_best.ckpt').exists()
+
+    # It has ended, and knows it.
+    before, rows = states_of(tmp_path), rows_of(tmp_path)
+    status, out = train_here(tmp_path, data, f'{FLAT.format(2)} --resume auto')
+    assert status == 0 and 'loss is' not in out and out.splitlines()[-1] == 'checkpoint: pose.ckpt'
+    assert states_of(tmp_path) == before and rows_of(tmp_path) == rows
+
+    # With more patience it goes on, counting from where it was.
+    status, out = train_here(tmp_path, data, f'{FLAT.format(4)} --resume auto')
+    assert status == 0 and 'early stop: no gain in 4 evaluations' in out
+    assert [row['epoch'] for row in evaluations_of(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+# Limits, and runs one after the other
+
+PLAIN = 'TRAIN.SAVE_STEPS=1 TRAIN.SCHEDULE=step TRAIN.LR_STEP=[2] --num_parallel_workers 1 --epoch 3'
+
+
+@pytest.fixture(scope='module')
+def plain(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('plain')
+    assert train_here(folder, data, PLAIN)[0] == 0
+    return folder
+
+
+def test_max_steps_ends_a_run_that_can_go_on(plain, data, tmp_path):
+    """In the middle of an epoch, at its end, and on to the end of the run."""
+    for limit, taken in ((2, 2), (STEPS_PER_EPOCH, 2), (STEPS_PER_EPOCH, 0)):
+        status, out = train_here(tmp_path, data, f'{PLAIN} --max_steps {limit} --resume auto')
+        assert status == 0 and out.count('loss is') == taken
+        assert out.splitlines()[-1] == (f'checkpoint: pose.ckpt (ended after step {limit} of {3 * STEPS_PER_EPOCH}; '
+                                        '--resume auto goes on)')
+        assert max(states_of(tmp_path)) == f'step_{limit:08d}.ckpt'
+        assert is_equal(values_of(tmp_path / 'pose.ckpt'), values_of(
+            tmp_path / 'pose_states' / f'step_{limit:08d}.ckpt'))
+    assert train_here(tmp_path, data, f'{PLAIN} --resume auto')[0] == 0
+    assert_same_ending(tmp_path, plain)
+
+
+def test_a_run_of_another_recipe_is_refused_and_stays(plain, data, tmp_path, capfd):
+    folder = tmp_path / 'run'
+    shutil.copytree(plain, folder)
+    capfd.readouterr()
+    assert train_here(folder, data, f'{PLAIN} --resume auto --lr 0.5 --set TRAIN.KEEP_STATES=2')[0] == 2
+    error = capfd.readouterr().err
+    assert re.fullmatch(r'error: pose_states/step_00000012.ckpt is of another run: TRAIN.LR is 0.5, was 0.002\. .*\n',
+                        error)
+    assert_same_ending(folder, plain)
+
+
+def test_a_run_on_other_people_is_refused(plain, data, tmp_path, capfd):
+    folder, other = tmp_path / 'run', tmp_path / 'data'
+    shutil.copytree(plain, folder)
+    shutil.copytree(data, other)
+    capfd.readouterr()
+    # The same people in another folder are the same people.
+    assert train_here(folder, other, f'{PLAIN} --resume auto')[0] == 0
+    path = other / 'annotations' / 'person_keypoints_train2017.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['bbox'][0] += 1
+    path.write_text(json.dumps(content))
+    assert train_here(folder, other, f'{PLAIN} --resume auto')[0] == 2
+    assert 'another run: the people of the annotation file are others' in capfd.readouterr().err
+
+
+def test_a_new_run_sets_the_earlier_one_aside(plain, data, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(plain, folder)
+    status, out = train_here(folder, data, f'{PLAIN} --set GENERAL.SEED=7')
+    assert status == 0
+    assert 'a run was here before: its files are now in pose_earlier_1 (--resume auto would have continued it)' in out
+    assert_same_ending(folder / 'pose_earlier_1', plain)
+    assert len(rows_of(folder)) == 3 * STEPS_PER_EPOCH
+    assert not is_equal(values_of(folder / 'pose.ckpt'), values_of(plain / 'pose.ckpt'))
+
+
+def test_a_finished_run_can_be_made_longer_with_a_step_schedule(plain, data, tmp_path):
+    assert train_here(tmp_path, data, PLAIN.replace('--epoch 3', '--epoch 1'))[0] == 0
+    status, out = train_here(tmp_path, data, f'{PLAIN} --resume auto')
+    assert status == 0 and f'resumed after step {STEPS_PER_EPOCH} from' in out
+    assert_same_ending(tmp_path, plain)
+
+
+def test_tensorboard_events_of_a_run(data, tmp_path):
+    pytest.importorskip('tensorboardX')
+    status, _ = train_here(tmp_path, data, 'TRAIN.TENSORBOARD=true --epoch 1')
+    assert status == 0 and len(os.listdir(tmp_path / 'pose_events')) == 1
+
+
+# Failures to save, and when a state is due
+
+class Recorder:
+    """Stands for the states of a run: writes down what is saved, or fails as a full disk does."""
+
+    folder = 'states'
+
+    def __init__(self):
+        self.saved, self.is_full = [], False
+
+    def paths(self):
+        return [f'states/step_{step}.ckpt' for step in reversed(self.saved)]
+
+    def save(self, state, progress):
+        if self.is_full:
+            raise OSError('cannot write the checkpoint states/x.ckpt: No space left on device')
+        self.saved.append(progress.step)
+
+
+class NoStep:
+    average = None
+
+    def state(self, network):
+        return {}
+
+
+def make_run(said, **train):
+    config = load_recipe('base')
+    config.TRAIN.update(train)
+    return TrainingRun(config=config, processes=Processes('CPU'), files=None, states=Recorder(), log=None, network=None,
+                       step=NoStep(), progress=Progress(), evaluation=None, evaluation_network=None,
+                       steps_per_epoch=100, say=said.append)
+
+
+def go(run, *steps):
+    for step in steps:
+        run.progress.step = step
+        run.after_step(step)
+    return run.states.saved
+
+
+def test_states_are_due_by_steps():
+    assert go(make_run([], SAVE_STEPS=4, SAVE_MINUTES=0), *range(1, 14)) == [4, 8, 12]
+    assert go(make_run([], SAVE_STEPS=0, SAVE_MINUTES=0), *range(1, 14)) == []
+
+
+def test_states_are_due_by_minutes(monkeypatch):
+    """Counted from the last save, whatever it was for."""
+    now = [1000.0]
+    monkeypatch.setattr('src.training_run.time.monotonic', lambda: now[0])
+    run = make_run([], SAVE_STEPS=7, SAVE_MINUTES=0.5)
+    for step, seconds in ((1, 29), (2, 1), (3, 29), (4, 2), (5, 20), (6, 5), (7, 1), (8, 29), (9, 1)):
+        now[0] += seconds
+        go(run, step)
+    assert run.states.saved == [2, 4, 7, 9]
+
+
+def test_a_full_disk_is_told_and_tried_again_later():
+    said = []
+    run = make_run(said, SAVE_STEPS=2, SAVE_MINUTES=0)
+    go(run, 1, 2)
+    run.states.is_full = True
+    go(run, 3, 4)
+    assert said == ['warning: cannot write the checkpoint states/x.ckpt: No space left on device; the run goes on, the '
+                    'newest whole state is states/step_2.ckpt']
+    run.states.is_full = False
+    assert go(run, 5, 6) == [2, 6] and len(said) == 1
+    run.states.is_full = True
+    with pytest.raises(OSError, match='cannot write'):
+        run.save_state(must=True)
+
+
+def test_other_processes_than_the_first_save_nothing():
+    run = make_run([], SAVE_STEPS=1)
+    run.processes = Processes('CPU', 1, 2)
+    assert go(run, 1, 2) == []
+    run.save_weights(must=True)
+
+
+def test_nothing_half_done_is_left(plain, evaluated):
+    assert unfinished_files_of(plain) == unfinished_files_of(evaluated[0]) == []
