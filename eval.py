@@ -4,7 +4,7 @@ import argparse
 from src.checkpoints import load_weights, read_checkpoint
 from src.command_line import resolve_test_config, run_command, say
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
-from src.device import join_processes
+from src.device import join_processes, launched_by
 from src.evaluation import Evaluation
 from src.files import check_writable, write_json
 from src.metrics.coco import format_metrics
@@ -31,6 +31,8 @@ def find_model_file(arguments) -> str:
 def main() -> None:
     arguments = parse_arguments()
     ckpt_path = arguments.ckpt_path or find_model_file(arguments)
+    # Several processes join before the first tensor is made, as Ascend wants it.
+    joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
     weights, carried = read_checkpoint(ckpt_path)
     config, overrides = resolve_test_config(arguments.recipe, carried, ckpt_path,
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
@@ -38,7 +40,7 @@ def main() -> None:
     if names_detections and arguments.use_gt_bbox:
         raise ValueError('give --det_file_url or --use_gt_bbox, not both')
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
-    processes = join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
+    processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {network_name(config)}, device: {processes}')
     if processes.is_first:
         check_writable(arguments.save_path)

@@ -82,7 +82,7 @@ def main() -> None:
         return
     first_step = config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
     step = build_train_step(config, network, rates, processes, first_step=first_step)
-    identity = RunIdentity(config, rates, plan.joint_batch_size, people_checksum(samples.people))
+    identity = RunIdentity(config, rates, plan.joint_batch_size, plan.steps_per_epoch, people_checksum(samples.people))
     states = RunStates(files.states, identity, keep=config.TRAIN.KEEP_STATES)
     progress = resume_run(arguments.resume, files, states, step.state(network), processes, say, first_step=first_step)
     broadcast_parameters(step.state(network), processes)

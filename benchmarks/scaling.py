@@ -167,7 +167,7 @@ def print_parts(measured: dict) -> None:
 
 
 def print_model(message_bytes: int, messages: int, recipe: str) -> None:
-    """Print what a ring all-reduce of these messages would cost on many devices, nothing overlapped or fused."""
+    """Print what a ring all-reduce of these messages, fused into one, would cost on many devices, not overlapped."""
     from src.config import load_recipe
     batch = load_recipe(recipe).TRAIN.BATCH_SIZE
     compute = batch / ASSUMED_IMAGES_PER_SECOND

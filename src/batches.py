@@ -90,6 +90,10 @@ class BatchPlan:
         epoch, rows = self.joint_batch(step)
         return epoch, np.array_split(rows, self.num_shards)[self.shard]
 
+    def least(self, step: int) -> int:
+        """Return the number of people in the smallest of the devices' batches of step `step`."""
+        return len(self.joint_batch(step)[1]) // self.num_shards
+
     def share(self, step: int) -> float:
         """Return how much this device's mean over its batch counts in the mean over devices: 1, or about 1 where the
         parts of a step differ in size."""

@@ -1,12 +1,15 @@
 """What the root scripts share: errors without tracebacks, and the configuration of a checkpoint."""
+import contextlib
 import os
 import sys
+import traceback
 from typing import Callable, Dict, Optional, Tuple
 
 from easydict import EasyDict
+from tqdm import tqdm
 
 from src.config import DEFAULT_RECIPE, load_recipe, resolve
-from src.device import launched_by
+from src.device import LAUNCHER_VARIABLES
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -20,19 +23,42 @@ def run_command(main: Callable[[], None]) -> None:
         sys.exit('interrupted')
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         if os.environ.get('POSE_TRACEBACK'):
-            raise
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
         # A RuntimeError is MindSpore's: its place may say more than its text.
         hint = ' (POSE_TRACEBACK=1 shows where)' if isinstance(error, RuntimeError) else ''
-        print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr, flush=True)
-        if launched_by():
-            # An ordinary exit would wait for the other processes, and they for this one.
-            os._exit(2)
+        with contextlib.suppress(OSError):
+            print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr, flush=True)
+        leave_job(2)
         sys.exit(2)
+    except Exception:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            sys.stderr.flush()
+        leave_job(1)
+        sys.exit(1)
+
+
+def leave_job(status: int) -> None:
+    """End this process at once if it is one of several: an ordinary exit would wait for the others, and they for it."""
+    if any(os.environ.get(name) for name in LAUNCHER_VARIABLES):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
 
 
 def say(text: str) -> None:
-    """Print one line at once, also into a pipe."""
-    print(text, flush=True)
+    """Print one line at once, above a progress bar where there is one.
+
+    A log on a full disk, or a pipe whose reader has gone, costs the line, not the run.
+    """
+    try:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115  until the process ends
+    except OSError:
+        pass
 
 
 def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict], ckpt_path: str,

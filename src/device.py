@@ -13,6 +13,8 @@ from importlib import metadata
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
+# Where launchers tell the number of processes, and which launcher each belongs to.
+LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
 
 
 def installed_mindspore_version() -> str:
@@ -119,15 +121,15 @@ def launched_by() -> str:
     Raises:
         ValueError: the environment names a number of processes that is no number.
     """
-    for name, launcher in (('MS_WORKER_NUM', 'msrun'), ('OMPI_COMM_WORLD_SIZE', 'mpirun'), ('RANK_SIZE', 'rank table')):
+    for name, launcher in LAUNCHER_VARIABLES.items():
         value = os.environ.get(name, '')
         # A lone RANK_SIZE is left over in many containers; without a table it means nothing.
         if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):
             continue
         if not value.isdigit() or int(value) < 1:
             raise ValueError(f'the environment variable {name} should be the number of processes, is {value!r}')
-        # msrun's scheduler waits for its worker, be it a single one.
-        if int(value) > 1 or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
+        # msrun's scheduler waits for its worker, and a rank table names a device, be it a single one.
+        if int(value) > 1 or launcher == 'rank table' or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
             return launcher
     return ''
 
@@ -151,6 +153,8 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
     if launcher == 'rank table' and target != 'Ascend':
         raise ValueError(f'RANK_TABLE_FILE is set, but a rank table starts Ascend devices only and this is {target}; '
                          'give "none" instead of the table')
+    if launcher == 'rank table' and os.environ['RANK_SIZE'] == '1':
+        return Processes(target)
     from mindspore import communication
     # The scheduler of msrun stays inside this call until the job is over.
     communication.init()

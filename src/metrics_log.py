@@ -1,9 +1,11 @@
 """The metrics of a run as JSON lines: one object per step and per evaluation; also as events for TensorBoard."""
+import contextlib
 import json
 import math
 import os
 from typing import Any, Dict, Optional
 
+from src.command_line import say
 from src.curves import load_metrics
 from src.files import write_bytes
 
@@ -48,17 +50,20 @@ class MetricsLog:
             return
         row = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                for key, value in row.items()}
-        end = os.fstat(self._file.fileno()).st_size
+        end = None
         try:
+            end = os.fstat(self._file.fileno()).st_size
             line = _line(row)
             if self._file.write(line) != len(line):
                 raise OSError('no space left on the device')
             self._is_warned = False
         except OSError as error:
             # Half a line would spoil the file for whoever reads it.
-            os.ftruncate(self._file.fileno(), end)
+            with contextlib.suppress(OSError):
+                if end is not None:
+                    os.ftruncate(self._file.fileno(), end)
             if not self._is_warned:
-                print(f'warning: cannot write {self.path}: {error.strerror or error}; the run goes on', flush=True)
+                say(f'warning: cannot write {self.path}: {error.strerror or error}; the run goes on')
             self._is_warned = True
         self._count += 'loss' in row
         if self._events is not None:

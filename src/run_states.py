@@ -30,6 +30,10 @@ FREE_KEYS = (
     'TRAIN.SAVE_STEPS', 'TRAIN.KEEP_STATES', 'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TRAIN.MAX_SKIPPED_STEPS',
     'TRAIN.TENSORBOARD')
 
+# These may differ between the servers of a job.
+LOCAL_KEYS = ('DEVICE.', 'DATASET.ROOT', 'DATASET.TRAIN_JSON', 'DATASET.TEST_JSON', 'MODEL.PRETRAINED',
+              'TRAIN.CKPT_SAVE_PATH', 'TRAIN.NUM_PARALLEL_WORKERS', 'TEST.NUM_PARALLEL_WORKERS', 'TEST.COCO_BBOX_FILE')
+
 
 @dataclass
 class Progress:
@@ -59,18 +63,26 @@ class RunIdentity:
         config: resolved.
         rates: learning rate of every step.
         joint_batch_size: of all devices and accumulated batches.
-        data: checksum of people and pictures.
+        steps_per_epoch: which the number of devices can change by one at the same joint batch.
+        data: checksum of the people and the names of their pictures.
     """
 
     config: EasyDict
     rates: np.ndarray
     joint_batch_size: int
+    steps_per_epoch: int
     data: int
 
     def told(self, step: int) -> dict:
         """Return what a state of step `step` says about its run."""
-        return {'joint_batch_size': self.joint_batch_size, 'data': self.data,
+        return {'joint_batch_size': self.joint_batch_size, 'steps_per_epoch': self.steps_per_epoch, 'data': self.data,
                 'rates': zlib.crc32(np.ascontiguousarray(self.rates[:step], np.float32).tobytes())}
+
+    def checksum(self) -> int:
+        """Return a number that is the same on all processes of a job that were started alike."""
+        settings = {key: _value(self.config, key) for section, values in self.config.items() for name in values
+                    for key in [f'{section}.{name}'] if not key.startswith(LOCAL_KEYS)}
+        return zlib.crc32(json.dumps([settings, self.told(len(self.rates))]).encode())
 
     def check(self, told: Mapping, config: EasyDict, step: int, where: str) -> None:
         """Compare with what a state says.
@@ -84,6 +96,9 @@ class RunIdentity:
         if told.get('joint_batch_size') != self.joint_batch_size:
             differences.append(f'the batch of all devices together is {self.joint_batch_size}, was '
                                f'{told.get("joint_batch_size")}')
+        elif told.get('steps_per_epoch') != self.steps_per_epoch:
+            differences.append(f'an epoch has {self.steps_per_epoch} steps, had {told.get("steps_per_epoch")} '
+                               '(number of devices)')
         if told.get('data') != self.data:
             differences.append('the people of the annotation file are others')
         if not differences and (step > len(self.rates) or told.get('rates') != mine['rates']):

@@ -1,4 +1,5 @@
 """A polite end: SIGTERM and the first Ctrl-C let a training save its state before it leaves."""
+import contextlib
 import mmap
 import os
 import signal
@@ -44,4 +45,5 @@ class StopRequest:
             raise KeyboardInterrupt
         self.is_set = True
         # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
-        os.write(1, f'{signal.Signals(number).name}: stopping after this step\n'.encode())
+        with contextlib.suppress(OSError):
+            os.write(1, f'{signal.Signals(number).name}: saving and stopping within two steps\n'.encode())

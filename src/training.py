@@ -1,5 +1,6 @@
 """The loop around the training step: what it prints, logs, saves, and when it ends."""
 import math
+import statistics
 import sys
 import time
 from typing import Callable, Iterable, List, NamedTuple, Sequence
@@ -8,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.batches import BatchPlan
+from src.command_line import say
 from src.metrics_log import MetricsLog
 from src.run_states import Progress
 from src.stopping import StopRequest
@@ -76,7 +78,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
         for index in range(first, last):
             batch = next(batches)
             waited = time.perf_counter() - step_start
-            report = step(*batch[:3], share=plan.share(index), stop=stop.is_set)
+            report = step(*batch[:3], share=plan.share(index), least=plan.least(index), stop=stop.is_set)
             stop.listen()
             epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
             progress.step = index + 1
@@ -91,7 +93,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
                 raise NonFiniteLossError(_describe_batch(report.loss, where, batch, describe_rows))
             now = time.perf_counter()
             note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
-            tqdm.write(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
+            say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
             bar.update()
             scaling = {'loss_scale': report.loss_scale, 'skipped': progress.skipped} if step.scaler else {}
             log.write(epoch=epoch, step=within, loss=report.loss, lr=float(rates[index]),
@@ -100,7 +102,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
             ends_run = report.stop
             if within == plan.steps_per_epoch:
                 elapsed, steps = now - epoch_start, min(plan.steps_per_epoch, len(times))
-                tqdm.write(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
+                say(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
                 ends_run = hooks.after_epoch(epoch) or ends_run
                 epoch_start = time.perf_counter()
             else:
@@ -128,10 +130,10 @@ def measure_speed(times: Sequence[StepTime]) -> dict:
     """Return the speed of a run: fps (images of all devices per second), step_ms (both medians), data_wait_share (of
     the time of all steps), and the numbers of steps that were measured and left out as warm-up.
 
-    Short runs leave out half of their steps. Smaller last batches do not count.
+    Short runs leave out half of their steps. Last batches of another size do not count.
     """
     skipped = min(WARM_UP_STEPS, len(times) // 2)
-    whole = max((each.images for each in times), default=0)
+    whole = statistics.mode(each.images for each in times) if times else 0
     counted = [each for each in times[skipped:] if each.images == whole] or list(times)
     if not counted:
         return {'fps': 0.0, 'step_ms': 0.0, 'data_wait_share': 0.0, 'steps': 0, 'warm_up_steps': 0}

@@ -78,7 +78,7 @@ class RunFiles:
     def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
         """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
         states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
-        if not states:
+        if not states and not os.path.exists(self.best) and not os.path.exists(self.metrics):
             return
         # The states last: whoever is killed in between leaves a run that is still known as one.
         folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events], states)
@@ -107,7 +107,8 @@ class RunFiles:
         epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
         # The last step of an epoch belongs to it, not to the next one.
         keep = (epoch + 1, step) if step else (epoch, plan.steps_per_epoch)
-        return MetricsLog(self.metrics if processes.is_first else '', keep=keep if progress.step else None,
+        is_new = progress.step == config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
+        return MetricsLog(self.metrics if processes.is_first else '', keep=None if is_new else keep,
                           tensorboard_folder=self.events if config.TRAIN.TENSORBOARD else '')
 
 
@@ -123,6 +124,11 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
     Raises:
         ValueError: there is a state, but it is damaged or of another run.
     """
+    sums = [int(part[0, 0]) for part in gather_rows(np.array([[states.identity.checksum()]], np.int64), processes)]
+    others = [str(rank) for rank, value in enumerate(sums) if value != sums[0]]
+    if others:
+        raise ValueError(f'the processes were not started alike: recipe, settings or people of process '
+                         f'{", ".join(others)} differ from those of process 0')
     progress = Progress(step=first_step)
     if processes.is_first:
         files.lock()
@@ -175,7 +181,7 @@ class TrainingRun(Hooks):
         self.evaluation, self.evaluation_network = evaluation, evaluation_network
         self.steps_per_epoch = steps_per_epoch
         self._state = step.state(network)
-        self._last_save = time.monotonic()
+        self._last_save, self._saved_step = time.monotonic(), progress.step
 
     @property
     def stopped_early(self) -> bool:
@@ -211,6 +217,8 @@ class TrainingRun(Hooks):
         progress.evaluations_without_gain = 0 if is_best else progress.evaluations_without_gain + 1
         if is_best:
             progress.best_ap, progress.best_epoch = metrics['AP'], epoch
+        # A last bit that differs between two servers must not end the run on one of them only.
+        vars(progress).update(vars(share_progress(progress, self.processes)))
         seconds = time.perf_counter() - started
         self.say(f'epoch: {epoch} AP: {metrics["AP"]:.4f} with {self.evaluation.box_report.source}'
                  f'{" (best so far)" if is_best else ""}, evaluated in {seconds:.1f} s')
@@ -237,18 +245,20 @@ class TrainingRun(Hooks):
 
     def save_state(self, *, must: bool = False) -> None:
         """Write the state that continues the run; a failure ends the run only if it `must` succeed."""
-        if self.processes.is_first:
-            self._attempt(lambda: self.states.save(self._state, self.progress), must=must)
+        if self.processes.is_first and self._attempt(lambda: self.states.save(self._state, self.progress), must=must):
+            self._saved_step = self.progress.step
         self._last_save = time.monotonic()
 
-    def _attempt(self, write: Callable[[], object], *, must: bool = False) -> None:
+    def _attempt(self, write: Callable[[], object], *, must: bool = False) -> bool:
         try:
             write()
+            return True
         except OSError as error:
             if must:
                 raise
             newest = next(iter(self.states.paths()), 'none')
             self.say(f'warning: {error}; the run goes on, the newest whole state is {newest}')
+            return False
 
     def finish(self) -> None:
         """Write what the run ends with, and prove that all processes hold the same weights.
@@ -261,9 +271,9 @@ class TrainingRun(Hooks):
                    if parameter.requires_grad}
         sums = [int(part[0, 0]) for part in gather_rows(np.array([[digest(trained)]], np.int64), self.processes)]
         broadcast_parameters(named_parameters(self.network), self.processes)
-        self.save_weights(must=True)
-        if self.progress.step % self.steps_per_epoch:
+        if self._saved_step != self.progress.step:
             self.save_state(must=True)
+        self.save_weights(must=True)
         if len(set(sums)) > 1:
             raise RuntimeError('the processes ended with different weights: checksums '
                                + ', '.join(f'{value:08x}' for value in sums))

@@ -68,6 +68,7 @@ class StepReport(NamedTuple):
 
 _add_into = ops.MultitypeFuncGraph('add_into')
 _set_zero = ops.MultitypeFuncGraph('set_zero')
+_copy_into = ops.MultitypeFuncGraph('copy_into')
 _sum_of_two = ops.MultitypeFuncGraph('sum_of_two')
 
 
@@ -79,6 +80,11 @@ def _add_one(total, gradient):
 @_set_zero.register('Tensor')
 def _zero_one(total):
     return ops.assign(total, ops.zeros_like(total))
+
+
+@_copy_into.register('Tensor', 'Tensor')
+def _copy_one(target, source):
+    return ops.assign(target, source)
 
 
 @_sum_of_two.register('Tensor', 'Tensor')
@@ -179,6 +185,30 @@ class UpdateStep(nn.Cell):
         return ops.depend(ops.stack((loss, overflow, stop, scale)), done)
 
 
+class StatisticsKeeper(nn.Cell):
+    """Takes BatchNorm's moving statistics back to what they were before a step that overflowed: the forward pass has
+    already written infinities into them.
+
+    Args:
+        network: whose statistics are kept.
+    """
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        statistics = [each for name, each in named_parameters(network).items()
+                      if name.endswith(('moving_mean', 'moving_variance'))]
+        self.statistics = ParameterTuple(statistics)
+        self.kept = ParameterTuple([Parameter(Tensor(each.asnumpy()), name=f'kept.{each.name}', requires_grad=False)
+                                    for each in statistics])
+        self.map = ops.HyperMap()
+
+    def construct(self, restore: bool):
+        """Keep the statistics, or restore what was kept."""
+        if restore:
+            return self.map(_copy_into, self.statistics, self.kept)
+        return self.map(_copy_into, self.kept, self.statistics)
+
+
 class TrainStep:
     """One step of the optimiser over a batch, split into several where gradients accumulate.
 
@@ -199,6 +229,9 @@ class TrainStep:
         self.loss_graph, self.optimizer, self.accumulate = loss_graph, optimizer, accumulate
         self.scaler = amp.DynamicLossScaler(loss_scale, 2, loss_scale_window) if loss_scale else None
         self.average = WeightAverage(named_parameters(network), ema_decay) if ema_decay else None
+        keeps = loss_scale and network is not None and any(
+            isinstance(cell, nn.BatchNorm2d) for _, cell in network.cells_and_names())
+        self.keeper = StatisticsKeeper(network) if keeps else None
         scaled = ScaledLoss(loss_graph)
         gradients = ops.value_and_grad(scaled, None, optimizer.parameters, has_aux=True)
         accumulator = Accumulator(optimizer.parameters) if accumulate > 1 else None
@@ -214,7 +247,7 @@ class TrainStep:
                 cell.set_train(True)
 
     def __call__(self, pixels: np.ndarray, joints: np.ndarray, validity: np.ndarray, *, share: float = 1.0,
-                 stop: bool = False) -> StepReport:
+                 least: Optional[int] = None, stop: bool = False) -> StepReport:
         """Take one step.
 
         Args:
@@ -222,14 +255,20 @@ class TrainStep:
             joints: (N, K, 2) float32, in input pixels.
             validity: (N, K) float32.
             share: weight of this process's batch in the mean over processes.
+            least: smallest N among the processes, which all have to run the same number of parts; None: N.
             stop: this process was asked to stop; the report says so to all.
         """
         count = len(pixels)
-        parts = list(zip(*(np.array_split(array, min(self.accumulate, count)) for array in (pixels, joints, validity))))
+        num_parts = min(self.accumulate, count if least is None else least)
+        parts = list(zip(*(np.array_split(array, num_parts) for array in (pixels, joints, validity))))
+        if self.keeper is not None:
+            self.keeper(False)
         for part in parts[:-1]:
             self.accumulate_step(*map(Tensor, part), _scalar(share * len(part[0]) / count))
         last = parts[-1]
         report = self.update_step(*map(Tensor, last), _scalar(share * len(last[0]) / count), _scalar(stop)).asnumpy()
+        if self.keeper is not None and report[1] > 0.5:
+            self.keeper(True)
         return StepReport(float(report[0]), bool(report[1] > 0.5), bool(report[2] > 0.5), float(report[3]))
 
     def state(self, network: nn.Cell) -> Dict[str, Parameter]:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Sequence
 
 import numpy as np
 from golden_data import seeded_state
@@ -59,12 +60,14 @@ def made_up_batch(num_people: int, config) -> tuple:
     return pixels, joints, (rng.random(joints.shape[:2]) < 0.8).astype(np.float32)
 
 
-def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, **keys) -> dict:
+def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, rows: Sequence[int] = (),
+              **keys) -> dict:
     """Take one step of `num_people` people, all processes together; return the loss, Adam's first moment, which is a
     tenth of the averaged gradient, and BatchNorm's moving statistics.
 
     Args:
         normalise_batch: BatchNorm takes and gathers the statistics of the batch, as in training.
+        rows: of the people, instead of the plan's.
         keys: of the section TRAIN.
     """
     config = tiny_config(**keys)
@@ -77,9 +80,9 @@ def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, *
     plan = BatchPlan(num_people, -(-num_people // processes.size), 1, seed=1, num_shards=processes.size,
                      shard=processes.rank)
     assert plan.num_steps == 1
-    rows = plan.batch(0)[1]
+    rows = np.array(rows, int) if rows else plan.batch(0)[1]
     report = step(*(column[rows] for column in made_up_batch(num_people, config)), share=plan.share(0),
-                  stop=processes.rank == processes.size - 1)
+                  least=plan.least(0), stop=processes.rank == processes.size - 1)
     state = values_of(step.state(network))
     return {'rows': rows, 'loss': np.float64(report.loss), 'stop': np.array(report.stop),
             **{name: value for name, value in state.items()

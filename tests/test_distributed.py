@@ -324,7 +324,7 @@ def test_another_joint_batch_is_refused(state_of_two, data):
 @pytest.mark.parametrize('times_devices', [False, True])
 def test_learning_rates_decide_whether_one_process_may_go_on(times_devices):
     config = program.tiny_config(LR_TIMES_DEVICES=times_devices)
-    of_two, of_one = (RunIdentity(config, learning_rates(config.TRAIN, steps_per_epoch=2, num_devices=count), 6, 0)
+    of_two, of_one = (RunIdentity(config, learning_rates(config.TRAIN, steps_per_epoch=2, num_devices=count), 6, 2, 0)
                       for count in (2, 1))
     if times_devices:
         with pytest.raises(ValueError, match='the learning rates of the steps taken are others'):

@@ -52,7 +52,7 @@ def identity_of(recipe: str = SIMPLE_POSE, *, joint_batch_size: int = 3, data: i
     config = resolve(load_recipe(recipe), {f'TRAIN.{key}' if '.' not in key else key: value
                                            for key, value in overrides.items()})
     rates = learning_rates(config.TRAIN, steps_per_epoch=STEPS_PER_EPOCH, num_devices=num_devices)
-    return RunIdentity(config, rates, joint_batch_size, data)
+    return RunIdentity(config, rates, joint_batch_size, STEPS_PER_EPOCH, data)
 
 
 def states_of(folder, *, keep: int = 3, **options) -> RunStates:

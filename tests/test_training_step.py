@@ -4,6 +4,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from src.networks.blocks import BatchNorm
 from src.optimizers import TorchAdam
 from src.training_step import TrainStep
 
@@ -138,6 +139,43 @@ def test_after_an_overflow_training_goes_on():
     skipped = [report.skipped for report in reports]
     assert skipped[0] and not skipped[-1] and skipped == sorted(skipped, reverse=True)
     np.testing.assert_allclose(np.sign(START - cell.weight.asnumpy()), np.sign(gradient_at(START)))
+
+
+class Exploding(nn.Cell):
+    """A BatchNorm behind an exponential, which is infinite where the pixels are bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = BatchNorm(3)
+
+    def construct(self, pixels, joints, validity):
+        values = ops.exp(ops.transpose(ops.cast(pixels, mstype.float32), (0, 3, 1, 2)))
+        return ops.mean(self.norm(values) * joints.sum())
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_overflow_in_the_forward_pass_leaves_the_batch_statistics_alone(accumulate):
+    """Otherwise every later checkpoint would hold NaN."""
+    cell, step = make_step(Exploding(), loss_scale=8.0, accumulate=accumulate)
+    dark = np.zeros_like(PIXELS)
+    step(dark + 1, JOINTS, VALIDITY)
+    before = [cell.norm.moving_mean.asnumpy().copy(), cell.norm.moving_variance.asnumpy().copy()]
+    bright = dark.copy()
+    bright[-1] = 255
+    assert step(bright, JOINTS, VALIDITY).skipped
+    after = [cell.norm.moving_mean.asnumpy(), cell.norm.moving_variance.asnumpy()]
+    assert all(np.isfinite(values).all() for values in after) and all(map(np.array_equal, before, after))
+
+
+@pytest.mark.parametrize('least, parts', [(None, 3), (2, 2), (1, 1)])
+def test_all_processes_run_as_many_parts_as_the_smallest_can(least, parts):
+    """With statistics over all processes every part communicates."""
+    _, step = make_step(accumulate=3)
+    calls = []
+    inner = step.accumulate_step
+    step.accumulate_step = lambda *arguments: calls.append(1) or inner(*arguments)
+    step(PIXELS, JOINTS, VALIDITY, least=least)
+    assert len(calls) == parts - 1
 
 
 # What continues a run

@@ -29,6 +29,8 @@ class BatchNorm(nn.BatchNorm2d):
     def synchronise(self, num_processes: int) -> None:
         """Take the statistics of training over the batches of `num_processes` processes together."""
         self.num_processes, self.sum_over_processes = num_processes, ops.AllReduce()
+        # Its own parameters too, at every level of mixed precision.
+        self.to_float(mstype.float32)
 
     def construct(self, x):
         if self.training and self.num_processes > 1:
