@@ -96,10 +96,10 @@ def values_to_normalise(rank: int) -> np.ndarray:
 
 
 def normalise_together(processes: Processes) -> dict:
-    """Return synchronised normalisation, in float16, and the statistics that it gathers."""
+    """Return synchronised normalisation in a network of float16, and the statistics that it gathers."""
     cell = BatchNorm(2)
-    cell.synchronise(processes.size)
     set_precision(cell, 'O3')
+    cell.synchronise(processes.size)
     cell.set_train(True)
     out = cell(Tensor(values_to_normalise(processes.rank))).asnumpy()
     return {'out': out, 'mean': cell.moving_mean.asnumpy(), 'variance': cell.moving_variance.asnumpy()}

@@ -423,14 +423,17 @@ def test_table_is_complete_and_names_are_unique():
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-def test_traceback_comes_on_request(monkeypatch):
+def test_traceback_comes_on_request(monkeypatch, capsys):
     """POSE_TRACEBACK=1 is for the developer."""
     def fail():
         raise ValueError('no such thing')
 
     monkeypatch.setenv('POSE_TRACEBACK', '1')
-    with pytest.raises(ValueError, match='no such thing'):
+    with pytest.raises(SystemExit) as end:
         run_command(fail)
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith('Traceback') and 'in fail' in shown and shown.endswith('error: no such thing\n')
 
 
 # What is counted and reported, and stops nothing.

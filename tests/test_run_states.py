@@ -394,6 +394,22 @@ def test_another_run_is_named(saved, options, part):
         assert ';' not in message.split('. To start')[0], 'more is named than what differs'
 
 
+def test_an_epoch_of_another_length_is_named(saved):
+    """The number of devices can change it by one at the same joint batch."""
+    saved.identity = dataclasses.replace(saved.identity, steps_per_epoch=STEPS_PER_EPOCH + 1)
+    message = resume_by_name(saved, saved.paths()[0], 'is of another run: ')
+    assert f'an epoch has {STEPS_PER_EPOCH + 1} steps, had {STEPS_PER_EPOCH}' in message
+
+
+@pytest.mark.parametrize('options, is_alike', [
+    ({}, True), ({'DATASET.ROOT': 'x', 'DEVICE.ID': 3, 'NUM_PARALLEL_WORKERS': 9, 'CKPT_SAVE_PATH': 'x.ckpt'}, True),
+    ({'LR': 0.5}, False), ({'SAVE_STEPS': 3}, False), ({'EVAL_EPOCHS': 1}, False), ({'data': 8}, False),
+    ({'joint_batch_size': 4}, False), ({'END_EPOCH': 9}, False), ({'MAX_STEPS': 9}, False)], ids=str)
+def test_processes_that_were_started_alike_have_the_same_checksum(options, is_alike):
+    """On several servers the files may lie elsewhere; nothing that makes one process wait for another may differ."""
+    assert (identity_of(**options).checksum() == identity_of().checksum()) == is_alike
+
+
 def test_all_differences_are_named_at_once(saved):
     message = other_run(saved.folder, LR=0.5, joint_batch_size=6, data=8, **{'GENERAL.SEED': 2})
     for part in ('TRAIN.LR', 'GENERAL.SEED', 'batch of all devices', 'people of the annotation file'):
@@ -555,10 +571,21 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path):
 
 
 def test_without_states_nothing_is_set_aside(tmp_path):
+    """Then the checkpoint was made by --epoch 0, and the curve belongs to nothing."""
     files = RunFiles(str(tmp_path / 'pose.ckpt'))
-    Path(files.ckpt).touch()
+    for path in (files.ckpt, files.curve):
+        Path(path).touch()
     files.set_aside_earlier_run(pytest.fail)
-    assert listing(tmp_path) == ['pose.ckpt']
+    assert listing(tmp_path) == ['pose.ckpt', 'pose_curve.png']
+
+
+@pytest.mark.parametrize('name', ['pose_metrics.jsonl', 'pose_best.ckpt'])
+def test_a_run_whose_states_are_gone_is_set_aside_as_well(tmp_path, name):
+    files = RunFiles(str(tmp_path / 'pose.ckpt'))
+    for path in (files.ckpt, tmp_path / name):
+        Path(path).touch()
+    files.set_aside_earlier_run(lambda text: None)
+    assert listing(tmp_path) == ['pose_earlier_1/pose.ckpt', f'pose_earlier_1/{name}']
 
 
 def test_metrics_of_an_earlier_run_may_lie_on_another_file_system(tmp_path, monkeypatch):
@@ -713,6 +740,15 @@ def test_metrics_are_kept_up_to_the_state(tmp_path, step, kept):
     with files.open_log(load_recipe(SIMPLE_POSE), plan, Progress(step=step), ALONE):
         pass
     assert [json.loads(line) for line in Path(files.metrics).read_text().splitlines()] == rows[:kept]
+
+
+def test_a_new_run_that_begins_with_a_later_epoch_has_metrics_of_its_own(tmp_path):
+    files, plan = RunFiles(str(tmp_path / 'pose.ckpt')), BatchPlan(8, 2, 3, seed=1)
+    Path(files.metrics).write_text('{"epoch": 1, "step": 1, "loss": 1.0}\n')
+    config = resolve(load_recipe(SIMPLE_POSE), {'TRAIN.BEGIN_EPOCH': 1})
+    for step, kept in ((plan.steps_per_epoch + 1, 1), (plan.steps_per_epoch, 0)):
+        files.open_log(config, plan, Progress(step=step), ALONE).close()
+        assert len(Path(files.metrics).read_text().splitlines()) == kept
 
 
 def test_only_the_first_process_writes_metrics(tmp_path):

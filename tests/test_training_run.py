@@ -3,10 +3,12 @@ import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
+from mindspore import nn
 from script_runs import run_script
 from training_runs import (
     STEPS_PER_EPOCH,
@@ -329,6 +331,25 @@ def test_a_full_disk_is_told_and_tried_again_later():
     run.states.is_full = True
     with pytest.raises(OSError, match='cannot write'):
         run.save_state(must=True)
+
+
+def test_a_run_ends_with_its_last_state(monkeypatch):
+    """Also where the last save on the way has failed: then with the state first, and with an error if it must be."""
+    said, written = [], []
+    monkeypatch.setattr('src.training_run.save_checkpoint', lambda *_: written.append('weights'))
+    run = make_run(said, SAVE_STEPS=2, SAVE_MINUTES=0)
+    run.network, run.files = nn.ReLU(), SimpleNamespace(ckpt='pose.ckpt')
+    go(run, 1, 2)
+    run.finish()
+    assert run.states.saved == [2] and written == ['weights']
+    run.states.is_full = True
+    go(run, 3, 4)
+    with pytest.raises(OSError, match='cannot write'):
+        run.finish()
+    assert written == ['weights']
+    run.states.is_full = False
+    run.finish()
+    assert run.states.saved == [2, 4] and written == ['weights'] * 2
 
 
 def test_other_processes_than_the_first_save_nothing():
