@@ -95,6 +95,7 @@ def main() -> None:
         run = TrainingRun(config=config, processes=processes, files=files, states=states, log=log, network=network,
                           step=step, progress=progress, evaluation=evaluation, steps_per_epoch=plan.steps_per_epoch,
                           evaluation_network=build_configured_network(config) if evaluation else None, say=say)
+        run.evaluate_if_due()
         times = [] if run.stopped_early else train(
             step, batches, plan=plan, rates=rates, progress=progress, log=log, stop=stop, hooks=run,
             max_steps=config.TRAIN.MAX_STEPS, max_skipped_steps=config.TRAIN.MAX_SKIPPED_STEPS,

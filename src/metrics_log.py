@@ -15,8 +15,8 @@ class MetricsLog:
 
     Args:
         path: '' for a process that writes nothing.
-        keep: (epoch, step) up to which rows of an earlier start are kept; None starts the file anew. What a killed
-            process wrote after its last state would be there twice otherwise.
+        keep: (epoch, step, whether the evaluation after it was made) up to which rows of an earlier start are kept;
+            None starts the file anew. What a killed process wrote after its last state would be there twice otherwise.
         tensorboard_folder: folder of TensorBoard events, '' for none.
 
     Raises:
@@ -30,7 +30,8 @@ class MetricsLog:
             return
         kept = []
         if keep is not None and os.path.isfile(path):
-            kept = [row for row in load_metrics(path) if (row.get('epoch', 0), row.get('step', 0)) <= tuple(keep)]
+            kept = [row for row in load_metrics(path)
+                    if (row.get('epoch', 0), row.get('step', 0), 'loss' not in row) <= tuple(keep)]
         write_bytes(path, b''.join(map(_line, kept)))
         self._count = sum('loss' in row for row in kept)
         # Without a buffer: what is written is there, and what fails to be written fails here.

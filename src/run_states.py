@@ -45,6 +45,7 @@ class Progress:
         skipped_in_a_row: up to now.
         best_ap, best_epoch: of the evaluations during training; None and 0 before the first.
         evaluations_without_gain: since the best one.
+        evaluated_step: of the last evaluation; one that is due after a later step has still to be made.
     """
 
     step: int = 0
@@ -53,6 +54,7 @@ class Progress:
     best_ap: Optional[float] = None
     best_epoch: int = 0
     evaluations_without_gain: int = 0
+    evaluated_step: int = 0
 
 
 @dataclass(frozen=True)

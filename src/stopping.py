@@ -46,4 +46,5 @@ class StopRequest:
         self.is_set = True
         # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
         with contextlib.suppress(OSError):
-            os.write(1, f'{signal.Signals(number).name}: saving and stopping within two steps\n'.encode())
+            os.write(1, f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation\n'
+                     .encode())

@@ -40,8 +40,8 @@ class Hooks:
     def after_step(self, step: int) -> None:
         """Called after every step but the last of an epoch."""
 
-    def after_epoch(self, epoch: int) -> bool:
-        """Called after the last step of an epoch; True ends the run."""
+    def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
+        """Called after the last step of an epoch; True ends the run, which ends anyway if it is stopping."""
         return False
 
 
@@ -90,7 +90,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
                     f'with a loss scale of {report.loss_scale:g} and a loss of {report.loss:g}; batch: '
                     f'{describe_rows(batch[3])}. --amp_level O0 or a lower learning rate may help.')
             if not report.skipped and not math.isfinite(report.loss):
-                raise NonFiniteLossError(_describe_batch(report.loss, where, batch, describe_rows))
+                raise NonFiniteLossError(_describe_batch(report.loss, where, batch, plan, describe_rows))
             now = time.perf_counter()
             note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
             say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
@@ -103,7 +103,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
             if within == plan.steps_per_epoch:
                 elapsed, steps = now - epoch_start, min(plan.steps_per_epoch, len(times))
                 say(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
-                ends_run = hooks.after_epoch(epoch) or ends_run
+                ends_run = hooks.after_epoch(epoch, ends_run) or ends_run
                 epoch_start = time.perf_counter()
             else:
                 hooks.after_step(index + 1)
@@ -119,10 +119,12 @@ def _count_skipped(progress: Progress, report: StepReport) -> None:
     progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if report.skipped else 0
 
 
-def _describe_batch(loss: float, where: str, batch: tuple, describe_rows: Callable[[np.ndarray], str]) -> str:
+def _describe_batch(loss: float, where: str, batch: tuple, plan: BatchPlan,
+                    describe_rows: Callable[[np.ndarray], str]) -> str:
     pixels, joints, validity, rows = batch
+    whose = f'batch of process {plan.shard}, which need not be the one to blame' if plan.num_shards > 1 else 'batch'
     return (f'the loss is {loss} at {where}; pixels {pixels.min()} to {pixels.max()}, joints {joints.min():g} to '
-            f'{joints.max():g}, validity {np.unique(validity).tolist()}; batch: {describe_rows(rows)}. '
+            f'{joints.max():g}, validity {np.unique(validity).tolist()}; {whose}: {describe_rows(rows)}. '
             'A lower learning rate or other start weights may help.')
 
 

@@ -106,7 +106,8 @@ class RunFiles:
         """Return the metrics log; only rank 0's is written."""
         epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
         # The last step of an epoch belongs to it, not to the next one.
-        keep = (epoch + 1, step) if step else (epoch, plan.steps_per_epoch)
+        keep = (epoch + 1, step, False) if step else (
+            epoch, plan.steps_per_epoch, progress.evaluated_step == progress.step)
         is_new = progress.step == config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
         return MetricsLog(self.metrics if processes.is_first else '', keep=None if is_new else keep,
                           tensorboard_folder=self.events if config.TRAIN.TENSORBOARD else '')
@@ -129,7 +130,7 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
     if others:
         raise ValueError(f'the processes were not started alike: recipe, settings or people of process '
                          f'{", ".join(others)} differ from those of process 0')
-    progress = Progress(step=first_step)
+    progress = Progress(step=first_step, evaluated_step=first_step)
     if processes.is_first:
         files.lock()
         files.remove_leftovers()
@@ -153,10 +154,10 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
 def share_progress(progress: Progress, processes: Processes) -> Progress:
     """Return rank 0's progress."""
     values = [np.nan if value is None else value for value in astuple(progress)]
-    step, skipped, in_a_row, best_ap, best_epoch, without_gain = gather_rows(
+    step, skipped, in_a_row, best_ap, best_epoch, without_gain, evaluated = gather_rows(
         np.array([values], np.float64), processes)[0][0].tolist()
     return Progress(int(step), int(skipped), int(in_a_row), None if np.isnan(best_ap) else best_ap, int(best_epoch),
-                    int(without_gain))
+                    int(without_gain), int(evaluated))
 
 
 class TrainingRun(Hooks):
@@ -196,17 +197,28 @@ class TrainingRun(Hooks):
         if is_due or (train.SAVE_MINUTES and time.monotonic() - self._last_save >= 60 * train.SAVE_MINUTES):
             self.save_state()
 
-    def after_epoch(self, epoch: int) -> bool:
-        """Evaluate where it is due, save checkpoint and state; True when early stopping ends the run."""
-        train = self.config.TRAIN
-        if self.evaluation is not None and (epoch % train.EVAL_EPOCHS == 0 or epoch == train.END_EPOCH):
-            self._evaluate(epoch)
-            if self.stopped_early:
-                self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is AP '
-                         f'{self.progress.best_ap:.4f} of epoch {self.progress.best_epoch}')
+    def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
+        """Save checkpoint and state, evaluate where it is due; True when early stopping ends the run."""
         self.save_weights(must=False)
+        # Before the evaluation, which may take minutes: whoever is killed in it repeats it and nothing else.
         self.save_state()
+        if not is_stopping:
+            self.evaluate_if_due()
         return self.stopped_early
+
+    def evaluate_if_due(self) -> None:
+        """Evaluate after an epoch that asks for it, unless that has been done; a resumed run may owe it."""
+        train, progress = self.config.TRAIN, self.progress
+        epoch, within = divmod(progress.step, self.steps_per_epoch)
+        if self.evaluation is None or within or progress.evaluated_step >= progress.step:
+            return
+        if epoch % train.EVAL_EPOCHS and epoch != train.END_EPOCH:
+            return
+        self._evaluate(epoch)
+        self.save_state()
+        if self.stopped_early:
+            self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is AP '
+                     f'{progress.best_ap:.4f} of epoch {progress.best_epoch}')
 
     def _evaluate(self, epoch: int) -> None:
         started = time.perf_counter()
@@ -215,16 +227,17 @@ class TrainingRun(Hooks):
         progress = self.progress
         is_best = progress.best_ap is None or metrics['AP'] > progress.best_ap
         progress.evaluations_without_gain = 0 if is_best else progress.evaluations_without_gain + 1
-        if is_best:
+        progress.evaluated_step = progress.step
+        # The best is what lies on the disk: one that could not be written must not keep the next one from it.
+        if is_best and (not self.processes.is_first or self._attempt(
+                lambda: save_checkpoint(self.files.best, self.evaluation_network, self.config))):
             progress.best_ap, progress.best_epoch = metrics['AP'], epoch
         # A last bit that differs between two servers must not end the run on one of them only.
         vars(progress).update(vars(share_progress(progress, self.processes)))
         seconds = time.perf_counter() - started
         self.say(f'epoch: {epoch} AP: {metrics["AP"]:.4f} with {self.evaluation.box_report.source}'
                  f'{" (best so far)" if is_best else ""}, evaluated in {seconds:.1f} s')
-        self.log.write(epoch=epoch, step=self.progress.step - (epoch - 1) * self.steps_per_epoch, **metrics)
-        if is_best and self.processes.is_first:
-            self._attempt(lambda: save_checkpoint(self.files.best, self.evaluation_network, self.config))
+        self.log.write(epoch=epoch, step=self.steps_per_epoch, **metrics)
 
     def _result(self) -> dict:
         """Return {name: parameter} of the weights that count: the running average where there is one."""

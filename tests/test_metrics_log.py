@@ -74,7 +74,9 @@ def test_a_new_run_starts_the_file_anew(tmp_path):
     assert rows_of(path) == [row(1, 1)]
 
 
-@pytest.mark.parametrize('keep, count', [((1, 1), 1), ((1, 2), 3), ((2, 1), 4), ((2, 2), 5), ((9, 9), 5), ((0, 0), 0)])
+@pytest.mark.parametrize('keep, count', [
+    ((1, 1, False), 1), ((1, 2, False), 2), ((1, 2, True), 3), ((2, 1, False), 4), ((2, 2, False), 5),
+    ((9, 9, True), 5), ((0, 0, True), 0)])
 def test_a_run_that_goes_on_keeps_the_rows_up_to_its_state(tmp_path, keep, count):
     path = write(tmp_path / 'metrics.jsonl', *TWO_EPOCHS)
     with MetricsLog(path, keep=keep) as log:
@@ -86,7 +88,7 @@ def test_a_run_that_goes_on_keeps_the_rows_up_to_its_state(tmp_path, keep, count
 @pytest.mark.parametrize('tail', [b'{"epoch": 2, "st', b'{', b'\0\0\0\0', b'17', b'{"note": "\xc3'])
 def test_a_half_written_last_line_disappears(tmp_path, tail):
     path = write(tmp_path / 'metrics.jsonl', *TWO_EPOCHS, tail=tail)
-    with MetricsLog(path, keep=(9, 9)) as log:
+    with MetricsLog(path, keep=(9, 9, True)) as log:
         log.write(**row(3, 1))
     assert rows_of(path) == [*TWO_EPOCHS, row(3, 1)]
 
@@ -94,7 +96,7 @@ def test_a_half_written_last_line_disappears(tmp_path, tail):
 def test_a_last_line_that_only_lacks_its_end_is_a_row(tmp_path):
     path = write(tmp_path / 'metrics.jsonl', *TWO_EPOCHS)
     Path(path).write_bytes(Path(path).read_bytes()[:-1])
-    with MetricsLog(path, keep=(9, 9)) as log:
+    with MetricsLog(path, keep=(9, 9, True)) as log:
         log.write(**row(3, 1))
     assert rows_of(path) == [*TWO_EPOCHS, row(3, 1)]
 
@@ -103,14 +105,14 @@ def test_damage_amid_the_rows_is_named_and_changes_nothing(tmp_path):
     path = write(tmp_path / 'metrics.jsonl', row(1, 1), tail=b'{"epo\n{"epoch": 1, "step": 2}\n')
     before = Path(path).read_bytes()
     with pytest.raises(ValueError, match='metrics.jsonl, line 2 is damaged'):
-        MetricsLog(path, keep=(9, 9))
+        MetricsLog(path, keep=(9, 9, True))
     assert Path(path).read_bytes() == before
 
 
 def test_a_file_that_is_gone_is_begun_anew(tmp_path):
     """The states go on without the metrics."""
     path = tmp_path / 'metrics.jsonl'
-    with MetricsLog(str(path), keep=(9, 9)) as log:
+    with MetricsLog(str(path), keep=(9, 9, True)) as log:
         log.write(**row(3, 1))
     assert rows_of(path) == [row(3, 1)]
 
@@ -124,7 +126,7 @@ def test_rows_are_dropped_at_one_blow(tmp_path, monkeypatch):
 
     monkeypatch.setattr('src.files.os.replace', fail)
     with pytest.raises(OSError, match='cannot write .*metrics.jsonl: No space left'):
-        MetricsLog(path, keep=(1, 1))
+        MetricsLog(path, keep=(1, 1, False))
     assert rows_of(path) == TWO_EPOCHS and os.listdir(tmp_path) == ['metrics.jsonl']
 
 
@@ -207,7 +209,7 @@ def test_events_of_a_run_that_goes_on(tmp_path):
     """TensorBoard forgets what a killed process wrote after its last state: session_log names the first step anew."""
     pytest.importorskip('tensorboardX')
     path, folder = write(tmp_path / 'metrics.jsonl', *TWO_EPOCHS), tmp_path / 'events'
-    with MetricsLog(path, keep=(2, 1), tensorboard_folder=str(folder)) as log:
+    with MetricsLog(path, keep=(2, 1, False), tensorboard_folder=str(folder)) as log:
         log.write(**row(2, 2))
     events = events_of(folder)
     starts = [event.step for event in events if event.WhichOneof('what') == 'session_log']

@@ -32,7 +32,8 @@ def test_a_signal_is_remembered_and_told(number, capfd):
         send(number)
         assert stop.is_set
     assert stop.is_set
-    assert capfd.readouterr().out == f'{signal.Signals(number).name}: saving and stopping within two steps\n'
+    assert capfd.readouterr().out == (
+        f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation\n')
 
 
 def test_the_second_ctrl_c_interrupts_at_once(handlers):
@@ -101,7 +102,7 @@ def test_a_signal_in_the_middle_of_a_print_harms_nothing(number, monkeypatch, ca
         print('epoch: 1 step: 1, loss is 3', flush=True)
         assert stop.is_set
     assert Terminal.written == b'epoch: 1 step: 1, loss is 3\n'
-    assert 'saving and stopping within two steps' in capfd.readouterr().out
+    assert 'saving and stopping within two steps or after the evaluation' in capfd.readouterr().out
 
 
 # Loader processes

@@ -86,8 +86,9 @@ class Recorder(Hooks):
     def after_step(self, step):
         self.calls.append(('step', step, self.progress.step))
 
-    def after_epoch(self, epoch):
+    def after_epoch(self, epoch, is_stopping):
         self.calls.append(('epoch', epoch, self.progress.step))
+        self.was_stopping = is_stopping
         return epoch == self.ends
 
 
@@ -173,14 +174,16 @@ def test_a_request_to_stop_ends_the_run_after_the_next_step(asked_after, taken, 
             super().after_step(step)
             stop.is_set |= step == asked_after
 
-        def after_epoch(self, epoch):
+        def after_epoch(self, epoch, is_stopping):
             stop.is_set |= progress.step == asked_after
-            return super().after_epoch(epoch)
+            return super().after_epoch(epoch, is_stopping)
 
     hooks = Asking(progress)
     stop.is_set = asked_after == 0
     run(make_step(13.0, rates), rates, progress=progress, hooks=hooks, stop=stop)
     assert progress.step == taken and hooks.calls[-1][0] == last
+    # An epoch that ends as the run does need not be evaluated.
+    assert last == 'step' or hooks.was_stopping
 
 
 def test_first_adam_step_has_the_length_of_the_rate_for_any_gradient():

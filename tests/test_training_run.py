@@ -20,6 +20,7 @@ from training_runs import (
     untimed_rows_of,
 )
 
+from src import training_run
 from src.annotations.synthetic import write_synthetic_coco
 from src.checkpoints import read_checkpoint, read_entries
 from src.config import load_recipe
@@ -156,6 +157,55 @@ def test_a_resumed_run_has_the_evaluations_of_an_undisturbed_one(evaluated, data
     for name in ('pose.ckpt', 'pose_best.ckpt'):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
     assert states_of(folder) == states_of(whole)
+
+
+@pytest.mark.parametrize('moment', ['before', 'after'])
+def test_whoever_dies_in_an_evaluation_repeats_it_and_nothing_else(evaluated, data, tmp_path, monkeypatch, moment):
+    """Before it has a result, and after the result was logged but not saved."""
+    whole, *_ = evaluated
+    folder = tmp_path / 'run'
+    shutil.copytree(whole, folder)
+    (folder / 'pose_best.ckpt').unlink()
+    settings = f'{evaluated_settings(data)} --resume'
+    evaluate = TrainingRun._evaluate
+
+    def die(run, epoch):
+        if moment == 'after':
+            evaluate(run, epoch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingRun, '_evaluate', die)
+    assert train_here(folder, data, f'{settings} pose_states/{min(states_of(folder))}')[0]
+    monkeypatch.undo()
+    assert max(states_of(folder)) == f'step_{30 * 2:08d}.ckpt'
+
+    status, out = train_here(folder, data, f'{settings} auto')
+    assert status == 0 and EVALUATED.findall(out)[0][0] == '30'
+    assert len(re.findall('^epoch: .*loss is', out, re.M)) == 5 * 2
+    assert untimed_rows_of(folder) == untimed_rows_of(whole)
+    for name in ('pose.ckpt', 'pose_best.ckpt'):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_best_checkpoint_that_could_not_be_written_keeps_no_other_from_it(evaluated, data, tmp_path, monkeypatch):
+    whole, *_ = evaluated
+    folder = tmp_path / 'run'
+    shutil.copytree(whole, folder)
+    (folder / 'pose_best.ckpt').unlink()
+    save, refused = training_run.save_checkpoint, []
+
+    def refuse_first(path, *arguments):
+        if path.endswith('_best.ckpt') and not refused:
+            refused.append(path)
+            raise OSError(28, f'cannot write {path}: No space left on device')
+        save(path, *arguments)
+
+    monkeypatch.setattr(training_run, 'save_checkpoint', refuse_first)
+    status, out = train_here(folder, data, f'{evaluated_settings(data)} --resume pose_states/{min(states_of(folder))}')
+    assert status == 0 and 'pose_best.ckpt: No space left' in out
+    # Whatever the refused one scored, the next is the best that there is.
+    assert [bool(best) for *_, best in EVALUATED.findall(out)] == [True, True]
+    assert is_equal(values_of(folder / 'pose_best.ckpt'), values_of(folder / 'pose.ckpt'))
 
 
 # An early stop
