@@ -11,4 +11,5 @@ if [ -n "$version" ] && ! "$python" -c "import importlib.metadata as m; assert m
     "$python" -m pip install --quiet --disable-pip-version-check "mindspore==$version" "numpy<2"
 fi
 "$python" -m ruff check .
-exec "$python" -m pytest -q "$@" tests
+# Two processes, each with whole files: fixtures of a file are costly and made once.
+exec "$python" -m pytest -q -n 2 --dist loadfile "$@" tests

@@ -662,7 +662,8 @@ def save_steps(tmp_path, *steps) -> RunStates:
 
 def test_a_new_run_begins_where_it_is_told(tmp_path):
     files, states = RunFiles(str(tmp_path / 'pose.ckpt')), states_of(tmp_path / 'pose_states')
-    assert resume_run(None, files, states, make_state(0), ALONE, pytest.fail, first_step=8) == Progress(step=8)
+    assert resume_run(None, files, states, make_state(0), ALONE, pytest.fail, first_step=8) == Progress(
+        step=8, evaluated_step=8)
 
 
 def test_auto_takes_the_newest_and_begins_without_any(tmp_path):
@@ -727,9 +728,10 @@ def test_nobody_touches_the_files_of_a_run_that_goes_on(tmp_path):
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize('step, kept', [(1, 1), (3, 3), (4, 5), (5, 6), (8, 10)])
-def test_metrics_are_kept_up_to_the_state(tmp_path, step, kept):
-    """The evaluation at the end of an epoch belongs to it."""
+@pytest.mark.parametrize('step, evaluated, kept', [
+    (1, 0, 1), (3, 0, 3), (4, 4, 5), (4, 0, 4), (5, 4, 6), (8, 8, 10), (8, 4, 9)])
+def test_metrics_are_kept_up_to_the_state(tmp_path, step, evaluated, kept):
+    """The evaluation at the end of an epoch belongs to it, unless the state was saved before it."""
     files, plan = RunFiles(str(tmp_path / 'pose.ckpt')), BatchPlan(8, 2, 3, seed=1)
     rows = []
     for number in range(12):
@@ -737,7 +739,8 @@ def test_metrics_are_kept_up_to_the_state(tmp_path, step, kept):
         if number % 4 == 3:
             rows.append({'epoch': number // 4 + 1, 'step': 4, 'AP': 0.5})
     Path(files.metrics).write_text(''.join(json.dumps(row) + '\n' for row in rows))
-    with files.open_log(load_recipe(SIMPLE_POSE), plan, Progress(step=step), ALONE):
+    with files.open_log(load_recipe(SIMPLE_POSE), plan, Progress(step=step, evaluated_step=evaluated),
+                        ALONE):
         pass
     assert [json.loads(line) for line in Path(files.metrics).read_text().splitlines()] == rows[:kept]
 
