@@ -1,7 +1,6 @@
 """Evaluate a checkpoint: python eval.py --ckpt_path CKPT [--data_url …] [--det_file_url … | --use_gt_bbox]."""
 import argparse
 
-from src.checkpoints import load_weights, read_checkpoint
 from src.command_line import resolve_test_config, run_command, say
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
 from src.device import join_processes, launched_by
@@ -9,6 +8,7 @@ from src.evaluation import Evaluation
 from src.files import check_writable, write_json
 from src.metrics.coco import format_metrics
 from src.networks import build_configured_network, network_name
+from src.weight_files import adopt_source, load_weights, read_weights
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,9 +33,10 @@ def main() -> None:
     ckpt_path = arguments.ckpt_path or find_model_file(arguments)
     # Several processes join before the first tensor is made, as Ascend wants it.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
-    weights, carried = read_checkpoint(ckpt_path)
+    weights, carried = read_weights(ckpt_path)
     config, overrides = resolve_test_config(arguments.recipe, carried, ckpt_path,
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
+    adopt_source(config, carried, weights, overrides, ckpt_path)
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
     if names_detections and arguments.use_gt_bbox:
         raise ValueError('give --det_file_url or --use_gt_bbox, not both')
@@ -48,7 +49,7 @@ def main() -> None:
     evaluation = Evaluation(config, processes, overrides)
     say(f'ground truth: {evaluation.gt_file}\nboxes: {evaluation.box_report}')
     network = build_configured_network(config)
-    load_weights(network, weights, ckpt_path)
+    load_weights(network, weights, config, ckpt_path)
     metrics, results = evaluation.measure(network)
     if processes.is_first:
         write_json(arguments.save_path, results)

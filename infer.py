@@ -6,7 +6,6 @@ import numpy as np
 
 from src.annotations.detections import detected_people, load_detections
 from src.annotations.files import find_inference_boxes
-from src.checkpoints import load_weights, read_checkpoint
 from src.command_line import resolve_test_config, run_command, say
 from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
 from src.device import Processes, set_up_device
@@ -20,6 +19,7 @@ from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import find_numbered_pictures, read_picture
 from src.skeletons import get_skeleton
+from src.weight_files import adopt_source, load_weights, read_weights
 
 # The pictures and boxes of an inference are its own, never those that the checkpoint was trained on.
 INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('data_url', 'gt_file_url', 'det_file_url')}
@@ -39,9 +39,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    weights, carried = read_checkpoint(arguments.ckpt_path)
-    config, _ = resolve_test_config(arguments.recipe, carried, arguments.ckpt_path,
-                                    lambda recipe: read_overrides(arguments, INFER_FLAGS, recipe))
+    weights, carried = read_weights(arguments.ckpt_path)
+    config, overrides = resolve_test_config(arguments.recipe, carried, arguments.ckpt_path,
+                                            lambda recipe: read_overrides(arguments, INFER_FLAGS, recipe))
+    adopt_source(config, carried, weights, overrides, arguments.ckpt_path)
     target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {network_name(config)}, device: {target}')
     make_folder(arguments.img_save_dir)
@@ -57,7 +58,7 @@ def main() -> None:
                             honour_exif=True)
 
     network = build_configured_network(config)
-    load_weights(network, weights, arguments.ckpt_path)
+    load_weights(network, weights, config, arguments.ckpt_path)
     predictor = build_predictor(config, build_normaliser(config), network, skeleton.flip_index)
     poses = predict_poses(predictor, samples, build_decoder(config), batch_size=config.TEST.BATCH_SIZE,
                           num_workers=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))

@@ -22,7 +22,7 @@ from src.skeletons import get_skeleton
 from src.stopping import StopRequest
 from src.training import measure_speed, train
 from src.training_run import RunFiles, TrainingRun, people_checksum, resume_run
-from src.training_setup import build_train_step, choose_precision, start_network
+from src.training_setup import build_started_network, build_train_step, choose_precision
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -73,8 +73,7 @@ def main() -> None:
     rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch, num_devices=processes.size)
     evaluation = Evaluation(config, processes, overrides) if config.TRAIN.EVAL_EPOCHS else None
 
-    network = build_configured_network(config)
-    start_network(config, network, is_explicit='MODEL.PRETRAINED' in overrides)
+    network = build_started_network(config, overrides)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:
         if processes.is_first:
             save_checkpoint(files.ckpt, network, config)

@@ -1,7 +1,6 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
 import glob
 import os
-import re
 from typing import Dict, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
@@ -17,8 +16,6 @@ CONFIG_KEY = 'config'
 AVERAGE_PREFIX = 'ema.'
 # MindSpore ends a checkpoint with this mark and ten bytes of CRC-32.
 CHECKSUM_MARK, CHECKSUM_BYTES = b'crc_num', 17
-# The classifier of an ImageNet network, which a pose network has no use for.
-CLASSIFIER_PREFIXES = ('fc.', 'end_point.', 'classifier.')
 # What optimizers add to a checkpoint; weights of a network never begin like this.
 OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',
                       'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
@@ -107,49 +104,3 @@ def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
     average = {name[len(AVERAGE_PREFIX):]: value for name, value in entries.items() if name.startswith(AVERAGE_PREFIX)}
     return average or {name: value for name, value in entries.items()
                        if not name.startswith(OPTIMIZER_PREFIXES)}, config
-
-
-def load_weights(network: nn.Cell, weights: dict, where: str) -> None:
-    """Load checkpoint weights into a network of the same names.
-
-    Args:
-        weights: {name: parameter}, of `read_checkpoint`.
-        where: file name for the message.
-
-    Raises:
-        ValueError: missing, unexpected, mis-shaped or non-finite entries; the network is then unchanged.
-    """
-    _load(network, weights, where, optional=(), ignored=())
-
-
-def load_start_weights(network: nn.Cell, weights: dict, where: str) -> int:
-    """Load a whole checkpoint or, where the network has a trunk of its own names, a trunk without the head.
-
-    Returns:
-        The number of parameters loaded; the others keep their initial values.
-
-    Raises:
-        ValueError: as `load_weights`; a trunk must be there whole.
-    """
-    optional = getattr(network, 'head_prefixes', ())
-    # MindSpore's model zoo and MindCV name the shortcuts of a ResNet differently.
-    weights = {re.sub(r'\.down_sample(_layer)?\.', '.downsample.', name): value for name, value in weights.items()}
-    return _load(network, weights, where, optional=optional, ignored=CLASSIFIER_PREFIXES if optional else ())
-
-
-def _load(network: nn.Cell, weights: dict, where: str, *, optional: Tuple[str, ...], ignored: Tuple[str, ...]) -> int:
-    parameters = named_parameters(network)
-    missing = [name for name in parameters if name not in weights and not name.startswith(optional)]
-    unexpected = [name for name in weights if name not in parameters and not name.startswith(ignored)]
-    shared = [name for name in parameters if name in weights]
-    mis_shaped = [f'{name} is {tuple(weights[name].shape)}, should be {tuple(parameters[name].shape)}'
-                  for name in shared if weights[name].shape != parameters[name].shape]
-    not_finite = [name for name in shared if not np.isfinite(weights[name].asnumpy()).all()]
-    problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in
-                (('missing', missing), ('unexpected', unexpected), ('of another shape', mis_shaped),
-                 ('with NaN or infinity', not_finite)) if names]
-    if problems:
-        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): ' + '. '.join(problems))
-    for name in shared:
-        parameters[name].set_data(weights[name])
-    return len(shared)

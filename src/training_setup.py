@@ -1,20 +1,22 @@
 """A resolved configuration → the start weights, the precision and the training step of a run."""
 import os
+from typing import Mapping
 
 import numpy as np
 from easydict import EasyDict
 from mindspore import nn
 
-from src.checkpoints import load_start_weights, read_checkpoint
 from src.command_line import say, warn_of_other_flavour
 from src.device import Processes
 from src.losses import build_loss
-from src.networks import build_normaliser
+from src.networks import build_configured_network, build_normaliser
 from src.networks.blocks import synchronise_batch_norm
 from src.networks.precision import set_precision
 from src.optimizers import TorchAdam
 from src.targets import build_targets
 from src.training_step import LossGraph, TrainStep
+from src.weight_files import adopt_source, load_weights, read_weights
+from src.weights import named_parameters
 
 
 def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: bool) -> None:
@@ -23,11 +25,13 @@ def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: boo
         config.TRAIN.AMP_LEVEL = 'O0'
 
 
-def start_network(config: EasyDict, network: nn.Cell, *, is_explicit: bool) -> None:
-    """Load MODEL.PRETRAINED into `network`, where the configuration wants it, and say so.
+def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.Cell:
+    """Return the network with the weights of MODEL.PRETRAINED, where the configuration wants it, and say so.
+
+    Weights of another project may change settings of `config`, such as the pixel constants.
 
     Args:
-        is_explicit: the user named the file; otherwise it may be missing.
+        overrides: what the user named; if it is MODEL.PRETRAINED, the file must not be missing.
 
     Raises:
         ValueError: the file is missing, damaged or does not fit.
@@ -36,14 +40,18 @@ def start_network(config: EasyDict, network: nn.Cell, *, is_explicit: bool) -> N
     if not config.MODEL.INIT_WEIGHTS or not path:
         hint = ' (the published results start from ImageNet weights)' if config.MODEL.INIT_WEIGHTS else ''
         say(f'start: random weights{hint}')
-        return
-    if not is_explicit and not os.path.isfile(path):
+        return build_configured_network(config)
+    if 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
         say(f'start: random weights, since {path} is not there (choose another with --pretrained_path)')
-        return
-    weights, carried = read_checkpoint(path)
+        return build_configured_network(config)
+    state, carried = read_weights(path)
     warn_of_other_flavour(config, carried, path)
-    loaded = load_start_weights(network, weights, path)
-    say(f'start: {loaded} of {len(network.parameters_dict())} parameters from {path}')
+    adopt_source(config, carried, state, overrides, path)
+    network = build_configured_network(config)
+    conversion = load_weights(network, state, config, path, is_start=True)
+    say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
+        f'({conversion.source.name})')
+    return network
 
 
 def build_train_step(config: EasyDict, network: nn.Cell, rates: np.ndarray, processes: Processes, *,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Sequence
 
 import numpy as np
-from golden_data import seeded_state
+from golden_data import load_seeded
 from script_runs import ROOT, SIMPLE_POSE, TINY
 
 sys.path.insert(0, str(ROOT))
@@ -19,7 +19,6 @@ from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 from mindspore import dtype as mstype  # noqa: E402
 
 from src.batches import BatchPlan  # noqa: E402
-from src.checkpoints import load_weights, read_checkpoint  # noqa: E402
 from src.collectives import broadcast_parameters, gather_rows  # noqa: E402
 from src.config import load_recipe, resolve  # noqa: E402
 from src.device import Processes, join_processes  # noqa: E402
@@ -32,7 +31,8 @@ from src.run_states import Progress  # noqa: E402
 from src.training_run import RunFiles, TrainingRun  # noqa: E402
 from src.training_setup import build_train_step  # noqa: E402
 from src.training_step import TrainStep  # noqa: E402
-from src.weights import load_pytorch_state, named_parameters  # noqa: E402
+from src.weight_files import load_weights, read_weights  # noqa: E402
+from src.weights import named_parameters  # noqa: E402
 
 TINY_KEYS = dict(item.split('=') for item in TINY[SIMPLE_POSE].split()[1:])
 
@@ -73,7 +73,7 @@ def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, r
     config = tiny_config(**keys)
     network = build_configured_network(config)
     # Fresh weights give nearly empty heatmaps, whatever BatchNorm does.
-    load_pytorch_state(network, seeded_state(network))
+    load_seeded(network)
     step = build_train_step(config, network, np.full(1, 1e-3), processes)
     step.set_train()
     step.loss_graph.set_train(normalise_batch)
@@ -194,12 +194,12 @@ def finish_apart(processes: Processes, *, folder: str) -> dict:
 
 def evaluate(processes: Processes, *, checkpoint: str, **keys) -> dict:
     """Return the metrics and the bytes of the results; `keys` are config keys with '__' for the dot."""
-    weights, carried = read_checkpoint(checkpoint)
+    weights, carried = read_weights(checkpoint)
     overrides = {name.replace('__', '.'): value for name, value in keys.items()}
     config = resolve(carried, overrides)
     evaluation = Evaluation(config, processes, overrides)
     network = build_configured_network(config)
-    load_weights(network, weights, checkpoint)
+    load_weights(network, weights, config, checkpoint)
     metrics, results = evaluation.measure(network)
     return {'metrics': np.array(list(metrics.values())), 'people': np.array(len(evaluation.people)),
             'results': np.frombuffer(json.dumps(results).encode(), np.uint8)}

@@ -29,7 +29,7 @@ from mindspore import Tensor, nn
 from src.losses import JointsL2Loss, JointsMSELoss
 from src.networks import build_network
 from src.targets import GaussianTargets, MSPNTargets
-from src.weights import load_pytorch_state, named_parameters, pytorch_names
+from src.weights import assign_weights, named_parameters, pytorch_names
 
 COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'
 FULL_FOLDER = Path(__file__).resolve().parent.parent.parent / 'shared' / 'golden'
@@ -101,10 +101,16 @@ def input_shape_of(name: str) -> tuple:
     return tuple(int(side) for side in name.rsplit('_', 1)[1].split('x'))
 
 
+def load_seeded(network: nn.Cell) -> None:
+    """Give a network its made-up weights."""
+    state = seeded_state(network)
+    assign_weights(network, {name: state[plain] for name, plain in pytorch_names(network).items()})
+
+
 def seeded_network(name: str) -> nn.Cell:
     """Return the full-size network of a golden file, with its made-up weights, in eval mode."""
     network = build_network(name.rsplit('_', 1)[0], num_keypoints=17, input_shape=input_shape_of(name))
-    load_pytorch_state(network, seeded_state(network))
+    load_seeded(network)
     return network.set_train(False)
 
 

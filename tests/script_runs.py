@@ -17,7 +17,7 @@ TINY = {
 
 
 def run_script(script: str, arguments: str) -> int:
-    """Run `train`, `eval` or `infer` with the words of `arguments` and return its exit status."""
+    """Run a root script such as `train` with the words of `arguments` and return its exit status."""
     with mock.patch.object(sys, 'argv', [f'{script}.py', *arguments.split()]):
         try:
             runpy.run_path(str(ROOT / f'{script}.py'), run_name='__main__')

@@ -11,7 +11,7 @@ MAX_LINES = 400
 # From the first to the last; a file imports from its own row or from rows above, never from one below.
 LAYERS = (
     ('src', 'src.device'),
-    ('src.skeletons', 'src.files', 'src.boxes', 'src.config', 'src.schedules', 'src.stopping'),
+    ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.config', 'src.schedules', 'src.stopping'),
     ('src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables'),
     ('src.heatmaps', 'src.metrics_log'),
     ('src.annotations',),
@@ -19,7 +19,8 @@ LAYERS = (
     ('src.batches',),
     ('src.networks',),
     ('src.losses', 'src.targets', 'src.weights', 'src.optimizers'),
-    ('src.training_step', 'src.checkpoints'),
+    ('src.training_step', 'src.checkpoints', 'src.torch_files', 'src.weight_sources'),
+    ('src.weight_files',),
     ('src.training_setup', 'src.run_states'),
     ('src.training', 'src.prediction'),
     ('src.results',),
@@ -30,7 +31,8 @@ LAYERS = (
 DATA = ('src.annotations', 'src.samples', 'src.batches', 'src.boxes', 'src.affine', 'src.skeletons', 'src.oks',
         'src.heatmaps')
 MODELS = ('src.networks', 'src.losses', 'src.targets', 'src.weights', 'src.optimizers', 'src.training_step',
-          'src.training_setup', 'src.checkpoints', 'src.run_states')
+          'src.training_setup', 'src.checkpoints', 'src.run_states', 'src.pickles', 'src.torch_files',
+          'src.weight_sources', 'src.weight_files')
 # Neither data nor model, but the places where both meet beside the root scripts: they feed one to the other.
 MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.training_run'}
 # Of these, the ones that know models by name; the others get a network from their caller.

@@ -34,6 +34,8 @@ VAL_JSON = 'data/annotations/person_keypoints_val2017.json'
 # In the place where infer.py looks by itself.
 DETECTIONS = 'annotation/det_json/val2017_detections.json'
 PICTURE = 'data/train2017/000000000002.jpg'
+# Would make a file, which the tests would find.
+HOSTILE_PICKLE = b'\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch pwned\x85R.'
 # Everybody in the first batch: a damaged picture is met before the graph is compiled, which keeps the test short.
 ONE_BATCH = '--batch_size 64 --set TRAIN.DROP_REMAINDER=false'
 
@@ -304,8 +306,14 @@ CASES: List[Case] = [
     Case('checkpoint_truncated', 'eval', '--use_gt_bbox', ('pose.ckpt', 'damaged', 'bytes'), cut('pose.ckpt', 0.6)),
     Case('checkpoint_empty', 'eval', '--use_gt_bbox', ('pose.ckpt', 'damaged', '0 bytes'), write('pose.ckpt', b'')),
     Case('checkpoint_is_text', 'infer', '', ('pose.ckpt', 'no MindSpore checkpoint'), write('pose.ckpt', b'weights\n')),
-    Case('checkpoint_of_pytorch', 'eval', '--use_gt_bbox --ckpt_path pose.pth', ('pose.pth', 'MindSpore checkpoint'),
-         write('pose.pth', b'PK')),
+    Case('pytorch_file_truncated', 'eval', '--use_gt_bbox --ckpt_path pose.pth',
+         ('pose.pth', 'no file that torch.save has written', '2 bytes'), write('pose.pth', b'PK')),
+    Case('pytorch_file_hostile', 'eval', '--use_gt_bbox --ckpt_path pose.pth', ('pose.pth is refused', 'os.system'),
+         write('pose.pth', HOSTILE_PICKLE)),
+    Case('checkpoint_of_other_kind', 'infer', '--ckpt_path pose.onnx.txt', ('pose.onnx.txt', 'known endings', '.ckpt'),
+         write('pose.onnx.txt', b'weights')),
+    Case('checkpoint_is_a_web_page', 'eval', '--use_gt_bbox --ckpt_path pose.safetensors',
+         ('pose.safetensors is a web page',), write('pose.safetensors', b'<!doctype html><html></html>')),
     Case('checkpoint_of_other_network', 'eval', f'--use_gt_bbox --recipe {MSPN}',
          ('pose.ckpt does not fit the network (MSPN)', 'missing', 'unexpected')),
     Case('checkpoint_of_other_width', 'eval', '--use_gt_bbox --set MODEL.STEM_CHANNELS=16',
@@ -321,6 +329,8 @@ CASES: List[Case] = [
          rewrite_checkpoint(lambda content: content['conv1.weight'].fill(np.nan))),
     Case('pretrained_missing', 'train', '--pretrained true --pretrained_path none.ckpt',
          ('none.ckpt', 'does not exist')),
+    Case('pretrained_hostile', 'train', '--pretrained_path start.pth.tar', ('start.pth.tar is refused', 'os.system'),
+         write('start.pth.tar', HOSTILE_PICKLE)),
     Case('pretrained_missing_alone', 'train', '--epoch 0 --pretrained_path none.ckpt', ('none.ckpt', 'does not exist')),
     Case('pretrained_of_other_network', 'train',
          f'--pretrained true --pretrained_path pose.ckpt --recipe {MSPN}',

@@ -21,7 +21,7 @@ from pathlib import Path
 import distributed_program as program
 import numpy as np
 import pytest
-from golden_data import seeded_state
+from golden_data import load_seeded
 from script_runs import ROOT, SIMPLE_POSE, TINY, run_script
 
 from src.annotations.synthetic import write_synthetic_coco
@@ -33,7 +33,6 @@ from src.networks import build_configured_network
 from src.run_states import RunIdentity
 from src.schedules import learning_rates
 from src.skeletons import COCO
-from src.weights import load_pytorch_state
 
 COCO_MINI = ROOT.parent / 'shared' / 'data' / 'coco-mini'
 PYTHON_FOLDER = os.path.dirname(sys.executable)
@@ -534,7 +533,7 @@ def evaluation_cases(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp('evaluation')
     config = program.tiny_config()
     network = build_configured_network(config)
-    load_pytorch_state(network, seeded_state(network))
+    load_seeded(network)
     save_checkpoint(str(folder / 'pose.ckpt'), network, config)
     cases = {}
     for name, root, batch_size in (('synthetic', data, 4), ('few_batches', data, 8), ('coco_mini', COCO_MINI, 8)):

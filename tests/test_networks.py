@@ -9,16 +9,16 @@ from golden_data import (
     TrainingOutputs,
     golden,
     heatmaps_of,
+    load_seeded,
     needs_full_golden,
     seeded_input,
-    seeded_state,
     small_mspn,
     small_simple_pose,
 )
 
 from src.networks import NETWORKS, build_network
 from src.networks.blocks import BilinearResize, StemPool
-from src.weights import load_pytorch_state, named_parameters
+from src.weights import named_parameters
 
 # name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
 SIZES = {
@@ -120,7 +120,7 @@ def test_other_simple_pose_heads_double_the_size_three_times(kernels, final_kern
 @pytest.mark.parametrize('kind', SMALL_NETWORKS)
 def test_one_person_equals_the_same_person_in_a_batch(kind):
     network = SMALL_NETWORKS[kind]().set_train(False)
-    load_pytorch_state(network, seeded_state(network))
+    load_seeded(network)
     images = seeded_input(3, (3, 3, 64, 64))
     batch = network(ms.Tensor(images)).asnumpy()
     single = network(ms.Tensor(images[1:2])).asnumpy()

@@ -51,9 +51,6 @@ class SimplePoseNet(ResNet):
         ValueError: an argument is out of range.
     """
 
-    # What a classification network of the same trunk lacks.
-    head_prefixes = ('deconv_layers.', 'final_layer.')
-
     def __init__(self, *, num_layers: int, num_keypoints: int, input_shape: Tuple[int, int],
                  num_deconv_filters: Sequence[int] = (256, 256, 256), num_deconv_kernels: Sequence[int] = (4, 4, 4),
                  deconv_with_bias: bool = False, final_conv_kernel: int = 1, stem_pool: str = 'symmetric',

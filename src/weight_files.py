@@ -1,0 +1,123 @@
+"""Files of weights in any published container → a network; and back to safetensors under PyTorch's names."""
+import os
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from easydict import EasyDict
+from mindspore import nn
+
+from src.checkpoints import CONFIG_KEY, OPTIMIZER_PREFIXES, read_checkpoint
+from src.command_line import say
+from src.config import from_json, to_json
+from src.files import write_bytes
+from src.torch_files import read_torch_file
+from src.weight_sources import Conversion, adopt_settings, convert_weights
+from src.weights import assign_weights, named_parameters, pytorch_names
+
+TORCH_ENDINGS = ('.pth', '.pth.tar', '.pt', '.bin')
+ENDINGS = ('.ckpt', '.safetensors', *TORCH_ENDINGS)
+SAFETENSORS_KINDS = {'F16': '<f2', 'BF16': '<u2', 'F32': '<f4', 'F64': '<f8', 'I8': '<i1', 'I16': '<i2', 'I32': '<i4',
+                     'I64': '<i8', 'U8': '<u1', 'BOOL': '?'}
+
+
+def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    """Return {name: array} as in the file, without an optimiser's entries, and the configuration inside, if any.
+
+    Args:
+        path: .ckpt (MindSpore), .safetensors, .pth, .pth.tar, .pt or .bin (PyTorch).
+
+    Raises:
+        ValueError: the file is missing, damaged, hostile or of another kind; the message names it.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f'the checkpoint {path} does not exist')
+    if not path.endswith(ENDINGS):
+        raise ValueError(f'{path} is no file of weights by its name; known endings: {", ".join(ENDINGS)}')
+    _refuse_stand_in(path)
+    if path.endswith('.ckpt'):
+        weights, config = read_checkpoint(path)
+        return {name: parameter.asnumpy() for name, parameter in weights.items()}, config
+    state, config = (read_torch_file(path), None) if path.endswith(TORCH_ENDINGS) else _read_safetensors(path)
+    return {name: value for name, value in state.items() if not name.startswith(OPTIMIZER_PREFIXES)}, config
+
+
+def _refuse_stand_in(path: str) -> None:
+    """Raise ValueError if the file is what a download leaves that went wrong."""
+    with open(path, 'rb') as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith(b'version https://git-lfs'):
+        raise ValueError(f'{path} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull')
+    if start.startswith((b'<!doctype', b'<html')):
+        raise ValueError(f'{path} is a web page, not weights; the download has failed')
+
+
+def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    try:
+        with safetensors.safe_open(path, framework='np') as file:
+            told = file.metadata() or {}
+        # Not get_tensor: NumPy knows no bfloat16.
+        with open(path, 'rb') as file:
+            entries = safetensors.deserialize(file.read())
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): {error}') from None
+    arrays = {}
+    for name, entry in entries:
+        kind = entry['dtype']
+        if kind not in SAFETENSORS_KINDS:
+            raise ValueError(f'{path}: {name} is of the type {kind}; known: {", ".join(SAFETENSORS_KINDS)}')
+        array = np.frombuffer(entry['data'], SAFETENSORS_KINDS[kind])
+        if kind == 'BF16':
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        arrays[name] = array.reshape(entry['shape'])
+    return arrays, from_json(told[CONFIG_KEY], path) if CONFIG_KEY in told else None
+
+
+def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[str, np.ndarray],
+                 overrides: Mapping[str, str], where: str) -> None:
+    """Set in `config` what weights of another project need, such as their pixel constants, and say so.
+
+    Args:
+        carried: the configuration inside the file; where there is one it has it all.
+        overrides: what the user has set, which stays.
+    """
+    changed = adopt_settings(config, list(state), overrides) if carried is None else []
+    if changed:
+        say(f'{where} needs, and gets, {", ".join(changed)}')
+
+
+def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: EasyDict, where: str, *,
+                 is_start: bool = False, ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
+    """Load the weights of a file, whatever published format its names are of, into the network of `config`.
+
+    Args:
+        state: of `read_weights`.
+        where: file name for messages.
+        is_start: training begins from these weights, so an ImageNet trunk will do; the rest keeps its initial weights.
+        ignore, first_stage_only: see `convert_weights`.
+
+    Raises:
+        ValueError: they do not fit; the network is then unchanged.
+    """
+    conversion = convert_weights(state, network, config.MODEL.NAME, where, ignore=ignore,
+                                 first_stage_only=first_stage_only)
+    if conversion.initial and not is_start:
+        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): it is an '
+                         f'{conversion.source.name} without a head, a start for training (--pretrained_path)')
+    assign_weights(network, conversion.weights)
+    return conversion
+
+
+def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict) -> None:
+    """Write the weights of a network under PyTorch's names, with the configuration in the metadata, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    parameters = named_parameters(network)
+    state = {plain: np.ascontiguousarray(parameters[name].asnumpy()) for name, plain in pytorch_names(network).items()}
+    # PyTorch's loader asks for the counters that BatchNorm keeps there.
+    state.update({f'{name[:-len("running_mean")]}num_batches_tracked': np.zeros((), np.int64)
+                  for name in list(state) if name.endswith('.running_mean')})
+    write_bytes(path, safetensors.numpy.save(state, {CONFIG_KEY: to_json(config), 'format': 'pt'}))
