@@ -7,50 +7,47 @@ from src.device import join_processes, launched_by
 from src.evaluation import Evaluation
 from src.files import check_writable, write_json
 from src.metrics.coco import format_metrics
-from src.networks import build_configured_network, network_name
-from src.weight_files import adopt_source, load_weights, read_weights
+from src.pose_sources import add_source_flags, open_source
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('--ckpt_path', help='checkpoint (default: TEST.MODEL_FILE of --recipe)')
+    add_source_flags(parser, 'checkpoint (default: TEST.MODEL_FILE of --recipe)')
     parser.add_argument('--use_gt_bbox', action='store_true', help='take the boxes from the annotation file')
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
     add_config_flags(parser, TEST_FLAGS, default_recipe='the one inside the checkpoint')
     return parser.parse_args()
 
 
-def find_model_file(arguments) -> str:
+def find_checkpoint(arguments) -> str:
+    """Return the given checkpoint, or the one that the recipe names; '' where there is none."""
+    if arguments.ckpt_path or arguments.model_file:
+        return arguments.ckpt_path
     config = load_recipe(arguments.recipe or DEFAULT_RECIPE)
-    path = resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
-    if not path:
-        raise ValueError('give the checkpoint with --ckpt_path')
-    return path
+    return resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
 
 
 def main() -> None:
     arguments = parse_arguments()
-    ckpt_path = arguments.ckpt_path or find_model_file(arguments)
     # Several processes join before the first tensor is made, as Ascend wants it.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
-    weights, carried = read_weights(ckpt_path)
-    config, overrides = resolve_test_config(arguments.recipe, carried, ckpt_path,
+    source = open_source(arguments, find_checkpoint(arguments))
+    config, overrides = resolve_test_config(arguments.recipe, source.carried, source.path,
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
-    adopt_source(config, carried, weights, overrides, ckpt_path)
+    source.settle(config, overrides)
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
     if names_detections and arguments.use_gt_bbox:
         raise ValueError('give --det_file_url or --use_gt_bbox, not both')
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
-    say(f'network: {network_name(config)}, device: {processes}')
+    say(f'network: {source.describe(config)}, device: {processes}')
     if processes.is_first:
         check_writable(arguments.save_path)
 
     evaluation = Evaluation(config, processes, overrides)
     say(f'ground truth: {evaluation.gt_file}\nboxes: {evaluation.box_report}')
-    network = build_configured_network(config)
-    load_weights(network, weights, config, ckpt_path)
-    metrics, results = evaluation.measure(network)
+    metrics, results = evaluation.measure_predictor(
+        source.build_predictor(config, evaluation.skeleton.flip_index))
     if processes.is_first:
         write_json(arguments.save_path, results)
         say(f'results: {len(results)} poses in {arguments.save_path}')

@@ -247,6 +247,13 @@ prepare_log() { # RANK PATH_WITHOUT_TXT
 }
 
 # Starts a job of one process on one device.
+source_flag() { # FILE: prints the flag of eval.py that takes it
+    case $1 in
+        *.onnx | *.mindir) echo --model_file ;;
+        *) echo --ckpt_path ;;
+    esac
+}
+
 launch_one() { # train|eval DEVICE_ID SCRIPT ARGUMENT…
     task=$1 device=$2 ranks=0 first_rank=0 table='' with_msrun='' only="device $2"
     shift 2

@@ -1,12 +1,15 @@
-"""Samples → batches, through MindSpore's GeneratorDataset and its worker processes.
+"""Samples → batches: those of a training through MindSpore's GeneratorDataset and its worker processes, those of an
+evaluation by threads.
 
 Workers make whole batches: one message per batch instead of one per sample, and the order of a run is a pure function
 of its seed. What travels is the uint8 crop and the joints; normalisation and label maps happen inside the graph.
 """
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import cpu_count
-from typing import Iterator, List, Tuple
+from typing import Deque, Iterator, List, Tuple
 
 import cv2
 import mindspore.dataset as ds
@@ -14,9 +17,8 @@ import numpy as np
 
 from src.samples.dataset import PersonSamples
 
-TRAINING_COLUMNS = ('images', 'joints', 'validity', 'rows', 'problem')
+COLUMNS = ('images', 'joints', 'validity', 'rows', 'problem')
 PREFETCHED_BATCHES = 4
-TEST_COLUMNS = ('images', 'centers', 'scales', 'rows', 'problem')
 
 
 @dataclass(frozen=True)
@@ -100,82 +102,40 @@ class BatchPlan:
         return len(self.batch(step)[1]) * self.num_shards / len(self.joint_batch(step)[1])
 
 
-class _Batches:
-    """Random access to batches; a failure travels as text, since an exception in a worker would reach the user as a
-    page of the framework's internals."""
+class TrainingBatches:
+    """Random access to the batches of a training run, from step `first_step` on.
 
-    def __init__(self, samples: PersonSamples):
-        self.samples = samples
-
-    def _rows(self, step: int) -> Tuple[int, np.ndarray]:
-        raise NotImplementedError
-
-    def _sample(self, row: int, epoch: int, out: np.ndarray) -> tuple:
-        raise NotImplementedError
-
-    def __getitem__(self, step: int) -> tuple:
-        # Several workers share the cores; OpenCV's own threads would only get in their way.
-        cv2.setNumThreads(1)
-        epoch, rows = self._rows(int(step))
-        images = np.empty((len(rows), *self.samples.input_shape, 3), np.uint8)
-        first: List[np.ndarray] = []
-        second: List[np.ndarray] = []
-        problem = ''
-        try:
-            for place, row in enumerate(rows):
-                one, other = self._sample(int(row), epoch, images[place])
-                first.append(one)
-                second.append(other)
-        except Exception as error:  # noqa: BLE001  whatever it is, the main process raises it
-            problem = str(error) or repr(error)
-            first, second = [np.zeros(2)] * len(rows), [np.zeros(2)] * len(rows)
-        return (images, np.array(first, np.float32), np.array(second, np.float32), rows.astype(np.int32),
-                np.array(problem))
-
-
-class TrainingBatches(_Batches):
-    """The batches of a training run, from step `first_step` on."""
+    A failure travels as text: an exception in a worker would reach the user as a page of the framework's internals.
+    """
 
     def __init__(self, samples: PersonSamples, plan: BatchPlan, first_step: int = 0):
-        super().__init__(samples)
-        self.plan, self.first_step = plan, first_step
+        self.samples, self.plan, self.first_step = samples, plan, first_step
 
     def __len__(self) -> int:
         return self.plan.num_steps - self.first_step
 
-    def _rows(self, step: int) -> Tuple[int, np.ndarray]:
-        return self.plan.batch(self.first_step + step)
-
-    def _sample(self, row: int, epoch: int, out: np.ndarray) -> tuple:
-        return self.samples.training_sample(row, epoch, out)
-
-
-class TestBatches(_Batches):
-    """The batches of an evaluation, in the order of the people; the last one may be smaller.
-
-    Of several devices each takes every n-th batch: a batch holds the same people whatever the number of devices.
-    """
-
-    __test__ = False  # not a test class, whatever pytest makes of its name
-
-    def __init__(self, samples: PersonSamples, batch_size: int, *, num_shards: int = 1, shard: int = 0):
-        super().__init__(samples)
-        self.batch_size, self.num_shards, self.shard = batch_size, num_shards, shard
-
-    def __len__(self) -> int:
-        of_all = -(-len(self.samples) // self.batch_size)
-        return len(range(self.shard, of_all, self.num_shards))
-
-    def _rows(self, step: int) -> Tuple[int, np.ndarray]:
-        first = (self.shard + step * self.num_shards) * self.batch_size
-        return 0, np.arange(first, min(first + self.batch_size, len(self.samples)))
-
-    def _sample(self, row: int, epoch: int, out: np.ndarray) -> tuple:
-        return self.samples.test_sample(row, out)
+    def __getitem__(self, step: int) -> tuple:
+        # Several workers share the cores; OpenCV's own threads would only get in their way.
+        cv2.setNumThreads(1)
+        epoch, rows = self.plan.batch(self.first_step + int(step))
+        images = np.empty((len(rows), *self.samples.input_shape, 3), np.uint8)
+        joints: List[np.ndarray] = []
+        validity: List[np.ndarray] = []
+        problem = ''
+        try:
+            for place, row in enumerate(rows):
+                its_joints, its_validity = self.samples.training_sample(int(row), epoch, images[place])
+                joints.append(its_joints)
+                validity.append(its_validity)
+        except Exception as error:  # noqa: BLE001  whatever it is, the main process raises it
+            problem = str(error) or repr(error)
+            joints, validity = [np.zeros(2)] * len(rows), [np.zeros(2)] * len(rows)
+        return (images, np.array(joints, np.float32), np.array(validity, np.float32), rows.astype(np.int32),
+                np.array(problem))
 
 
-def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
-    """Yield the batches of `source` in order, as tuples of NumPy arrays without the problem column.
+def iterate_batches(source: TrainingBatches, *, num_workers: int) -> Iterator[tuple]:
+    """Yield the batches of a training in order, as tuples of NumPy arrays without the problem column.
 
     Args:
         num_workers: loader processes, at most one per core (MindSpore's limit); with 0 or 1 the batches are made in a
@@ -186,7 +146,6 @@ def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
     """
     if not len(source):
         return
-    columns = list(TRAINING_COLUMNS if isinstance(source, TrainingBatches) else TEST_COLUMNS)
     num_workers = min(max(1, num_workers), cpu_count())
     # Threads do not survive a fork: a worker that found OpenCV's pool of this process, which decoding heatmaps starts,
     # would wait for them forever.
@@ -194,9 +153,60 @@ def iterate_batches(source: _Batches, *, num_workers: int) -> Iterator[tuple]:
     # Every worker keeps this many finished batches in shared memory; MindSpore's 16 are meant for single samples.
     ds.config.set_prefetch_size(PREFETCHED_BATCHES)
     dataset = ds.GeneratorDataset(
-        source, columns, shuffle=False, num_parallel_workers=num_workers,
+        source, list(COLUMNS), shuffle=False, num_parallel_workers=num_workers,
         python_multiprocessing=num_workers > 1)
     for *arrays, problem in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
         if problem.item():
             raise ValueError(str(problem.item()))
         yield tuple(arrays)
+
+
+class TestBatches:
+    """Random access to the batches of an evaluation, in the order of the people; the last one may be smaller.
+
+    Of several devices each takes every n-th batch: a batch holds the same people whatever the number of devices.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    def __init__(self, samples: PersonSamples, batch_size: int, *, num_shards: int = 1, shard: int = 0):
+        self.samples, self.batch_size, self.num_shards, self.shard = samples, batch_size, num_shards, shard
+
+    def __len__(self) -> int:
+        of_all = -(-len(self.samples) // self.batch_size)
+        return len(range(self.shard, of_all, self.num_shards))
+
+    def __getitem__(self, step: int) -> tuple:
+        first = (self.shard + step * self.num_shards) * self.batch_size
+        rows = np.arange(first, min(first + self.batch_size, len(self.samples)), dtype=np.int32)
+        return (*self.samples.test_samples(rows), rows)
+
+
+def iterate_test_batches(source: TestBatches, *, num_threads: int) -> Iterator[tuple]:
+    """Yield the batches of an evaluation in order: crops, centres, scales, rows of the people.
+
+    Threads, since reading and cropping happen outside Python's lock, and neither start-up nor copies cost anything.
+
+    Args:
+        num_threads: that read and cut ahead; 0 does it when a batch is asked for.
+
+    Raises:
+        ValueError: a picture cannot be read; the batches before it have come.
+    """
+    # Each thread reads a picture of its own.
+    cv2.setNumThreads(1)
+    if num_threads < 1:
+        yield from map(source.__getitem__, range(len(source)))
+        return
+    with ThreadPoolExecutor(num_threads, thread_name_prefix='loader') as pool:
+        waiting: Deque[Future] = deque()
+        try:
+            for step in range(len(source)):
+                waiting.append(pool.submit(source.__getitem__, step))
+                if len(waiting) > max(num_threads, PREFETCHED_BATCHES):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()

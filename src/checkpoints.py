@@ -1,5 +1,4 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
-import glob
 import os
 from typing import Dict, Mapping, Optional, Tuple, Union
 
@@ -9,7 +8,7 @@ from easydict import EasyDict
 from mindspore import Parameter, nn
 
 from src.config import from_json, to_json
-from src.files import sync_folder
+from src.files import whole_file
 from src.weights import named_parameters
 
 CONFIG_KEY = 'config'
@@ -44,24 +43,12 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
     if broken:
         raise ValueError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
                          f'{broken[0]}. A lower learning rate may help.')
-    folder, name = os.path.split(os.path.abspath(path))
-    # MindSpore appends .ckpt to any other ending.
-    temporary = os.path.join(folder, f'.{name}.{os.getpid()}.tmp.ckpt')
     entries = [{'name': key, 'data': parameter} for key, parameter in parameters.items()]
     try:
-        ms.save_checkpoint(entries, temporary, append_dict=dict(texts), crc_check=True)
-        # MindSpore writes its checkpoints read-only; a user should be able to move and overwrite ours.
-        os.chmod(temporary, 0o644)
-        with open(temporary, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(folder)
+        with whole_file(path) as temporary:
+            ms.save_checkpoint(entries, temporary, append_dict=dict(texts), crc_check=True)
     except (OSError, RuntimeError) as error:
         raise OSError(f'cannot write the checkpoint {path}: {error}') from None
-    finally:
-        # MindSpore's own temporary file may be there as well.
-        for leftover in glob.glob(os.path.join(glob.escape(folder), f'.{glob.escape(name)}.{os.getpid()}.tmp*')):
-            os.remove(leftover)
 
 
 def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[dict, Dict[str, str]]:

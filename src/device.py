@@ -10,11 +10,13 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Iterator
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
 # Where launchers tell the number of processes, and which launcher each belongs to.
 LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
+LIMIT_IS_OURS = 'POSE_SET_ONEDNN_MAX_CPU_ISA'
 
 
 def installed_mindspore_version() -> str:
@@ -38,8 +40,25 @@ def prepare_environment() -> None:
     # 3 = errors only: the framework's own deprecation warnings say nothing to a user of this package.
     os.environ.setdefault('GLOG_v', '3')
     version = installed_mindspore_version()
-    if version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64'):
-        os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX2')
+    is_affected = version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64')
+    if is_affected and 'ONEDNN_MAX_CPU_ISA' not in os.environ:
+        os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
+        # So that child processes know that it is not the user's.
+        os.environ[LIMIT_IS_OURS] = '1'
+
+
+@contextlib.contextmanager
+def instruction_sets_unlimited() -> Iterator[None]:
+    """Within the block oneDNN finds no limit of ours: OpenVINO has a oneDNN of its own, which needs none.
+
+    Each copy of the library reads the limit once, when it first computes.
+    """
+    limit = os.environ.pop('ONEDNN_MAX_CPU_ISA') if os.environ.get(LIMIT_IS_OURS) else None
+    try:
+        yield
+    finally:
+        if limit is not None:
+            os.environ['ONEDNN_MAX_CPU_ISA'] = limit
 
 
 def check_mindspore_version() -> None:
@@ -176,6 +195,14 @@ def _set_cpu_threads(number: int) -> None:
     import mindspore as ms
     with contextlib.suppress(RuntimeError):
         ms.device_context.cpu.op_tuning.threads_num(number)
+
+
+def share_of_cores() -> int:
+    """Return the cores of this process's share where a launcher started several, 0 where it is alone."""
+    if not launched_by():
+        return 0
+    processes = max(int(os.environ.get(name) or 1) for name in LAUNCHER_VARIABLES)
+    return max(1, usable_cores() // processes)
 
 
 def usable_cores() -> int:

@@ -1,4 +1,5 @@
-"""A network and annotated pictures → poses, results and COCO's numbers, on one device or shared among several."""
+"""A network or an exported model, and annotated pictures → poses, results and COCO's numbers, on one device or shared
+among several."""
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
 from easydict import EasyDict
@@ -9,10 +10,9 @@ from src.annotations.detections import BoxReport, detected_people, load_detectio
 from src.annotations.files import find_annotation_file, find_detection_file
 from src.config import input_shape
 from src.device import Processes
-from src.heatmaps import build_decoder
 from src.metrics.coco import evaluate_coco
-from src.networks import build_normaliser
-from src.prediction import build_predictor, predict_poses
+from src.prediction import Predictor, predict_poses
+from src.predictors import network_predictor
 from src.results import coco_records, rank_by_protocol
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
@@ -55,18 +55,21 @@ class Evaluation:
                 self.skeleton.num_keypoints, min_score=config.TEST.IMAGE_THRE, source=f'detected boxes of {det_file}')
         paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
         self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
-        self._predictor: Optional[nn.Cell] = None
+        self._predictor: Optional[Predictor] = None
         self._network: Optional[nn.Cell] = None
 
     def measure(self, network: nn.Cell) -> Evaluated:
         """Predict all poses with `network` and score them. A network that was measured before is not compiled again."""
         if network is not self._network:
             self._network = network
-            self._predictor = build_predictor(self.config, build_normaliser(self.config), network,
-                                              self.skeleton.flip_index)
-        poses = predict_poses(self._predictor, self.samples, build_decoder(self.config),
-                              batch_size=self.config.TEST.BATCH_SIZE,
-                              num_workers=self.config.TEST.NUM_PARALLEL_WORKERS, processes=self.processes)
+            self._predictor = network_predictor(self.config, network, self.skeleton.flip_index)
+        network.set_train(False)
+        return self.measure_predictor(self._predictor)
+
+    def measure_predictor(self, predictor: Predictor) -> Evaluated:
+        """Predict all poses with `predictor` and score them."""
+        poses = predict_poses(predictor, self.samples, num_threads=self.config.TEST.NUM_PARALLEL_WORKERS,
+                              processes=self.processes)
         # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
         rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
         results = coco_records(self.people, poses, rows, scores)

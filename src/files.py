@@ -1,7 +1,9 @@
 """Writing files whole or not at all."""
+import contextlib
+import glob
 import json
 import os
-from typing import Any
+from typing import Any, Iterator
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -20,6 +22,48 @@ def write_bytes(path: str, content: bytes) -> None:
     finally:
         if os.path.exists(temporary_path):
             os.remove(temporary_path)
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> Iterator[str]:
+    """Yield the name of a temporary file beside `path`, with the same ending, for somebody else's code to write.
+
+    After the block it is synced and takes the name `path`; when the block fails it is removed, and `path` stays as it
+    was.
+
+    Raises:
+        OSError: it cannot be synced or renamed.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    _remove_orphans(folder, name)
+    stem = f'.{name}.{os.getpid()}.tmp'
+    temporary = os.path.join(folder, stem + os.path.splitext(name)[1])
+    try:
+        yield temporary
+        # MindSpore writes read-only files; a user should be able to move and overwrite ours.
+        os.chmod(temporary, 0o644)
+        with open(temporary, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(folder)
+    finally:
+        # The other code may have left temporary files of its own.
+        for leftover in glob.glob(os.path.join(glob.escape(folder), f'{glob.escape(stem)}*')):
+            os.remove(leftover)
+
+
+def _remove_orphans(folder: str, name: str) -> None:
+    """Remove temporary files of `whole_file` for this name that processes of this machine left when they died."""
+    for path in glob.glob(os.path.join(glob.escape(folder), f'.{glob.escape(name)}.[0-9]*.tmp*')):
+        number = os.path.basename(path)[len(name) + 2:].partition('.')[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            with contextlib.suppress(OSError):
+                os.remove(path)
+        except (ValueError, OverflowError, OSError):
+            # No number of a process, or one of somebody else that lives.
+            pass
 
 
 def write_json(path: str, content: Any) -> None:

@@ -11,9 +11,7 @@ import numpy as np
 
 from src.affine import picture_matrix, transform_points
 from src.boxes import PIXELS_PER_SCALE
-
-MSPN_FRAME = 10
-MSPN_PEAK = 255.0
+from src.protocols import MSPN_FRAME, MSPN_PEAK, PIXELS_PER_CELL
 
 
 def first_maximum(maps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -37,11 +35,33 @@ def decode_mspn(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray, *, 
     """
     num_people, num_keypoints, height, width = heatmaps.shape
     positions, scores = _mspn_positions(heatmaps.reshape(-1, height, width), blur_kernel)
-    pixels_in_input = positions.reshape(num_people, num_keypoints, 2) * 4 + 2
+    keypoints_in_input = positions.reshape(num_people, num_keypoints, 2) * PIXELS_PER_CELL + PIXELS_PER_CELL / 2
+    return (place_by_size(keypoints_in_input, center, scale, input_size=input_size),
+            scores.reshape(num_people, num_keypoints))
+
+
+def place_by_size(keypoints_in_input: np.ndarray, center: np.ndarray, scale: np.ndarray, *,
+                  input_size: Tuple[int, int]) -> np.ndarray:
+    """Return keypoints (P, K, 2) of crops in pixels of their pictures, each axis by its own scale, as MSPN does.
+
+    Args:
+        keypoints_in_input: (P, K, 2) in pixels of the network input.
+        center, scale: (P, 2) of the crops.
+        input_size: (width, height).
+    """
     crop_size = np.asarray(scale, np.float64)[:, None] * PIXELS_PER_SCALE
     corner = np.asarray(center, np.float64)[:, None] - crop_size * 0.5
-    keypoints = pixels_in_input / np.array(input_size) * crop_size + corner
-    return keypoints, scores.reshape(num_people, num_keypoints)
+    return keypoints_in_input / np.array(input_size) * crop_size + corner
+
+
+def place_by_affine_map(keypoints_in_input: np.ndarray, center: np.ndarray, scale: np.ndarray, *,
+                        input_size: Tuple[int, int]) -> np.ndarray:
+    """Return what `place_by_size` does by the inverse of the crop's affine map, as Simple Baselines does."""
+    keypoints = np.empty(keypoints_in_input.shape)
+    for person in range(len(keypoints)):
+        matrix = picture_matrix(center[person], scale[person], input_size)
+        keypoints[person] = transform_points(keypoints_in_input[person].astype(np.float64), matrix)
+    return keypoints
 
 
 def _mspn_positions(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -98,11 +118,9 @@ def decode_simple_pose(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarr
         at = index[rows]
         positions[rows, 0] += 0.25 * np.sign(maps[rows, at + 1] - maps[rows, at - 1])
         positions[rows, 1] += 0.25 * np.sign(maps[rows, at + width] - maps[rows, at - width])
-    positions = positions.reshape(num_people, num_keypoints, 2)
-    keypoints = np.empty_like(positions)
-    for person in range(num_people):
-        matrix = picture_matrix(center[person], scale[person], (width, height))
-        keypoints[person] = transform_points(positions[person], matrix)
+    keypoints_in_input = positions.reshape(num_people, num_keypoints, 2) * PIXELS_PER_CELL
+    keypoints = place_by_affine_map(keypoints_in_input, center, scale,
+                                    input_size=(width * PIXELS_PER_CELL, height * PIXELS_PER_CELL))
     return keypoints, maximum.reshape(num_people, num_keypoints)
 
 
@@ -111,3 +129,21 @@ def build_decoder(config) -> Callable[..., Tuple[np.ndarray, np.ndarray]]:
     if config.MODEL.NAME == 'mspn':
         return partial(decode_mspn, input_size=tuple(config.MODEL.IMAGE_SIZE), blur_kernel=config.TEST.BLUR_KERNEL)
     return partial(decode_simple_pose, quarter_offset=config.TEST.POST_PROCESS)
+
+
+def build_placer(config) -> Callable[..., np.ndarray]:
+    """Return the function (keypoints in the input, center, scale) -> keypoints in the picture of a configuration."""
+    return partial(place_by_size if config.MODEL.NAME == 'mspn' else place_by_affine_map,
+                   input_size=tuple(config.MODEL.IMAGE_SIZE))
+
+
+def build_input_decoder(config) -> Callable[[np.ndarray], Tuple[np.ndarray, np.ndarray]]:
+    """Return the function heatmaps -> (keypoints in pixels of the input, keypoint scores) of a configuration."""
+    decode, size = build_decoder(config), np.array(config.MODEL.IMAGE_SIZE, np.float32)
+
+    def decode_in_input(heatmaps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        # A crop that lies where the picture does.
+        people = len(heatmaps)
+        return decode(heatmaps, np.tile(size / 2, (people, 1)), np.tile(size / PIXELS_PER_SCALE, (people, 1)))
+
+    return decode_in_input

@@ -1,46 +1,21 @@
 """People on pictures → heatmaps → keypoints in the pictures."""
 import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Deque, List, NamedTuple, Tuple
 
 import numpy as np
-from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
-from src.batches import TestBatches, iterate_batches
+from src.batches import TestBatches, iterate_test_batches
 from src.boxes import PIXELS_PER_SCALE
 from src.collectives import gather_rows
 from src.device import Processes
 from src.samples.dataset import PersonSamples
 
-
-class HeatmapPredictor(nn.Cell):
-    """The crops of a batch -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
-
-    Args:
-        normaliser: pixels -> network input.
-        network: images -> heatmaps.
-        flip_index: (K,), or None for no flip test.
-        shift_heatmap: move the mirrored-back heatmaps one cell to the right, as Simple Baselines does.
-    """
-
-    def __init__(self, normaliser: nn.Cell, network: nn.Cell, flip_index: Optional[np.ndarray], *, shift_heatmap: bool):
-        super().__init__(auto_prefix=False)
-        self.normaliser, self.network, self.shift_heatmap = normaliser, network, shift_heatmap
-        self.flip_test = flip_index is not None
-        self.flip_index = Tensor(np.asarray(flip_index if self.flip_test else [0], np.int32))
-
-    def construct(self, pixels):
-        images = self.normaliser(pixels)
-        heatmaps = self.network(images)
-        if not self.flip_test:
-            return heatmaps
-        mirrored = ops.flip(self.network(ops.flip(images, (3,))), (3,))
-        mirrored = ops.gather(mirrored, self.flip_index, 1)
-        if self.shift_heatmap:
-            # Column 0 keeps its value, as in the original.
-            mirrored = ops.concat((mirrored[:, :, :, :1], mirrored[:, :, :, :-1]), 3)
-        return (heatmaps + mirrored) * 0.5
+# Batches of heatmaps that may wait for the decoder: more would only fill the memory.
+WAITING_BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -56,29 +31,63 @@ class Poses:
     crop_areas: np.ndarray
 
 
-def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, *, batch_size: int,
-                  num_workers: int, processes: Processes) -> Poses:
+class Predictor(NamedTuple):
+    """What makes keypoints of crops, whatever computes it.
+
+    Attributes:
+        run: crops (N, H, W, 3) uint8 -> arrays whose first axis is N.
+        decode: (what `run` returns, centers (N, 2), scales (N, 2)) -> keypoints (N, K, 2) in the picture and their
+            scores (N, K).
+        batch_size: N. A smaller last batch is filled up, so that a graph is compiled for one shape only.
+        needs_whole_batches: N may not be smaller, not even where there are fewer people.
+    """
+
+    run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
+    decode: Callable[..., Tuple[np.ndarray, np.ndarray]]
+    batch_size: int
+    needs_whole_batches: bool = False
+
+
+def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: int, processes: Processes) -> Poses:
     """Predict the pose of every person of `samples`; several processes share the batches and all get all poses.
 
+    Reading and cropping the next batches, the network on this one and decoding the one before go on at the same time.
+
     Args:
-        predictor: pixels (N, H, W, 3) uint8 -> heatmaps; a smaller last batch is filled up, so that the graph is
-            compiled for one shape only.
-        decode: (heatmaps, center, scale) -> (keypoints (P, K, 2), scores (P, K)).
+        num_threads: that read and crop.
+
+    Raises:
+        ValueError: a picture cannot be read, or poses are not finite; the pictures are named.
     """
-    predictor.set_train(False)
-    batch_size = min(batch_size, len(samples))
+    batch_size = predictor.batch_size
+    if not predictor.needs_whole_batches:
+        batch_size = min(batch_size, len(samples))
     source = TestBatches(samples, batch_size, num_shards=processes.size, shard=processes.rank)
-    num_keypoints = samples.skeleton.num_keypoints
-    keypoints, areas, done = [np.empty((0, num_keypoints, 3))], [np.empty(0)], [np.empty(0, np.int32)]
-    with tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty() or not processes.is_first) as bar:
-        for pixels, center, scale, rows in iterate_batches(source, num_workers=num_workers):
-            filled = np.resize(pixels, (batch_size, *pixels.shape[1:])) if len(rows) < batch_size else pixels
-            heatmaps = predictor(Tensor(filled)).asnumpy()[:len(rows)]
-            positions, scores = decode(heatmaps, center, scale)
+    keypoints: List[np.ndarray] = [np.empty((0, samples.skeleton.num_keypoints, 3))]
+    areas, done = [np.empty(0)], [np.empty(0, np.int32)]
+    waiting: Deque[Future] = deque()
+
+    def collect(most: int) -> None:
+        while len(waiting) > most:
+            positions, scores = waiting.popleft().result()
             keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
-            areas.append(np.prod(scale.astype(np.float64) * PIXELS_PER_SCALE, axis=1))
-            done.append(rows)
-            bar.update(len(rows) * processes.size)
+
+    with ThreadPoolExecutor(1, thread_name_prefix='decoder') as decoder, \
+            tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty() or not processes.is_first) as bar:
+        try:
+            for crops, centers, scales, rows in iterate_test_batches(source, num_threads=num_threads):
+                filled = np.resize(crops, (batch_size, *crops.shape[1:])) if len(rows) < batch_size else crops
+                outputs = [output[:len(rows)] for output in predictor.run(filled)]
+                waiting.append(decoder.submit(predictor.decode, *outputs, centers, scales))
+                collect(WAITING_BATCHES)
+                areas.append(np.prod(scales.astype(np.float64) * PIXELS_PER_SCALE, axis=1))
+                done.append(rows)
+                bar.update(len(rows) * processes.size)
+            collect(0)
+        finally:
+            # After a failure nobody wants what still waits.
+            for each in waiting:
+                each.cancel()
     keypoints, areas, done = (np.concatenate(gather_rows(np.concatenate(parts), processes))
                               for parts in (keypoints, areas, done))
     order = np.argsort(done)
@@ -89,9 +98,3 @@ def predict_poses(predictor: nn.Cell, samples: PersonSamples, decode: Callable, 
         raise ValueError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
                          f'{samples.describe(np.flatnonzero(broken)[:1])}; do recipe and checkpoint belong together?')
     return poses
-
-
-def build_predictor(config, normaliser: nn.Cell, network: nn.Cell, flip_index: np.ndarray) -> HeatmapPredictor:
-    """Return the predictor of a resolved configuration."""
-    return HeatmapPredictor(normaliser, network, flip_index if config.TEST.FLIP_TEST else None,
-                            shift_heatmap=config.MODEL.NAME == 'pose_resnet' and config.TEST.SHIFT_HEATMAP)

@@ -9,8 +9,9 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from src.protocols import MSPN_PEAK
+
 MSPN_KERNELS = (15, 11, 9, 7, 5)
-MSPN_PEAK = 255.0
 
 
 def gaussian_taps(kernel: int) -> np.ndarray:

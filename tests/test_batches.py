@@ -3,14 +3,17 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from src.annotations.coco import load_coco_people
 from src.annotations.synthetic import write_synthetic_coco
-from src.batches import BatchPlan, TestBatches, TrainingBatches, iterate_batches
+from src.batches import BatchPlan, TestBatches, TrainingBatches, iterate_batches, iterate_test_batches
+from src.samples import dataset
 from src.samples.augmentation import MSPNCrops, SimplePoseCrops
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
@@ -168,6 +171,8 @@ def broken(samples, tmp_path):
 
 
 def batches_of(source, num_workers):
+    if isinstance(source, TestBatches):
+        return list(iterate_test_batches(source, num_threads=num_workers))
     return list(iterate_batches(source, num_workers=num_workers))
 
 
@@ -217,7 +222,7 @@ import numpy as np
 import src
 import cv2
 from src.annotations.coco import load_coco_people
-from src.batches import TestBatches, iterate_batches
+from src.batches import BatchPlan, TrainingBatches, iterate_batches
 from src.samples.augmentation import SimplePoseCrops
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
@@ -229,7 +234,7 @@ samples = PersonSamples(people, paths, SimplePoseCrops(), COCO, (256, 192))
 cv2.setNumThreads(4)
 for _ in range(20):
     cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (5, 5), 0)
-print(len(list(iterate_batches(TestBatches(samples, 1), num_workers=2))))
+print(len(list(iterate_batches(TrainingBatches(samples, BatchPlan(len(samples), 1, 1, 1)), num_workers=2))))
 '''
 
 
@@ -256,18 +261,35 @@ def test_test_batches_keep_the_order(samples, name):
     batches = batches_of(source, 1)
     assert [len(images) for images, *_ in batches] == [count - 1, 1]
     assert np.concatenate([rows for *_, rows in batches]).tolist() == list(range(count))
-    crop = np.empty((*INPUT_SHAPE, 3), np.uint8)
     for images, centers, scales, rows in batches:
-        assert centers.shape == scales.shape == (len(rows), 2)
+        assert images.shape == (len(rows), *INPUT_SHAPE, 3) and centers.shape == scales.shape == (len(rows), 2)
         for place, row in enumerate(rows):
-            center, scale = samples[name].test_sample(int(row), crop)
-            np.testing.assert_array_equal(images[place], crop)
-            assert centers[place].tolist() == center.tolist() and scales[place].tolist() == scale.tolist()
+            # One by one: nobody gets the picture of the person before.
+            crop, center, scale = samples[name].test_samples(np.array([row]))
+            np.testing.assert_array_equal(images[place], crop[0])
+            assert centers[place].tolist() == center[0].tolist() and scales[place].tolist() == scale[0].tolist()
 
 
-def test_test_batches_with_workers(samples):
+@pytest.mark.parametrize('num_threads', [1, 2, 5])
+def test_threads_change_nothing(samples, num_threads):
     source = TestBatches(samples['simple'], batch_size=2)
-    assert_same_batches(batches_of(source, 2), batches_of(source, 1))
+    assert_same_batches(batches_of(source, num_threads), batches_of(source, 0))
+
+
+def test_a_picture_of_several_people_is_read_once(samples):
+    people = samples['mspn'].people
+    with mock.patch('src.samples.dataset.read_picture', wraps=dataset.read_picture) as read:
+        samples['mspn'].test_samples(np.arange(len(people)))
+    assert read.call_count == len(set(people.image_index.tolist())) < len(people)
+
+
+def test_nobody_reads_on_for_a_caller_that_has_gone(samples):
+    """A loader that is left early ends its threads."""
+    batches = iterate_test_batches(TestBatches(samples['mspn'], 1), num_threads=2)
+    next(batches)
+    assert any(thread.name.startswith('loader') for thread in threading.enumerate())
+    batches.close()
+    assert not any(thread.name.startswith('loader') for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize('num_shards', [2, 3, 7])
@@ -313,7 +335,7 @@ def test_batches_before_the_unreadable_picture_arrive(broken):
     first = int(np.flatnonzero(source.people.image_index == 2)[0])
     seen = []
     with pytest.raises(ValueError):
-        for batch in iterate_batches(TestBatches(source, 1), num_workers=1):
+        for batch in iterate_test_batches(TestBatches(source, 1), num_threads=1):
             seen.append(int(batch[3][0]))
     assert seen == list(range(first))
 

@@ -1,5 +1,5 @@
 """The pixels of crops → the input of a network, inside the graph."""
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -26,3 +26,10 @@ class PixelNormaliser(nn.Cell):
         if self.normalise_before_scaling:
             return (images - self.means) / self.stds / 255.0
         return (images / 255.0 - self.means) / self.stds
+
+    def factor_and_shift(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Return two arrays (1, 3, 1, 1), channels in the picture's order: input = pixel * factor + shift."""
+        means, stds = (each.asnumpy().astype(np.float64) for each in (self.means, self.stds))
+        if self.normalise_before_scaling:
+            return 1 / (stds * 255), -means / (stds * 255)
+        return 1 / (stds * 255), -means / stds

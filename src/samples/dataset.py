@@ -91,8 +91,18 @@ class PersonSamples:
         matrix = cut_crop(picture, crop, out)
         return self.recipe.place_keypoints(keypoints, matrix, self.input_shape)
 
-    def test_sample(self, index: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Cut person `index` into `out` (H, W, 3) uint8 and return the crop's centre (2,) and scale (2,)."""
-        crop = self.recipe.test_crop(self.people.boxes_xywh[index], self.aspect)
-        cut_crop(self._picture(index), crop, out)
-        return crop.center, crop.scale
+    def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the crops (P, H, W, 3) uint8 of some people, with their centres (P, 2) and scales (P, 2), float32.
+
+        A picture is read once for people that follow each other.
+        """
+        crops = np.empty((len(rows), *self.input_shape, 3), np.uint8)
+        centers, scales = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.float32)
+        picture, shown = None, -1
+        for place, row in enumerate(rows):
+            if self.people.image_index[row] != shown:
+                picture, shown = self._picture(row), self.people.image_index[row]
+            crop = self.recipe.test_crop(self.people.boxes_xywh[row], self.aspect)
+            cut_crop(picture, crop, crops[place])
+            centers[place], scales[place] = crop.center, crop.scale
+        return crops, centers, scales

@@ -1,0 +1,95 @@
+"""Export a checkpoint: python export.py --ckpt_path CKPT --file_format MINDIR|ONNX|AIR --file_name OUT …"""
+import argparse
+import os
+
+import numpy as np
+
+from src.command_line import resolve_test_config, run_command, say
+from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
+from src.device import set_up_device
+from src.exporting import FILE_FORMATS, build_exported_model, check_air, compare_all, describe, read_plan, write_model
+from src.files import check_writable, whole_file
+from src.heatmaps import build_input_decoder
+from src.networks import build_configured_network, network_name
+from src.predictors import network_predictor
+from src.quantisation import quantise
+from src.runtimes import installed_runtimes, open_model_file
+from src.samples.boxed_pictures import load_boxed_pictures
+from src.samples.example_crops import painted_crops, random_crops
+from src.skeletons import get_skeleton
+from src.weight_files import adopt_source, load_weights, read_weights
+
+CALIBRATION = 'people of --data_url'
+EXPORT_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag.startswith('device')}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('--ckpt_path', required=True, help='checkpoint, or weights that param_convert.py knows')
+    parser.add_argument('--file_format', choices=list(FILE_FORMATS), type=str.upper,
+                        help='default: by the ending of the name, else MINDIR')
+    parser.add_argument('--file_name', default='pose', help='where to, with or without ending (default: %(default)s)')
+    parser.add_argument('--batch_size', default='', help='a number, or dynamic (default: dynamic for ONNX, else 1)')
+    parser.add_argument('--input', default='images', choices=('images', 'pixels'),
+                        help='normalised (N, 3, H, W) float32 or (N, H, W, 3) uint8 BGR (default: %(default)s)')
+    parser.add_argument('--with_decode', action='store_true', help='keypoints and scores instead of heatmaps')
+    parser.add_argument('--flip_test', action='store_true', help='average with the mirrored crop inside the file')
+    parser.add_argument('--opset', type=int, default=17, help='of ONNX (default: %(default)s)')
+    parser.add_argument('--int8', action='store_true', help='quantise an ONNX file, calibrated on people of --data_url')
+    parser.add_argument('--data_url', help='pictures that calibrate, and that the file is checked on')
+    parser.add_argument('--det_file_url', help='boxes on them (default: all in annotation/det_json)')
+    parser.add_argument('--calibration_people', type=int, default=64, help='that calibrate (default: %(default)s)')
+    add_config_flags(parser, EXPORT_FLAGS, default_recipe='the one inside the checkpoint')
+    return parser.parse_args()
+
+
+def find_crops(arguments, config, skeleton) -> dict:
+    """Return crops (N, H, W, 3) to check the file on, by what they show."""
+    if not arguments.data_url:
+        return {'random pixels': random_crops(config, 2), 'painted people': painted_crops(config, 2)}
+    samples = load_boxed_pictures(config, skeleton, arguments.data_url, arguments.det_file_url, say).samples
+    rows = np.linspace(0, len(samples) - 1, min(len(samples), arguments.calibration_people)).astype(int)
+    return {'random pixels': random_crops(config, 2), CALIBRATION: samples.test_samples(rows)[0]}
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    plan, path = read_plan(arguments)
+    weights, carried = read_weights(arguments.ckpt_path)
+    config, overrides = resolve_test_config(arguments.recipe, carried, arguments.ckpt_path,
+                                            lambda recipe: read_overrides(arguments, EXPORT_FLAGS, recipe))
+    adopt_source(config, carried, weights, overrides, arguments.ckpt_path)
+    set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
+    if plan.file_format == 'AIR':
+        check_air(plan)
+    runtimes = installed_runtimes(path) if plan.file_format != 'AIR' else []
+    if plan.file_format == 'ONNX' and not runtimes:
+        raise ImportError('an ONNX file is checked in the runtime that will serve it: pip install -r '
+                          'requirements-deploy.txt')
+    check_writable(path)
+    skeleton = get_skeleton(config.DATASET.SKELETON)
+    crops = find_crops(arguments, config, skeleton)
+    network, folded = build_configured_network(config), build_configured_network(config)
+    for each in (network, folded):
+        load_weights(each, weights, config, arguments.ckpt_path)
+    reference = network_predictor(resolve(config, {'TEST.FLIP_TEST': plan.flip_test}), network, skeleton.flip_index)
+    model = build_exported_model(config, folded, plan, skeleton.flip_index)
+    with whole_file(path) as temporary:
+        write_model(temporary, model, config, plan, describe(config, plan, skeleton.keypoint_names))
+        files = [open_model_file(temporary, runtime) for runtime in runtimes]
+        # Of many that calibrate, two will do to compare.
+        for line in compare_all(files, {what: some[:2] for what, some in crops.items()}, reference.run,
+                                build_input_decoder(config)):
+            say(line)
+        if arguments.int8:
+            say(f'int8: {quantise(temporary, crops[CALIBRATION])}')
+    say(f'written: {path} ({network_name(config)}, {plan}{", int8" * arguments.int8}, '
+        f'{os.path.getsize(path) / 1e6:.1f} MB)')
+    if plan.with_decode and config.TEST.FLIP_TEST and not plan.flip_test:
+        say('note: the flip test of the recipe is not inside, and nobody can add it to keypoints; --flip_test would')
+    if not runtimes:
+        say(f'note: nothing here can load {plan.file_format} files; this one was not compared with the network')
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,73 @@
+"""Around a network: normalised pixels in, the mirrored crop's heatmaps averaged in (flip test).
+
+Axes: N people, K keypoints, H, W input, h, w heatmap.
+"""
+from typing import Optional
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+
+class Mirror(nn.Cell):
+    """(N, 3, H, W) -> the same from right to left."""
+
+    def construct(self, images):
+        return ops.flip(images, (3,))
+
+
+class MirrorBack(nn.Cell):
+    """Heatmaps (N, K, h, w) of mirrored crops -> as if they were not: right to left, left and right keypoints swapped.
+
+    Args:
+        flip_index: (K,).
+        shift_heatmap: move them one cell to the right, as Simple Baselines does.
+    """
+
+    def __init__(self, flip_index: np.ndarray, *, shift_heatmap: bool):
+        super().__init__()
+        self.flip_index, self.shift_heatmap = Tensor(np.asarray(flip_index, np.int32)), shift_heatmap
+
+    def construct(self, heatmaps):
+        mirrored = ops.gather(ops.flip(heatmaps, (3,)), self.flip_index, 1)
+        if self.shift_heatmap:
+            # Column 0 keeps its value, as in the original.
+            mirrored = ops.concat((mirrored[:, :, :, :1], mirrored[:, :, :, :-1]), 3)
+        return mirrored
+
+
+class HeatmapPredictor(nn.Cell):
+    """Crops -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
+
+    Args:
+        normaliser: pixels (N, H, W, 3) uint8 -> network input; None where that comes in already.
+        network: images (N, 3, H, W) -> heatmaps.
+        flip_index: (K,), or None for no flip test.
+        shift_heatmap: of the flip test, see `MirrorBack`.
+    """
+
+    def __init__(self, normaliser: Optional[nn.Cell], network: nn.Cell, flip_index: Optional[np.ndarray], *,
+                 shift_heatmap: bool):
+        super().__init__(auto_prefix=False)
+        self.normaliser, self.network = normaliser, network
+        self.mirror = self.mirror_back = None
+        if flip_index is not None:
+            self.mirror, self.mirror_back = Mirror(), MirrorBack(flip_index, shift_heatmap=shift_heatmap)
+
+    def construct(self, pixels):
+        images = pixels if self.normaliser is None else self.normaliser(pixels)
+        heatmaps = self.network(images)
+        if self.mirror is None:
+            return heatmaps
+        return (heatmaps + self.mirror_back(self.network(self.mirror(images)))) * 0.5
+
+
+def shifts_heatmap(config) -> bool:
+    """Say whether the protocol of a resolved configuration shifts mirrored heatmaps by one cell."""
+    return config.MODEL.NAME == 'pose_resnet' and config.TEST.SHIFT_HEATMAP
+
+
+def build_predictor(config, normaliser: Optional[nn.Cell], network: nn.Cell,
+                    flip_index: np.ndarray) -> HeatmapPredictor:
+    """Return the predictor of a resolved configuration."""
+    return HeatmapPredictor(normaliser, network, flip_index if config.TEST.FLIP_TEST else None,
+                            shift_heatmap=shifts_heatmap(config))

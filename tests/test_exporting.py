@@ -1,0 +1,384 @@
+"""Exported files compute what the networks compute, at full size, in the runtimes that serve them."""
+import os
+import stat
+from functools import partial
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from golden_data import (
+    HEATMAP_TOLERANCE,
+    SMALL_NETWORKS,
+    golden,
+    images_of,
+    load_seeded,
+    seeded_input,
+    small_mspn,
+    small_simple_pose,
+)
+from mindspore import nn
+
+from src import exporting
+from src.config import load_recipe, resolve
+from src.exporting import (
+    FILE_FORMATS,
+    LOCAL_KEYS,
+    ExportPlan,
+    build_exported_model,
+    check_air,
+    compare,
+    compare_all,
+    describe,
+    run_in_batches,
+    write_model,
+)
+from src.heatmaps import build_input_decoder
+from src.networks import build_configured_network
+from src.networks.blocks import BatchNorm
+from src.networks.folding import fold_batch_norms
+from src.onnx_cells import follow
+from src.onnx_graph import OnnxGraph, Value
+from src.predictors import network_predictor
+from src.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
+from src.samples.example_crops import painted_crops, random_crops
+from src.skeletons import COCO
+
+# recipe -> its golden file, or None where there is no golden file and MindSpore's network is the reference
+FULL_SIZE = {'mspn_1stg_coco_256x192': 'mspn_1stg_256x192', 'mspn_2stg_coco_256x192': 'mspn_2stg_256x192',
+             'mspn_3stg_coco_256x192': None, 'mspn_4stg_coco_384x288': 'mspn_4stg_384x288',
+             'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
+             'simplepose_r152_coco_384x288': 'simplepose_r152_384x288'}
+TINY_KEYS = {'mspn_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MSPN.PLANES': [4, 8, 16, 32],
+                                              'MSPN.UPSAMPLE_CHANNEL_NUM': 16, 'MODEL.IMAGE_SIZE': [64, 96]},
+             'simplepose_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MODEL.IMAGE_SIZE': [64, 96],
+                                                    'POSE_RESNET.NUM_DECONV_FILTERS': [16, 16, 16]}}
+TINY = sorted(TINY_KEYS)
+
+
+def tiny_config(recipe: str):
+    return resolve(load_recipe(recipe), TINY_KEYS[recipe])
+
+
+def seeded(config) -> nn.Cell:
+    network = build_configured_network(config)
+    load_seeded(network)
+    return network.set_train(False)
+
+
+def written(path: Path, config, plan: ExportPlan, network: nn.Cell = None) -> str:
+    """Write an export of the seeded network of a configuration and return its path."""
+    model = build_exported_model(config, network or seeded(config), plan, COCO.flip_index)
+    write_model(str(path), model, config, plan, describe(config, plan, COCO.keypoint_names))
+    return str(path)
+
+
+def reference_of(config, plan: ExportPlan, crops: np.ndarray) -> np.ndarray:
+    config = resolve(config, {'TEST.FLIP_TEST': plan.flip_test})
+    return network_predictor(config, seeded(config), COCO.flip_index).run(crops)[0]
+
+
+# BatchNorm
+
+@pytest.mark.parametrize('build', [
+    small_mspn, partial(small_mspn, stem_pool='same'), small_simple_pose,
+    partial(small_simple_pose, num_layers=50, deconv_with_bias=True, final_conv_kernel=3),
+    partial(small_simple_pose, num_deconv_kernels=(2, 3, 4))])
+def test_batch_norms_fold_into_convolutions(build):
+    network, images = build(), ms.Tensor(seeded_input(5, (2, 3, 64, 64)))
+    load_seeded(network)
+    before = network.set_train(False)(images).asnumpy()
+    norms = sum(isinstance(cell, BatchNorm) for _, cell in network.cells_and_names())
+    assert fold_batch_norms(network) == norms > 10
+    assert not any(isinstance(cell, nn.BatchNorm2d) for _, cell in network.cells_and_names())
+    after = network.set_train(False)(images).asnumpy()
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+
+
+def test_a_batch_norm_without_a_convolution_stays_and_is_exported(tmp_path):
+    class Head(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.relu, self.bn = nn.ReLU(), BatchNorm(3)
+
+        def construct(self, x):
+            return self.bn(self.relu(x))
+
+    head = Head()
+    load_seeded(head)
+    assert fold_batch_norms(head) == 0
+    graph = OnnxGraph(17)
+    out = follow(head, Value(graph, 'images'))
+    content = graph.model([('images', np.float32, ('N', 3, 4, 4))], [('heatmaps', out, ('N', 3, 4, 4))], {})
+    images = seeded_input(1, (2, 3, 4, 4))
+    expected = head.set_train(False)(ms.Tensor(images)).asnumpy()
+    heatmaps, = onnxruntime.InferenceSession(content).run(None, {'images': images})
+    np.testing.assert_allclose(heatmaps, expected, rtol=1e-5, atol=1e-6)
+
+
+# Full size: ONNX and MINDIR, any batch and a fixed one, in all runtimes
+
+@pytest.mark.parametrize('recipe', FULL_SIZE)
+def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
+    name, config = FULL_SIZE[recipe], load_recipe(recipe)
+    network = seeded(config)
+    height, width = config.MODEL.IMAGE_SIZE[::-1]
+    if name:
+        images, peak = images_of(name), float(golden(name)['heatmaps_peak'])
+        expected = golden(name)['heatmaps_every4']
+    else:
+        images = seeded_input(3, (2, 3, height, width))
+        heatmaps = network(ms.Tensor(images)).asnumpy()
+        expected, peak = heatmaps[:, :, ::4, ::4], np.abs(heatmaps).max()
+    many = np.concatenate([images, seeded_input(7, (8 - len(images), *images.shape[1:]))])
+    model = build_exported_model(config, network, ExportPlan('ONNX'), COCO.flip_index)
+    for file_format, ending in FILE_FORMATS.items():
+        if file_format == 'AIR':
+            continue
+        for batch_size in (0, 3):
+            plan = ExportPlan(file_format, batch_size=batch_size)
+            path = str(tmp_path / f'{batch_size}{ending}')
+            write_model(path, model, config, plan, describe(config, plan, COCO.keypoint_names))
+            for runtime in installed_runtimes(path):
+                file = open_model_file(path, runtime)
+                assert file.graph.shape == (batch_size or None, 3, height, width)
+                heatmaps, = file.graph.run(many[:3])
+                assert np.abs(heatmaps[:len(images), :, ::4, ::4] - expected).max() <= HEATMAP_TOLERANCE * peak
+                for size in (1, 8) if batch_size == 0 else ():
+                    other, = file.graph.run(many[:size])
+                    assert other.shape[0] == size
+                    # A person's heatmaps do not depend on the others.
+                    same = min(size, 3)
+                    assert np.abs(other[:same] - heatmaps[:same]).max() <= 0.1 * HEATMAP_TOLERANCE * peak
+            os.remove(path)
+
+
+# What is inside
+
+PLANS = {'images': ExportPlan('ONNX'), 'pixels': ExportPlan('ONNX', 'pixels'),
+         'flip': ExportPlan('ONNX', flip_test=True), 'decode': ExportPlan('ONNX', with_decode=True),
+         'all': ExportPlan('ONNX', 'pixels', with_decode=True, flip_test=True),
+         'all_fixed': ExportPlan('ONNX', 'pixels', with_decode=True, flip_test=True, batch_size=2),
+         'mindir': ExportPlan('MINDIR'), 'mindir_fixed': ExportPlan('MINDIR', batch_size=1),
+         'mindir_all': ExportPlan('MINDIR', 'pixels', with_decode=True, flip_test=True)}
+
+
+@pytest.mark.parametrize('recipe', TINY)
+@pytest.mark.parametrize('name', PLANS)
+def test_every_plan_computes_what_the_network_computes(name, recipe, tmp_path):
+    config, plan = tiny_config(recipe), PLANS[name]
+    path = written(tmp_path / f'pose{FILE_FORMATS[plan.file_format]}', config, plan)
+    crops = np.concatenate([random_crops(config, 1), painted_crops(config, 2)])
+    heatmaps = reference_of(config, plan, crops)
+    for runtime in installed_runtimes(path):
+        file = open_model_file(path, runtime)
+        difference = compare(file, crops, heatmaps, build_input_decoder(config))
+        assert difference.compared >= (17 if plan.with_decode else heatmaps.size)
+        assert file.has_decoder == plan.with_decode and file.has_flip_test == plan.flip_test
+        assert file.batch_size == plan.batch_size
+        assert file.graph.outputs == plan.output_names
+
+
+@pytest.mark.parametrize('opset', [13, 15, 18, 21])
+@pytest.mark.parametrize('recipe', TINY)
+def test_opsets(recipe, opset, tmp_path):
+    config, plan = tiny_config(recipe), ExportPlan('ONNX', 'pixels', with_decode=True, flip_test=True, opset=opset)
+    path = written(tmp_path / 'pose.onnx', config, plan)
+    assert [each.version for each in onnx.load(path).opset_import] == [opset]
+    crops = painted_crops(config, 2)
+    heatmaps = reference_of(config, plan, crops)
+    for runtime in installed_runtimes(path):
+        compare(open_model_file(path, runtime), crops, heatmaps, build_input_decoder(config))
+
+
+@pytest.mark.parametrize('opset', [12, 99])
+def test_other_opsets_are_refused(opset, tmp_path):
+    with pytest.raises(ValueError, match=f'opset {opset} is not supported; use one from 13 to 21'):
+        written(tmp_path / 'pose.onnx', tiny_config(TINY[0]), ExportPlan('ONNX', opset=opset))
+
+
+def test_weights_are_inside_once_although_the_flip_test_runs_the_network_twice(tmp_path):
+    config = tiny_config(TINY[1])
+    plain, flipped = (written(tmp_path / f'{flip}.onnx', config, ExportPlan('ONNX', flip_test=flip))
+                      for flip in (False, True))
+    names = [{each.name for each in onnx.load(path).graph.initializer} for path in (plain, flipped)]
+    assert {name for name in names[1] if name.endswith('weight')} == {
+        name for name in names[0] if name.endswith('weight')}
+    assert os.path.getsize(flipped) < 1.2 * os.path.getsize(plain)
+
+
+def test_nodes_are_named_by_their_place_in_the_network(tmp_path):
+    model = onnx.load(written(tmp_path / 'pose.onnx', tiny_config(TINY[1]), PLANS['all']))
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert any(name.startswith('predictor.network.layer1.0.conv1/Conv') for name in names)
+    assert not any(node.op_type == 'BatchNormalization' for node in model.graph.node)
+
+
+@pytest.mark.parametrize('file_format', ['ONNX', 'MINDIR'])
+@pytest.mark.parametrize('recipe', TINY)
+def test_a_file_says_what_it_computes(recipe, file_format, tmp_path):
+    config = resolve(tiny_config(recipe), {'DATASET.MEANS': [0.1, 0.2, 0.3], 'DATASET.ROOT': '/home/me/coco',
+                                           'DEVICE.TARGET': 'CPU'})
+    plan = ExportPlan(file_format, with_decode=True)
+    file = open_model_file(written(tmp_path / f'pose{FILE_FORMATS[file_format]}', config, plan))
+    assert set(file.facts) == set(METADATA_KEYS) - {'recipe'}
+    told = file.facts
+    # Nobody can add the flip test to keypoints; a file of heatmaps leaves the recipe as it is.
+    base = load_recipe('base')
+    for key in LOCAL_KEYS:
+        # The exporter's device and folders are nobody else's.
+        section, name = key.split('.')
+        config[section][name] = base[section][name]
+    assert file.config == resolve(config, {'TEST.FLIP_TEST': False})
+    assert told['keypoint_names'] == list(COCO.keypoint_names)
+    assert told['input']['channel_order'] == 'BGR' and (told['input']['height'], told['input']['width']) == (96, 64)
+    assert told['normalisation']['means'] == [0.1, 0.2, 0.3] and not told['normalisation']['inside']
+    assert told['decoder']['inside'] and told['versions']['mindspore'] == ms.__version__
+    assert list(told['outputs']) == ['keypoints', 'scores']
+    # The formula is the one by which anybody can prepare crops.
+    crops = random_crops(config, 1)
+    factor, shift = (np.array(told['normalisation'][key]) for key in ('factor', 'shift'))
+    np.testing.assert_allclose(file.as_input(crops), (crops * factor + shift).transpose(0, 3, 1, 2), rtol=1e-5,
+                               atol=1e-5)
+
+
+@pytest.mark.parametrize('before_scaling', [False, True])
+def test_pixels_are_normalised_alike_inside_and_outside(before_scaling, tmp_path):
+    config = resolve(tiny_config(TINY[0]), {'DATASET.NORMALISE_BEFORE_SCALING': before_scaling})
+    crops = random_crops(config, 2)
+    files = [open_model_file(written(tmp_path / f'{kind}.onnx', config, ExportPlan('ONNX', kind)))
+             for kind in ('images', 'pixels')]
+    expected = reference_of(config, ExportPlan('ONNX'), crops)
+    for file in files:
+        assert np.abs(file.run(crops)[0] - expected).max() <= HEATMAP_TOLERANCE * np.abs(expected).max()
+
+
+# What does not fit
+
+def changed(file, **outputs):
+    """A file in a runtime that returns something else."""
+    run = file.graph.run
+
+    def other(array):
+        return [outputs.get(name, lambda value: value)(value) for name, value in zip(file.graph.outputs, run(array))]
+
+    object.__setattr__(file, 'graph', file.graph._replace(run=other))
+    return file
+
+
+@pytest.mark.parametrize('plan, output, change, message', [
+    (ExportPlan('ONNX'), 'heatmaps', lambda maps: maps + 2e-4 * np.abs(maps).max(), 'heatmaps differ by 2.0e-04'),
+    (ExportPlan('ONNX'), 'heatmaps', lambda maps: maps * np.nan, 'heatmaps differ by nan'),
+    (ExportPlan('ONNX'), 'heatmaps', lambda maps: maps[:, :, ::-1], 'heatmaps differ by'),
+    (ExportPlan('ONNX'), 'heatmaps', lambda maps: maps[:, :5], 'heatmaps differ by inf'),
+    (ExportPlan('ONNX', with_decode=True), 'keypoints', lambda places: places + 0.01, 'keypoints differ by 1.0e-02'),
+    (ExportPlan('ONNX', with_decode=True), 'scores', lambda scores: scores * 1.001, 'scores differ by 1.0e-03')])
+def test_a_file_that_computes_something_else_is_found(plan, output, change, message, tmp_path):
+    config = tiny_config(TINY[1])
+    file = open_model_file(written(tmp_path / 'pose.onnx', config, plan))
+    crops = painted_crops(config, 2)
+    heatmaps, decode = reference_of(config, plan, crops), build_input_decoder(config)
+    compare(file, crops, heatmaps, decode)
+    with pytest.raises(ValueError, match=f'does not compute in onnxruntime what the network computes: {message}'):
+        compare(changed(file, **{output: change}), crops, heatmaps, decode)
+
+
+def test_keypoints_that_hang_on_rounding_are_counted_and_left_out(tmp_path):
+    """Two maxima that differ by less than what is allowed: either may be first."""
+    config = tiny_config(TINY[1])
+    y, x = np.mgrid[:24, :16]
+    # Off the middle of a cell: the neighbours differ clearly.
+    one, other = (np.exp(-((x - at_x - 0.2) ** 2 + (y - at_y - 0.2) ** 2) / 4) for at_x, at_y in ((4, 12), (9, 6)))
+    heatmaps = np.tile(one, (1, 17, 1, 1)).astype(np.float32)
+    heatmaps[0, :3] += (other * (1 - 1e-6)).astype(np.float32)
+    keypoints, scores = build_input_decoder(config)(heatmaps)
+
+    class Fake:
+        batch_size, has_decoder, runtime = 0, True, 'fake'
+
+        def run(self, _crops):
+            moved = keypoints.copy()
+            moved[0, :3] += [20, -24]
+            return moved, scores
+
+    difference = compare(Fake(), np.zeros((1, 96, 64, 3), np.uint8), heatmaps, build_input_decoder(config))
+    assert (difference.compared, difference.undecided) == (14, 3)
+
+
+def test_a_decoder_that_cannot_be_compared_does_not_pass(tmp_path):
+    """A network whose maps are flat: every keypoint hangs on rounding."""
+    config, plan = tiny_config(TINY[1]), ExportPlan('ONNX', with_decode=True)
+    network = seeded(config)
+    for parameter, value in zip(network.final_layer.get_parameters(), (0, 1)):
+        parameter.set_data(ms.Tensor(np.full(parameter.shape, value, np.float32)))
+    crops = random_crops(config, 1)
+    reference = network_predictor(resolve(config, {'TEST.FLIP_TEST': False}), network, COCO.flip_index)
+    heatmaps = reference.run(crops)[0]
+    file = open_model_file(written(tmp_path / 'pose.onnx', config, plan, network))
+    with pytest.raises(ValueError, match='the decoder could not be checked'):
+        list(compare_all([file], {'noise': crops}, lambda _: (heatmaps,), build_input_decoder(config)))
+
+
+def test_batches_of_a_fixed_size_serve_any_number(tmp_path):
+    config = tiny_config(TINY[1])
+    free, fixed = (open_model_file(written(tmp_path / f'{size}.onnx', config, ExportPlan('ONNX', batch_size=size)))
+                   for size in (0, 4))
+    crops = random_crops(config, 6)
+    np.testing.assert_allclose(run_in_batches(fixed, crops)[0], run_in_batches(free, crops)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_cells_are_named():
+    class Unknown(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.AvgPool2d(2)
+
+        def construct(self, x):
+            return self.pool(x)
+
+    class Functional(nn.Cell):
+        def construct(self, x):
+            return ms.ops.exp(x)
+
+    for cell, message in ((Unknown(), 'pool is a AvgPool2d, which cannot be written as ONNX yet'),
+                          (Functional(), 'Functional.* calls a function that cannot be followed')):
+        with pytest.raises(ValueError, match=message + '.*src/onnx_cells.py'):
+            follow(cell, Value(OnnxGraph(17), 'x'))
+
+
+def test_following_leaves_cells_as_they_were(tmp_path):
+    """Also after an error."""
+    original = nn.Cell.__call__
+    written(tmp_path / 'pose.onnx', tiny_config(TINY[0]), ExportPlan('ONNX'))
+    assert nn.Cell.__call__ is original
+    with pytest.raises(ValueError):
+        follow(nn.AvgPool2d(2), Value(OnnxGraph(17), 'x'))
+    assert nn.Cell.__call__ is original
+
+
+def test_air_says_what_it_needs():
+    with pytest.raises(ValueError, match='on an Ascend server with CANN; elsewhere export ONNX'):
+        check_air(ExportPlan('AIR', batch_size=1))
+
+
+def test_air_has_a_fixed_batch(monkeypatch):
+    monkeypatch.setattr(exporting, 'available_targets', lambda: ['Ascend', 'CPU'])
+    with pytest.raises(ValueError, match='fixed batch size'):
+        check_air(ExportPlan('AIR', batch_size=0))
+    check_air(ExportPlan('AIR', batch_size=1))
+
+
+def test_small_networks_are_all_here():
+    assert {name.split('_')[0] for name in TINY} == set(SMALL_NETWORKS)
+
+
+def test_file_modes_are_ordinary(tmp_path):
+    """`whole_file` takes MindSpore's read-only mode away."""
+    from src.files import whole_file
+    path = tmp_path / 'pose.mindir'
+    with whole_file(str(path)) as temporary:
+        written(Path(temporary), tiny_config(TINY[1]), ExportPlan('MINDIR'))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644 and os.listdir(tmp_path) == ['pose.mindir']
