@@ -14,10 +14,14 @@ from easydict import EasyDict
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
-    'MODEL.NAME': ('mspn', 'pose_resnet'),
+    'MODEL.NAME': ('mspn', 'pose_resnet', 'hrnet', 'mipnet'),
     'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'MIPNET.BACKBONE': ('hrnet', 'pose_resnet'),
+    'MIPNET.NUM_INSTANCES': (2, 3, 4),
     'POSE_RESNET.TARGET_TYPE': ('gaussian',),
     'POSE_RESNET.NUM_DECONV_LAYERS': (3,),
+    'DATASET.PROTOCOL': ('coco', 'ochuman', 'crowdpose', 'mpii'),
+    'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
     'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
 }
@@ -46,9 +50,20 @@ def recipe_names() -> List[str]:
                   if name.endswith('.yaml') and name != 'base.yaml')
 
 
+def architecture(config: EasyDict) -> str:
+    """Return the section of the network that makes the heatmaps: MSPN, POSE_RESNET or HRNET; MIPNet modulates one of
+    the latter two."""
+    return (config.MIPNET.BACKBONE if config.MODEL.NAME == 'mipnet' else config.MODEL.NAME).upper()
+
+
 def heatmap_size_key(config: EasyDict) -> str:
     """Return the key of the heatmap size of the configured network."""
-    return 'MSPN.HEATMAP_SIZE' if config.MODEL.NAME == 'mspn' else 'POSE_RESNET.HEATMAP_SIZE'
+    return f'{architecture(config)}.HEATMAP_SIZE'
+
+
+def num_hypotheses(config: EasyDict) -> int:
+    """Return how many people the configured network sees in a box."""
+    return config.MIPNET.NUM_INSTANCES if config.MODEL.NAME == 'mipnet' else 1
 
 
 def input_shape(config: EasyDict) -> tuple:
@@ -169,31 +184,40 @@ def _check(config: EasyDict) -> None:
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
-                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE',
-                'TRAIN.ACCUMULATE', 'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
+                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'HRNET.SIGMA', 'HRNET.WIDTH', 'HRNET.BLOCKS',
+                'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE', 'TRAIN.ACCUMULATE',
+                'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
                     'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
                     'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
-                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP')
+                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT')
     for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
                                  (not_negative, lambda value: value >= 0, 'zero or more')):
         for key in keys:
             section, name = key.split('.')
             if not is_right(config[section][name]):
                 raise ValueError(f'{key} should be {what}, is {config[section][name]}')
-    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'TEST.OKS_THRE'):
+    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'TEST.OKS_THRE',
+                'MIPNET.DECAY_THRE'):
         section, name = key.split('.')
         if not 0 <= config[section][name] <= 1:
             raise ValueError(f'{key} should be between 0 and 1, is {config[section][name]}')
     if config.DATASET.SCALE_FACTOR == 1:
         raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
-    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'POSE_RESNET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
+    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'HRNET.MODULES', 'POSE_RESNET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
         section, name = key.split('.')
         if any(value < 1 for value in config[section][name]):
             raise ValueError(f'{key} should hold numbers from 1 on, is {config[section][name]}')
-    for name in ('MEANS', 'STDS'):
-        if len(config.DATASET[name]) != 3:
-            raise ValueError(f'DATASET.{name} should have three values (B, G, R), has {config.DATASET[name]}')
+    for key, length, what in (('DATASET.MEANS', 3, 'one for each channel'), ('DATASET.STDS', 3, 'one for each channel'),
+                              ('MIPNET.SE_MODULES', 4, 'one for each place'),
+                              ('HRNET.MODULES', 3, 'one for each of the stages 2 to 4')):
+        section, name = key.split('.')
+        if len(config[section][name]) != length:
+            raise ValueError(f'{key} should have {length} values, {what}, has {config[section][name]}')
+    protocol, layout = config.DATASET.PROTOCOL, config.DATASET.SKELETON
+    # The evaluators of the other protocols take whatever keypoints an annotation file in COCO's format has.
+    if protocol in ('crowdpose', 'mpii') and layout != protocol:
+        raise ValueError(f'DATASET.PROTOCOL {protocol} needs DATASET.SKELETON {protocol}, not {layout}')
     if config.TEST.BLUR_KERNEL < 3 or config.TEST.BLUR_KERNEL % 2 == 0:
         raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {config.TEST.BLUR_KERNEL}')
     if min(config.DATASET.STDS) <= 0:

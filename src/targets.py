@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from src.config import architecture
 from src.protocols import MSPN_PEAK
 
 MSPN_KERNELS = (15, 11, 9, 7, 5)
@@ -137,4 +138,4 @@ def build_targets(config) -> nn.Cell:
     width, height = config.MODEL.IMAGE_SIZE
     if config.MODEL.NAME == 'mspn':
         return MSPNTargets((height, width), (height // 4, width // 4))
-    return GaussianTargets((height, width), (height // 4, width // 4), config.POSE_RESNET.SIGMA)
+    return GaussianTargets((height, width), (height // 4, width // 4), config[architecture(config)].SIGMA)

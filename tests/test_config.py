@@ -141,7 +141,9 @@ def test_recipe_of_ones_own(tmp_path):
     ('', 'holds NoneType'), ('TRAIN: [', 'is not a YAML file'), ('TRAIN: {LR: fast}', 'TRAIN.LR: should be a number'),
     ('BASE: hrnet', "unknown recipe 'hrnet'; known: .*mspn_2stg_coco_256x192"), ('BASE: mine.yaml', 'builds on itself'),
     ('MODEL: {IMAGE_SIZE: [288, 384]}', 'POSE_RESNET.HEATMAP_SIZE should be a quarter'),
-    ('MODEL: {NAME: hrnet}', "MODEL.NAME should be one of mspn, pose_resnet, is 'hrnet'")], ids=str)
+    ('MODEL: {NAME: vitpose}', "MODEL.NAME should be one of mspn, pose_resnet, hrnet, mipnet, is 'vitpose'"),
+    ('DATASET: {PROTOCOL: mpii}', 'DATASET.PROTOCOL mpii needs DATASET.SKELETON mpii, not coco'),
+    ('MIPNET: {SE_MODULES: [true, false]}', 'MIPNET.SE_MODULES should have 4 values, one for each place')], ids=str)
 def test_wrong_recipe_is_explained(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine.yaml').write_text(text)
@@ -206,7 +208,7 @@ def test_heatmap_follows_the_input(recipe, words):
     ('--output_shape 96 72', 'MSPN.HEATMAP_SIZE should be a quarter'),
     ('--input_shape 250 192', 'positive multiples of 32'), ('--input_shape 256', 'positive multiples of 32'),
     ('--lr 0', 'TRAIN.LR should be positive, is 0'), ('--min_lr=-1', 'TRAIN.MIN_LR should be zero or more'),
-    ('--topk 18', 'LOSS.TOPK 18 is more than the 17'), ('--img_means 1 2', 'should have three values'),
+    ('--topk 18', 'LOSS.TOPK 18 is more than the 17'), ('--img_means 1 2', 'should have 3 values'),
     ('--epoch 1.5', 'TRAIN.END_EPOCH: should be a whole number'), ('--set TRAIN.LR', 'should be KEY=VALUE'),
     ('--set TRAIN.BEGIN_EPOCH=6', 'should not be above TRAIN.END_EPOCH 5'), ('--batch_size 0', 'positive'),
     ('--set TRAIN.SCHEDULE=wavy', 'should be one of step, linear, cosine'), ('--img_stds 1 0 1', 'STDS.*positive'),
@@ -305,7 +307,7 @@ def test_json_of_an_older_version_gets_the_defaults():
     ('{', 'a.ckpt: its configuration is damaged'), ('[]', 'damaged'), ('{"TRAIN": 3}', 'damaged'),
     ('{"TRAIN": {"RATE": 1}}', "a.ckpt: unknown config key 'TRAIN.RATE'"),
     ('{"TRAIN": {"LR": "x"}}', 'a.ckpt: TRAIN.LR: should be a number'),
-    ('{"MODEL": {"NAME": "hrnet"}}', 'MODEL.NAME should be one of')])
+    ('{"MODEL": {"NAME": "vitpose"}}', 'MODEL.NAME should be one of')])
 def test_wrong_json_is_explained(text, message):
     with pytest.raises(ValueError, match=message):
         from_json(text, 'a.ckpt')

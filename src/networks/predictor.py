@@ -63,7 +63,7 @@ class HeatmapPredictor(nn.Cell):
 
 def shifts_heatmap(config) -> bool:
     """Say whether the protocol of a resolved configuration shifts mirrored heatmaps by one cell."""
-    return config.MODEL.NAME == 'pose_resnet' and config.TEST.SHIFT_HEATMAP
+    return config.MODEL.NAME != 'mspn' and config.TEST.SHIFT_HEATMAP
 
 
 def build_predictor(config, normaliser: Optional[nn.Cell], network: nn.Cell,
