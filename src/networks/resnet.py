@@ -86,8 +86,9 @@ class ResNet(nn.Cell):
         self.bn1 = BatchNorm(stem_channels)
         self.relu = nn.ReLU()
         self.maxpool = StemPool(stem_pool)
-        channels = stem_channels
+        channels, self.layer_inputs = stem_channels, ()
         for level, count in enumerate(counts):
+            self.layer_inputs += (channels,)
             planes = stem_channels * 2 ** level
             setattr(self, f'layer{level + 1}',
                     make_layer(block, channels, planes, count, stride=1 if level == 0 else 2))
@@ -95,5 +96,8 @@ class ResNet(nn.Cell):
         self.out_channels = channels
 
     def construct(self, images):
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
+
+    def stem(self, images):
+        """Return what layer1 sees: (N, stem_channels, H/4, W/4)."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))

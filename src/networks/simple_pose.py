@@ -5,10 +5,15 @@ Axes: N people, K keypoints, H, W input, h, w = H/4, W/4 heatmap. Cell names are
 """
 from typing import Sequence, Tuple
 
-import numpy as np
 from mindspore import nn
 
-from src.networks.blocks import BatchNorm, check_input_shape, initialise_parameters, kaiming_normal_fan_out
+from src.networks.blocks import (
+    BatchNorm,
+    check_input_shape,
+    initialise_parameters,
+    kaiming_normal_fan_out,
+    narrow_normal,
+)
 from src.networks.resnet import ResNet
 
 # kernel size of a transposed convolution -> (padding, output padding) that exactly double the size
@@ -70,7 +75,11 @@ class SimplePoseNet(ResNet):
         initialise_parameters(self, seed, _draw_initial_value)
 
     def construct(self, images):
-        return self.final_layer(self.deconv_layers(super().construct(images)))
+        return self.head(super().construct(images))
+
+    def head(self, x):
+        """Return the heatmaps of the features behind layer4."""
+        return self.final_layer(self.deconv_layers(x))
 
     def training_outputs(self, images):
         """Return what the loss supervises: the heatmaps (N, K, h, w)."""
@@ -79,8 +88,6 @@ class SimplePoseNet(ResNet):
 
 def _draw_initial_value(rng, name: str, shape, fan_in: int):
     if name.startswith(('deconv_layers.', 'final_layer.')):
-        if name.endswith('bias'):
-            return np.zeros(shape, np.float32)
-        return rng.standard_normal(shape, np.float32) * np.float32(0.001)
+        return narrow_normal(rng, name, shape)
     # The release always starts the trunk from ImageNet; without such a file torchvision's initialisation is used.
     return kaiming_normal_fan_out(rng, shape)
