@@ -45,6 +45,8 @@ def print_summary(conversion: Conversion, state: dict, network: str) -> None:
         f'{left_over} of {len(state)} names left over')
     if conversion.zero_biases:
         say(f'note: {conversion.zero_biases} of these are biases of zero; the format has none')
+    if conversion.other_head:
+        say(f'note: {conversion.other_head}')
     if conversion.initial:
         say(f'note: random initial values in {", ".join(conversion.initial_parts)}: a start for training, not a pose '
             'network')

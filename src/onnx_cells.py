@@ -11,8 +11,8 @@ from unittest import mock
 import numpy as np
 from mindspore import nn
 
-from src.networks import decoding
-from src.networks.blocks import BatchNorm, BilinearResize, StemPool
+from src.networks import decoding, modulation
+from src.networks.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
 from src.networks.predictor import Mirror, MirrorBack
 from src.networks.preprocessing import PixelNormaliser
 from src.onnx_graph import Value
@@ -113,10 +113,33 @@ def _resize(cell: BilinearResize, x: Value, _label: str) -> Value:
                        coordinate_transformation_mode='align_corners')
 
 
+def _nearest(cell: NearestUpsample, x: Value, _label: str) -> Value:
+    scales = np.array([1, 1, cell.factor, cell.factor], np.float32)
+    return x.graph.add('Resize', x, Value(x.graph, ''), scales, mode='nearest', nearest_mode='floor',
+                       coordinate_transformation_mode='asymmetric')
+
+
+def _dense(cell: nn.Dense, x: Value, label: str) -> Value:
+    inputs = [x, x.graph.constant(cell.weight.asnumpy(), f'{label}.weight')]
+    if cell.has_bias:
+        inputs.append(x.graph.constant(cell.bias.asnumpy(), f'{label}.bias'))
+    return x.graph.add('Gemm', *inputs, transB=1)
+
+
+def _global_mean(_cell: modulation.GlobalMean, x: Value, _label: str) -> Value:
+    return x.graph.add('Flatten', x.graph.add('GlobalAveragePool', x), axis=1)
+
+
+def _scale(_cell: modulation.Scale, x: Value, factors: Value, _label: str) -> Value:
+    return x * x.graph.add('Unsqueeze', factors, np.array([2, 3]))
+
+
 def _normaliser(cell: PixelNormaliser, pixels: Value, _label: str) -> Value:
-    factor, shift = cell.factor_and_shift()
-    channels_first = pixels.graph.add('Transpose', pixels, perm=[0, 3, 1, 2])
-    return pixels.graph.add('Cast', channels_first, to=1) * factor + shift
+    graph, (factor, shift) = pixels.graph, cell.factor_and_shift()
+    channels_first = graph.add('Transpose', pixels, perm=[0, 3, 1, 2])
+    if cell.color_rgb:
+        channels_first = graph.add('Gather', channels_first, np.array([2, 1, 0]), axis=1)
+    return graph.add('Cast', channels_first, to=1) * factor + shift
 
 
 def _mirror_back(cell: MirrorBack, heatmaps: Value, _label: str) -> Value:
@@ -137,7 +160,9 @@ def _shape_of(cell: decoding.Reshape, x: Value, _label: str) -> Value:
 
 WRITERS: Dict[type, Callable[..., Value]] = {
     nn.Conv2dTranspose: _convolution, nn.Conv2d: _convolution, nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: lambda cell, x, _: x.graph.add('Relu', x), StemPool: _stem_pool, BilinearResize: _resize,
+    nn.ReLU: lambda cell, x, _: x.graph.add('Relu', x), nn.Sigmoid: lambda cell, x, _: x.graph.add('Sigmoid', x),
+    nn.Dense: _dense, StemPool: _stem_pool, BilinearResize: _resize, NearestUpsample: _nearest,
+    modulation.GlobalMean: _global_mean, modulation.Scale: _scale,
     PixelNormaliser: _normaliser, Mirror: lambda cell, x, _: x.graph.mirror(x, 3), MirrorBack: _mirror_back,
     decoding.Reshape: _shape_of, decoding.Frame: _pad,
     decoding.Window: lambda cell, x, _: x.graph.slice(x, cell.axis, cell.start, cell.start + cell.size),

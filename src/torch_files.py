@@ -16,8 +16,9 @@ import numpy as np
 
 from src.pickles import UNNEEDED, KnownNames, Reference, RefusedPickleError, Unneeded, load_pickle
 
-# Entries under which training programs save the weights, most trusted first.
-WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'network', 'net', 'module')
+# Entries under which training programs save the weights, most trusted first; MIPNet's saves them three times.
+WRAPPERS = ('latest_state_dict', 'state_dict', 'model', 'model_state_dict', 'network', 'net', 'module',
+            'best_state_dict')
 STORAGES = {'FloatStorage': 'f4', 'DoubleStorage': 'f8', 'HalfStorage': 'f2', 'BFloat16Storage': 'bf16',
             'LongStorage': 'i8', 'IntStorage': 'i4', 'ShortStorage': 'i2', 'CharStorage': 'i1', 'ByteStorage': 'u1',
             'BoolStorage': '?'}

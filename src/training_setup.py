@@ -51,6 +51,8 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     conversion = load_weights(network, state, config, path, is_start=True)
     say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
         f'({conversion.source.name})')
+    if conversion.other_head:
+        say(f'note: {conversion.other_head}')
     return network
 
 

@@ -94,17 +94,22 @@ def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: Easy
     Args:
         state: of `read_weights`.
         where: file name for messages.
-        is_start: training begins from these weights, so an ImageNet trunk will do; the rest keeps its initial weights.
+        is_start: training begins from these weights, so an ImageNet trunk will do, or a network for other keypoints or
+            without modulation; the rest keeps its initial weights.
         ignore, first_stage_only: see `convert_weights`.
 
     Raises:
         ValueError: they do not fit; the network is then unchanged.
     """
-    conversion = convert_weights(state, network, config.MODEL.NAME, where, ignore=ignore,
+    conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start, ignore=ignore,
                                  first_stage_only=first_stage_only)
+    source = conversion.source
     if conversion.initial and not is_start:
-        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): it is an '
-                         f'{conversion.source.name} without a head, a start for training (--pretrained_path)')
+        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): being {source.name} it lacks '
+                         f'{", ".join(conversion.initial_parts)}, so it is a start for training (--pretrained_path)')
+    if source.reverse_stem and config.DATASET.COLOR_RGB:
+        raise ValueError(f'{where} ({source.name}) is read for pictures in the order blue, green, red: set '
+                         'DATASET.COLOR_RGB=false')
     assign_weights(network, conversion.weights)
     return conversion
 

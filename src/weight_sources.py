@@ -7,7 +7,7 @@ The layouts of all weights (convolution OIHW, transposed convolution IOHW) are t
 import fnmatch
 import re
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -18,14 +18,21 @@ from src.networks.resnet import LAYOUTS, BasicBlock, Bottleneck
 from src.weights import BATCH_NORM_SUFFIXES, named_parameters, pytorch_names
 
 # ImageNet's constants for channels in the order blue, green, red, as our pictures have them.
-BGR = {'DATASET.MEANS': [0.406, 0.456, 0.485], 'DATASET.STDS': [0.225, 0.224, 0.229]}
-# Simple Baselines takes red's constants for blue, and so do its MindSpore entries.
-RGB_ON_BGR = {'DATASET.MEANS': [0.485, 0.456, 0.406], 'DATASET.STDS': [0.229, 0.224, 0.225]}
+BGR = {'DATASET.COLOR_RGB': False, 'DATASET.MEANS': [0.406, 0.456, 0.485], 'DATASET.STDS': [0.225, 0.224, 0.229]}
+# Simple Baselines takes red's constants for blue, and so do its MindSpore entries and MIPNet on a ResNet.
+RGB_ON_BGR = {'DATASET.COLOR_RGB': False, 'DATASET.MEANS': [0.485, 0.456, 0.406], 'DATASET.STDS': [0.229, 0.224, 0.225]}
+RGB = {**RGB_ON_BGR, 'DATASET.COLOR_RGB': True, 'DATASET.NORMALISE_BEFORE_SCALING': False}
 PYTORCH = {'MODEL.STEM_POOL': 'symmetric', 'DATASET.NORMALISE_BEFORE_SCALING': False}
 MINDSPORE = {'MODEL.STEM_POOL': 'same', 'DATASET.NORMALISE_BEFORE_SCALING': False}
 # The classifier of an ImageNet network, which a pose network has no use for.
 CLASSIFIER = r'(fc|end_point|classifier)\.(weight|bias)'
 IMAGENET = 'ImageNet ResNet'
+# The same of an ImageNet HRNet, whose last module also fuses into the coarser branches.
+HRNET_CLASSIFIER = (r'(incre_modules|downsamp(le)?_modules|final_layer\.\d+|classifier)\..+|'
+                    r'stage4\.\d+\.fuse_layers\.[1-3]\..+')
+MODULATION = r'(stage|layer)[1-4]_se\..+'
+# Our names of what depends on the number of keypoints alone, but for MSPN.
+HEAD = r'final_layer\.(weight|bias)'
 NOTHING = '$^'
 COUNTER = '.num_batches_tracked'
 
@@ -46,7 +53,7 @@ class WeightSource:
         network: MODEL.NAME of the networks that it fits.
         mark: pattern of a name that only this format has, as in the file (without prefixes) or in PyTorch's spelling.
         rules: the first that matches counts; a name that none matches stays.
-        unused: pattern of names that have no place in a pose network.
+        unused: pattern of names that, unless we have them too, have no place in a pose network.
         optional: pattern of our names that may keep their initial weights. Such a file is a start for training only.
         reverse_stem: its first convolution expects red, green, blue.
         zero_biases: its convolutions have no biases where ours have.
@@ -75,8 +82,13 @@ def _deconvolution(match: re.Match) -> str:
     return f'deconv_layers.{3 * int(match[1]) + (match[2] == "bn")}.{match[3]}'
 
 
+def _as_start_of_mipnet(source: WeightSource) -> WeightSource:
+    """Return the format of a network without modulation as a start for a MIPNet on it."""
+    return replace(source, network='mipnet', optional=f'{source.optional}|{MODULATION}')
+
+
 STAGE = r'backbone\.multi_stage_mspn\.(\d+)'
-SOURCES = (
+_BASELINES = (
     # No release has written these names but the course port; our own checkpoints have them and say what they are.
     WeightSource("MSPN, MindSpore's names", 'mspn', r'stage\d\.(down|up)sample\..+\.gamma', settings={
         **BGR, 'MODEL.STEM_POOL': 'same', 'DATASET.NORMALISE_BEFORE_SCALING': True}),
@@ -89,7 +101,7 @@ SOURCES = (
         Rule(STAGE + r'\.(.+)', r'stage\1.\2'),
         Rule(r'(?:keypoint_)?head\.predict_layers\.(\d+)\.conv_layers\.([01])\.(.+)', _head_of_unit)),
         reverse_stem=True, zero_biases=True, settings={**BGR, **PYTORCH}),
-    WeightSource(IMAGENET, 'mspn', r'layer1\.0\.conv1\.weight', (
+    WeightSource(IMAGENET, 'mspn', r'layer4\.0\.conv1\.weight', (
         Rule(r'conv1\.weight', 'top.conv.conv.weight'), Rule(r'bn1\.(.+)', r'top.conv.bn.\1'),
         Rule(r'(layer\d\.\d+)\.(conv|bn)(\d)\.(.+)', r'stage{s}.downsample.\1.conv_bn_relu\3.\2.\4'),
         Rule(r'(layer\d\.0\.downsample)\.0\.(.+)', r'stage{s}.downsample.\1.conv.\2'),
@@ -108,8 +120,23 @@ SOURCES = (
         # The 0.255 of blue is MindPose's own.
         settings={**BGR, **MINDSPORE, 'DATASET.STDS': [0.255, 0.224, 0.229]}),
     # Not reversed: Simple Baselines gives the blue channel to the filters of the red one, from its ImageNet start on.
-    WeightSource(IMAGENET, 'pose_resnet', r'layer1\.0\.conv1\.weight', unused=CLASSIFIER,
+    WeightSource(IMAGENET, 'pose_resnet', r'layer4\.0\.conv1\.weight', unused=CLASSIFIER,
                  optional=r'(deconv_layers|final_layer)\..+'),
+    WeightSource('ImageNet HRNet', 'hrnet', r'(incre_modules|downsamp(le)?_modules)\..+', unused=HRNET_CLASSIFIER,
+                 optional=r'final_layer\..+', settings=RGB),
+    WeightSource('MindPose HRNet', 'hrnet', r'head\.head\.(weight|bias)', (
+        Rule(r'backbone\.(.+)', r'\1'), Rule(r'head\.head\.(.+)', r'final_layer.\1')),
+        # The 0.255 of blue is MindPose's own.
+        settings={**RGB, 'DATASET.STDS': [0.229, 0.224, 0.255]}),
+    WeightSource('MMPose HRNet', 'hrnet', r'backbone\.stage4\..+', (
+        Rule(r'backbone\.(.+)', r'\1'), Rule(r'(?:keypoint_)?head\.(final_layer\..+)', r'\1')), settings=RGB),
+    WeightSource('HRNet', 'hrnet', r'stage4\.\d+\..+', settings=RGB),
+)
+SOURCES = (
+    *_BASELINES,
+    WeightSource('MIPNet on HRNet', 'mipnet', r'stage[1-4]_se\..+', settings=RGB),
+    WeightSource('MIPNet on ResNet', 'mipnet', r'layer[1-4]_se\..+', settings={**RGB_ON_BGR, **PYTORCH}),
+    *(_as_start_of_mipnet(source) for source in _BASELINES if source.network in ('pose_resnet', 'hrnet')),
 )
 
 
@@ -132,6 +159,7 @@ class Conversion:
         rows: at least one for every name of the file.
         zero_biases: number of the weights that are biases which the file has not, and are zero.
         initial: names of the parameters that keep their initial values.
+        other_head: '' or what is to be said of a head for another number of keypoints, which was left out.
     """
 
     source: WeightSource
@@ -139,6 +167,7 @@ class Conversion:
     rows: List[Row]
     zero_biases: int
     initial: List[str]
+    other_head: str = ''
 
     @property
     def initial_parts(self) -> List[str]:
@@ -197,13 +226,14 @@ def adopt_settings(config: EasyDict, names: Sequence[str], overrides: Mapping[st
 
 
 def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_kind: str, where: str, *,
-                    ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
+                    is_start: bool = False, ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
     """Give the weights of a file the names of `network`, and account for every one.
 
     Args:
         state: {name: array}, as in the file, without an optimiser's entries.
         network_kind: MODEL.NAME.
         where: file name for messages.
+        is_start: training begins from these weights: a head for another number of keypoints is left out.
         ignore: shell patterns of names that may be left over.
         first_stage_only: put an ImageNet trunk into the first stage of an MSPN only, instead of into all.
 
@@ -218,45 +248,80 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
         raise ConversionError(f'first_stage_only is for an ImageNet trunk in an MSPN; {where} is of the format '
                               f'{source.name}, the network {type(network).__name__}')
     parameters = named_parameters(network)
-    ours = {plain: name for name, plain in pytorch_names(network).items()}
     stages = network.num_stages if network_kind == 'mspn' and not first_stage_only else 1
-    weights, rows, unexpected, mis_shaped, twice = {}, [], [], [], []
+    matched = _match(state, network, source, stages, ignore, is_start=is_start)
+    weights = matched.weights
+    zero_biases = _add_biases(parameters, weights) if source.zero_biases else 0
+    optional = f'{source.optional}|stage[1-9]\\..+' if first_stage_only else source.optional
+    absent = [name for name in parameters if name not in weights]
+    accounted = {row.target for row in matched.rows}.union(matched.other_heads)
+    missing = [name for name in absent if not re.fullmatch(optional, name) and name not in accounted]
+    not_finite = [name for name, value in weights.items() if not np.isfinite(value).all()]
+    problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in
+                (('missing', missing), ('unexpected', matched.unexpected), ('of another shape', matched.mis_shaped),
+                 ('named twice', matched.twice), ('with NaN or infinity', not_finite)) if names]
+    if problems:
+        needs_hint = missing or matched.mis_shaped or matched.unexpected
+        hint = _describe_trunk(state, network_kind) if needs_hint else ''
+        raise ConversionError(f'{does_not_fit}, read as {source.name}: ' + '. '.join(problems) + hint, matched.rows)
+    in_order = {name: weights[name] for name in parameters if name in weights}
+    other_head = next((f'the head of {where} is {note}' for note in matched.other_heads.values()), '')
+    return Conversion(source, in_order, matched.rows, zero_biases, absent, other_head)
+
+
+class _Matched(NamedTuple):
+    """What of a file has a place in a network, and what stands in the way of the rest.
+
+    Attributes:
+        other_heads: {our name: note} of what is for another number of keypoints.
+    """
+
+    weights: Dict[str, np.ndarray]
+    rows: List[Row]
+    unexpected: List[str]
+    mis_shaped: List[str]
+    twice: List[str]
+    other_heads: Dict[str, str]
+
+
+def _match(state: Mapping[str, np.ndarray], network: nn.Cell, source: WeightSource, stages: int,
+           ignore: Sequence[str], *, is_start: bool) -> _Matched:
+    parameters = named_parameters(network)
+    ours = {plain: name for name, plain in pytorch_names(network).items()}
+    matched = _Matched({}, [], [], [], [], {})
+    rows = matched.rows
     for name, plain in plain_names(list(state)).items():
         value = np.asarray(state[name])
         targets = [ours[each] for each in _rename(plain, source.rules, stages) if each in ours]
-        # PyTorch's BatchNorm counts its batches; nothing reads that here.
-        if re.fullmatch(source.unused, plain) or (targets and plain.endswith(COUNTER)):
+        if not targets and re.fullmatch(source.unused, plain):
             rows.append(Row(name, '', value.shape, 'not needed'))
         elif not targets and any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore):
             rows.append(Row(name, '', value.shape, 'ignored'))
         elif not targets:
             rows.append(Row(name, '', value.shape, 'UNEXPECTED'))
-            unexpected.append(name)
-        for target in targets if not plain.endswith(COUNTER) else ():
+            matched.unexpected.append(name)
+        elif plain.endswith(COUNTER):
+            # PyTorch's BatchNorm counts its batches; nothing reads that here.
+            rows.append(Row(name, '', value.shape, 'not needed'))
+            continue
+        for target in targets:
             shape = tuple(parameters[target].shape)
+            if is_start and re.fullmatch(HEAD, target) and value.shape != shape and value.shape[1:] == shape[1:]:
+                note = f'for {value.shape[0]} keypoints, not {shape[0]}: ours keeps its initial weights'
+                rows.append(Row(name, '', value.shape, note))
+                matched.other_heads[target] = note
+                continue
             if value.shape != shape:
                 rows.append(Row(name, target, value.shape, f'SHOULD BE {"x".join(map(str, shape))}'))
-                mis_shaped.append(f'{name} is {value.shape}, should be {shape}')
+                matched.mis_shaped.append(f'{name} is {value.shape}, should be {shape}')
                 continue
-            twice += [target] if target in weights else []
+            if target in matched.weights:
+                matched.twice.append(target)
             is_stem = source.reverse_stem and value.ndim == 4 and shape[1] == 3
             with np.errstate(over='ignore'):
-                weights[target] = np.ascontiguousarray(value[:, ::-1] if is_stem else value, np.float32)
+                matched.weights[target] = np.ascontiguousarray(value[:, ::-1] if is_stem else value, np.float32)
             rows.append(Row(name, target, shape, 'input channels reversed: RGB -> BGR' if is_stem else ''))
-    zero_biases = _add_biases(parameters, weights) if source.zero_biases else 0
-    optional = f'{source.optional}|stage[1-9]\\..+' if first_stage_only else source.optional
-    absent = [name for name in parameters if name not in weights]
-    misfits = {row.target for row in rows}
-    missing = [name for name in absent if not re.fullmatch(optional, name) and name not in misfits]
-    not_finite = [name for name, value in weights.items() if not np.isfinite(value).all()]
-    problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in
-                (('missing', missing), ('unexpected', unexpected), ('of another shape', mis_shaped),
-                 ('named twice', twice), ('with NaN or infinity', not_finite)) if names]
-    if problems:
-        hint = _describe_trunk(list(state), network_kind) if missing or mis_shaped or unexpected else ''
-        raise ConversionError(f'{does_not_fit}, read as {source.name}: ' + '. '.join(problems) + hint, rows)
-    in_order = {name: weights[name] for name in parameters if name in weights}
-    return Conversion(source, in_order, rows, zero_biases, absent)
+    return matched
 
 
 def _rename(name: str, rules: Sequence[Rule], stages: int) -> List[str]:
@@ -285,16 +350,20 @@ def _describe_unknown(names: Sequence[str], network_kind: str) -> str:
             + (f' It looks like {others[0]}: another recipe?' if others else ''))
 
 
-def _describe_trunk(names: Sequence[str], network_kind: str) -> str:
-    """Return a sentence on the ResNet that a file holds and the setting that it needs, or ''."""
+def _describe_trunk(state: Mapping[str, np.ndarray], network_kind: str) -> str:
+    """Return a sentence on the ResNet or HRNet that a file holds and the setting that it needs, or ''."""
+    width = next((value.shape[0] for name, value in state.items()
+                  if re.search(r'(?:^|\.)stage4\.0\.branches\.0\.0\.conv1\.weight$', name) and np.ndim(value)), None)
+    if width is not None:
+        return f'. It is an HRNet of width {width}; a network of it needs HRNET.WIDTH={width}'
     found = {match.groups() for match in (re.search(r'(?:^|\.)layer([1-4])\.(\d+)\.conv([1-3])\.weight$', name)
-                                          for name in names) if match}
+                                          for name in state) if match}
     blocks = tuple(len({block for layer, block, _ in found if layer == level}) for level in '1234')
     block = Bottleneck if any(number == '3' for *_, number in found) else BasicBlock
     depth = next((layers for layers, layout in LAYOUTS.items() if layout == (block, blocks)), None)
     if depth is None:
         return ''
-    if network_kind == 'pose_resnet':
+    if network_kind != 'mspn':
         remedy = f'a network of it needs POSE_RESNET.NUM_LAYERS={depth}'
     elif block is Bottleneck:
         remedy = f'an MSPN of it needs MSPN.BLOCKS=[{",".join(map(str, blocks))}]'

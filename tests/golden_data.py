@@ -6,7 +6,9 @@ seeded with the CRC-32 of its PyTorch name, so the weights need not be stored an
 `tests/golden/<name>.npz` holds a compact copy of each file, made by `make_golden.py`:
 
     input_seed, input_shape         images = seeded_input(seed, shape)
-    heatmaps_every4, heatmaps_peak  eval-mode output, every 4th row and column, and max|heatmaps| of the whole output
+    heatmaps_every4, heatmaps_peak  eval-mode output, every 4th row and column, and max|heatmaps| of the whole output;
+                                    MIPNet: heatmaps_lambda0_… with the first code, heatmaps_lambda1_… with the second
+    se_modules                      MIPNet: the places of its modulation blocks
     joints, valid / vis             positions in pixels of the input, and validity
     labels / target, target_weight  the maps made from them, whole
     loss_eval*                      eval-mode losses; MSPN with OHKM and coarse-to-fine on (1) or off (0)
@@ -38,7 +40,8 @@ TRAINED_SHAPE, HEATMAP_SHAPE = (256, 192), (64, 48)
 # Those with losses and gradients; the others have heatmaps only.
 MSPN_TRAINED = ('mspn_1stg_256x192', 'mspn_2stg_256x192')
 TRAINED = ('simplepose_r50_256x192',) + MSPN_TRAINED
-ALL = TRAINED + ('mspn_4stg_384x288', 'simplepose_r152_384x288')
+ALL = TRAINED + ('mspn_4stg_384x288', 'simplepose_r152_384x288', 'hrnet_w32_256x192')
+MIPNET = 'mipnet_hrnet_w32_256x192'
 
 # Never to be widened.
 HEATMAP_TOLERANCE, LOSS_TOLERANCE, LABEL_TOLERANCE = 1e-4, 1e-5, 1e-5
@@ -101,6 +104,12 @@ def input_shape_of(name: str) -> tuple:
     return tuple(int(side) for side in name.rsplit('_', 1)[1].split('x'))
 
 
+def num_keypoints_of(name: str) -> int:
+    """Return K of a golden file."""
+    arrays = golden(name)
+    return arrays['heatmaps_lambda0_every4' if name == MIPNET else 'heatmaps_every4'].shape[1]
+
+
 def load_seeded(network: nn.Cell) -> None:
     """Give a network its made-up weights."""
     state = seeded_state(network)
@@ -109,7 +118,8 @@ def load_seeded(network: nn.Cell) -> None:
 
 def seeded_network(name: str) -> nn.Cell:
     """Return the full-size network of a golden file, with its made-up weights, in eval mode."""
-    network = build_network(name.rsplit('_', 1)[0], num_keypoints=17, input_shape=input_shape_of(name))
+    network = build_network(name.rsplit('_', 1)[0], num_keypoints=num_keypoints_of(name),
+                            input_shape=input_shape_of(name))
     load_seeded(network)
     return network.set_train(False)
 
@@ -167,6 +177,14 @@ def supervised_outputs_of(name: str) -> tuple:
 
 
 @cache
+def hypotheses_of(name: str) -> np.ndarray:
+    """Return our eval-mode heatmaps of MIPNet's golden file with both codes, (2, N, K, h, w)."""
+    images = images_of(name)
+    heatmaps = TrainingOutputs(seeded_network(name))(Tensor(images)).asnumpy()
+    return heatmaps.reshape(2, len(images), *heatmaps.shape[1:])
+
+
+@cache
 def heatmaps_of(name: str) -> np.ndarray:
     """Return our eval-mode heatmaps of a golden file."""
     if name in MSPN_TRAINED:
@@ -181,11 +199,37 @@ def small_mspn(**options) -> nn.Cell:
                    'stem_channels': 8, 'planes': (4, 8, 16, 32), 'blocks': (1, 1, 1, 1), **options})
 
 
+SMALL_SIMPLE_POSE = {'num_layers': 18, 'num_keypoints': 17, 'input_shape': (64, 64), 'stem_channels': 8,
+                     'num_deconv_filters': (16, 16, 16)}
+
+
 def small_simple_pose(**options) -> nn.Cell:
     """Return a SimplePoseNet that compiles within seconds."""
     from src.networks.simple_pose import SimplePoseNet
-    return SimplePoseNet(**{'num_layers': 18, 'num_keypoints': 17, 'input_shape': (64, 64), 'stem_channels': 8,
-                            'num_deconv_filters': (16, 16, 16), **options})
+    return SimplePoseNet(**{**SMALL_SIMPLE_POSE, **options})
 
 
-SMALL_NETWORKS = {'mspn': small_mspn, 'simplepose': small_simple_pose}
+SMALL_HRNET = {'width': 8, 'num_keypoints': 17, 'input_shape': (64, 64), 'stem_channels': 8, 'modules': (1, 1, 1),
+               'blocks': 1}
+
+
+def small_hrnet(**options) -> nn.Cell:
+    """Return an HRNet that compiles within seconds and has every kind of path between branches."""
+    from src.networks.hrnet import HRNet
+    return HRNet(**{**SMALL_HRNET, **options})
+
+
+def small_mipnet(**options) -> nn.Cell:
+    """Return a MIPNet on `small_hrnet`."""
+    from src.networks.mipnet import MIPNetHRNet
+    return MIPNetHRNet(**{**SMALL_HRNET, **options})
+
+
+def small_mipnet_resnet(**options) -> nn.Cell:
+    """Return a MIPNet on `small_simple_pose`."""
+    from src.networks.mipnet import MIPNetResNet
+    return MIPNetResNet(**{**SMALL_SIMPLE_POSE, **options})
+
+
+SMALL_NETWORKS = {'mspn': small_mspn, 'simplepose': small_simple_pose, 'hrnet': small_hrnet}
+SMALL_MIPNETS = {'hrnet': small_mipnet, 'resnet': small_mipnet_resnet}

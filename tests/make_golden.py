@@ -16,9 +16,10 @@ import numpy as np
 
 COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'
 NAMES = ('mspn_1stg_256x192', 'mspn_2stg_256x192', 'mspn_4stg_384x288', 'simplepose_r50_256x192',
-         'simplepose_r152_384x288')
+         'simplepose_r152_384x288', 'hrnet_w32_256x192', 'mipnet_hrnet_w32_256x192')
 FLOAT64_KEYS = ('loss_eval_float64', 'grad_norms_eval_float64')
-LEFT_OUT = ('heatmaps', 'heatmaps_after')
+HEATMAPS = ('heatmaps', 'heatmaps_lambda0', 'heatmaps_lambda1')
+LEFT_OUT = (*HEATMAPS, 'heatmaps_after')
 DECODERS = ('mspn_coco', 'mspn_mpii', 'simple')
 
 
@@ -39,8 +40,10 @@ def compact(name: str, source: Path, float64_folder) -> dict:
     with np.load(source / f'{name}.npz') as stored:
         full = dict(stored)
     small = {key: value for key, value in full.items() if key not in LEFT_OUT}
-    small['heatmaps_every4'] = full['heatmaps'][..., ::4, ::4]
-    small['heatmaps_peak'] = np.abs(full['heatmaps']).max()
+    for key in HEATMAPS:
+        if key in full:
+            small[f'{key}_every4'] = full[key][..., ::4, ::4]
+            small[f'{key}_peak'] = np.abs(full[key]).max()
     if 'grad_names' in full:
         small.update(float64_numbers(name, full['grad_names'], float64_folder))
     return small

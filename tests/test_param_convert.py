@@ -304,4 +304,5 @@ def test_eval_refuses_an_imagenet_start(call, data):
     torch_writer.save('resnet18.pth', torchvision(trunk_of(network_of())))
     outcome = call('eval', f'--recipe {SIMPLE_POSE} --ckpt_path resnet18.pth --data_url {data} --use_gt_bbox '
                            f'{TINY[SIMPLE_POSE]}')
-    assert_fails(outcome, 'resnet18.pth does not fit', 'ImageNet ResNet without a head', '--pretrained_path')
+    assert_fails(outcome, 'resnet18.pth does not fit', 'ImageNet ResNet it lacks deconv_layers, final_layer',
+                 '--pretrained_path')

@@ -94,10 +94,20 @@ def beside(key: str) -> dict:
 
 
 @BOTH_FORMATS
-@pytest.mark.parametrize('key', ['state_dict', 'model', 'model_state_dict', 'network', 'net', 'module'])
+@pytest.mark.parametrize('key', ['latest_state_dict', 'state_dict', 'model', 'model_state_dict', 'network', 'net',
+                                 'module'])
 def test_weights_are_found_beside_what_training_needs(key, legacy):
     torch_writer.save('x.pth.tar', beside(key), legacy=legacy)
     assert_equal_states(read_torch_file('x.pth.tar'), small_state())
+
+
+@BOTH_FORMATS
+def test_the_latest_of_several_states_is_meant(legacy):
+    """MIPNet's training program saves its weights three times, and the name of the network under `model`."""
+    other = {'other': np.zeros(2, np.float32)}
+    torch_writer.save('x.pth', {'model': 'pose_hrnet', 'state_dict': other, 'best_state_dict': other,
+                                'latest_state_dict': small_state()}, legacy=legacy)
+    assert_equal_states(read_torch_file('x.pth'), small_state())
 
 
 @BOTH_FORMATS

@@ -260,7 +260,7 @@ def test_an_imagenet_trunk_starts_a_simple_pose_net(kind, layers):
     state = seeded_state(network)
     file = TRUNKS[kind](trunk_of(network))
     config = load_recipe(SIMPLE_RECIPE)
-    with pytest.raises(ValueError, match='resnet.pth does not fit .* without a head, a start for training'):
+    with pytest.raises(ValueError, match='does not fit .* it lacks deconv_layers, final_layer, so it is a start'):
         load_weights(network, file, config, 'resnet.pth')
     conversion = load_weights(network, file, config, 'resnet.pth', is_start=True)
     after = named_parameters(network)

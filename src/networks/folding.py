@@ -1,5 +1,4 @@
-"""BatchNorm in inference is one factor and one shift per channel, which the convolution or dense layer before it can take
-over."""
+"""BatchNorm in inference is one factor and one shift per channel, which the linear cell before it can take over."""
 from typing import Union
 
 import numpy as np

@@ -107,8 +107,8 @@ class HRNet(nn.Cell):
         super().__init__()
         height, width_of_input = check_input_shape(input_shape)
         if width < 1 or blocks < 1 or len(modules) != 3 or min(modules) < 1:
-            raise ValueError('HRNet needs a width and a number of blocks of at least 1, and at least one module in each '
-                             f'of its stages 2 to 4; got {width}, {blocks}, {list(modules)}')
+            raise ValueError('HRNet needs a width and a number of blocks of at least 1, and modules in each of its '
+                             f'stages 2 to 4; got {width}, {blocks}, {list(modules)}')
         channels = [width * 2 ** branch for branch in range(4)]
         shapes = [(height // 2 ** level, width_of_input // 2 ** level) for level in range(2, 6)]
         # Channels of the features behind each part but the last.
