@@ -22,6 +22,9 @@ from golden_data import (
     images_of,
     joints_and_validity_of,
     seeded_network,
+    small_mipnet,
+    small_mipnet_resnet,
+    small_mspn,
     targets_and_loss_of,
 )
 
@@ -108,16 +111,18 @@ def test_train_mode_gradients_agree_with_the_golden_ones_as_far_as_float32_allow
     assert np.all(mine[~with_gradient] <= 1e-3 * golden_norms.max())
 
 
-@pytest.mark.parametrize('kind', SMALL_NETWORKS)
-def test_every_parameter_gets_a_finite_gradient(kind):
-    network = SMALL_NETWORKS[kind]()
-    if kind == 'mspn':
+@pytest.mark.parametrize('build, people', [*((build, 1) for build in SMALL_NETWORKS.values()),
+                                           (small_mipnet, 2), (small_mipnet_resnet, 2)])
+def test_every_parameter_gets_a_finite_gradient(build, people):
+    network = build()
+    if build is small_mspn:
         targets, loss = MSPNTargets((64, 64), (16, 16)), JointsL2Loss()
     else:
         targets, loss = GaussianTargets((64, 64), (16, 16), 2), JointsMSELoss()
     rng = np.random.default_rng(0)
     inputs = [ms.Tensor(rng.standard_normal((3, 3, 64, 64)).astype(np.float32)),
-              ms.Tensor(rng.uniform(8, 56, (3, 17, 2)).astype(np.float32)), ms.Tensor(np.ones((3, 17), np.float32))]
+              ms.Tensor(rng.uniform(8, 56, (3 * people, 17, 2)).astype(np.float32)),
+              ms.Tensor(np.ones((3 * people, 17), np.float32))]
     model = NetworkWithLoss(network, targets, loss).set_train(True)
     value, norms = _loss_and_norms(network, model, inputs)
     assert np.isfinite(value)

@@ -12,12 +12,14 @@ from golden_data import (
     load_seeded,
     needs_full_golden,
     seeded_input,
+    small_hrnet,
     small_mspn,
     small_simple_pose,
 )
 
 from src.networks import NETWORKS, build_network
-from src.networks.blocks import BilinearResize, StemPool
+from src.networks.blocks import BilinearResize, NearestUpsample, StemPool
+from src.networks.hrnet import HRModule
 from src.weights import named_parameters
 
 # name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
@@ -29,6 +31,8 @@ SIZES = {
     'simplepose_r50': (170, 33_999_697, 33_999_440, 282, 34_054_353),
     'simplepose_r101': (323, 52_991_825, 52_991_568, 537, 53_098_705),
     'simplepose_r152': (476, 68_635_473, 68_635_216, 792, 68_788_433),
+    'hrnet_w32': (878, 28_536_113, 28_536_080, 1462, 28_590_449),
+    'hrnet_w48': (878, 63_595_745, 63_595_696, 1462, 63_675_329),
 }
 
 
@@ -54,11 +58,11 @@ def test_unknown_name_lists_the_known_ones():
     assert all(name in str(error.value) for name in NETWORKS)
 
 
-@pytest.mark.parametrize('name', NETWORKS)
+@pytest.mark.parametrize('name', [name for name in NETWORKS if not name.startswith('mipnet')])
 def test_sizes(name, monkeypatch):
     """Every name builds; the numbers of tensors and values are those of the published models."""
     # Counting needs no values, and drawing 120 million of them takes the most time.
-    for module in ('mspn', 'simple_pose'):
+    for module in ('mspn', 'simple_pose', 'hrnet'):
         monkeypatch.setattr(f'src.networks.{module}.initialise_parameters', lambda *_: None)
     for num_keypoints in (17, 16):
         network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192))
@@ -75,7 +79,7 @@ def test_sizes(name, monkeypatch):
             assert sum(trainable) == values_16
 
 
-@pytest.mark.parametrize('name', ['mspn_1stg', 'simplepose_r18'])
+@pytest.mark.parametrize('name', ['mspn_1stg', 'simplepose_r18', 'hrnet_w32', 'mipnet_r50'])
 @pytest.mark.parametrize('input_shape', [(250, 192), (256, 100), (0, 192), (-32, 64)])
 def test_input_shape_must_be_divisible_by_32(name, input_shape):
     with pytest.raises(ValueError, match='multiples of 32'):
@@ -90,6 +94,9 @@ def test_arguments_out_of_range_raise():
                     {'final_conv_kernel': 2}, {'stem_pool': 'valid'}):
         with pytest.raises(ValueError):
             small_simple_pose(**options)
+    for options in ({'width': 0}, {'blocks': 0}, {'modules': (1, 4)}, {'modules': (1, 0, 3)}):
+        with pytest.raises(ValueError, match='HRNet needs'):
+            small_hrnet(**options)
 
 
 @pytest.mark.parametrize('kind', SMALL_NETWORKS)
@@ -164,6 +171,25 @@ def test_bilinear_resize_aligns_corners(shape_in, shape_out):
     np.testing.assert_allclose(resized, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize('factor', [2, 8])
+def test_nearest_upsampling_replicates(factor):
+    images = seeded_input(0, (2, 3, 5, 4))
+    upsampled = NearestUpsample((5, 4), factor)(ms.Tensor(images)).asnumpy()
+    np.testing.assert_array_equal(upsampled, images.repeat(factor, 2).repeat(factor, 3))
+
+
+def test_hrnet_sums_branches_in_the_order_of_the_release():
+    """The sum of three or four float32 numbers depends on it, to the last bit."""
+    module = HRModule([4, 8, 16], [(8, 8), (4, 4), (2, 2)], 1, 3).set_train(False)
+    load_seeded(module)
+    features = [ms.Tensor(100 * seeded_input(branch, (1, 4 * 2 ** branch, 8 // 2 ** branch, 8 // 2 ** branch)))
+                for branch in range(3)]
+    branches = [branch(x) for branch, x in zip(module.branches, features)]
+    for paths, output in zip(module.fuse_layers, module(features)):
+        terms = [path(x).asnumpy() for path, x in zip(paths, branches)]
+        np.testing.assert_array_equal(output.asnumpy(), np.maximum((terms[0] + terms[1]) + terms[2], 0))
+
+
 def _assert_normal(values, std):
     """Mean and standard deviation within five standard errors, and not truncated."""
     count = values.size
@@ -217,6 +243,18 @@ def test_initial_values_of_simple_pose():
         else:
             out_channels, _, height, width = values.shape
             _assert_normal(values, np.sqrt(2 / (height * width * out_channels)))
+
+
+def test_initial_values_of_hrnet():
+    """Without ImageNet weights N(0, 0.001) and zero biases everywhere."""
+    for name, parameter in named_parameters(small_hrnet(width=16, stem_channels=32)).items():
+        values = parameter.asnumpy()
+        if name.endswith(('gamma', 'beta', 'moving_mean', 'moving_variance')):
+            _assert_fresh_batch_norm(name, values)
+        elif name.endswith('bias'):
+            assert np.all(values == 0), name
+        else:
+            _assert_normal(values, 0.001)
 
 
 @pytest.mark.parametrize('kind', SMALL_NETWORKS)

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from golden_data import SMALL_NETWORKS
+from golden_data import SMALL_NETWORKS, small_mipnet
 from mindspore import Tensor, nn
 from mindspore import dtype as mstype
 from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
@@ -13,7 +13,7 @@ from src.annotations.synthetic import write_synthetic_coco
 from src.config import load_recipe, resolve
 from src.device import Processes
 from src.networks import build_configured_network
-from src.networks.blocks import BatchNorm, BilinearResize, StemPool
+from src.networks.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
 from src.networks.precision import LEVELS, set_precision
 from src.training_setup import build_train_step, choose_precision
 from src.weights import named_parameters
@@ -29,7 +29,7 @@ def test_which_cells_compute_in_float16(level, kind):
     network = SMALL_NETWORKS[kind]()
     set_precision(network, level)
     low = mstype.float32 if level == 'O0' else mstype.float16
-    expected = {nn.Conv2d: low, nn.Conv2dTranspose: low, StemPool: low, BilinearResize: low,
+    expected = {nn.Conv2d: low, nn.Conv2dTranspose: low, StemPool: low, BilinearResize: low, NearestUpsample: low,
                 BatchNorm: mstype.float16 if level == 'O3' else mstype.float32}
     cells, seen = [cell for _, cell in network.cells_and_names() if type(cell) in expected], set()
     # All of a kind are marked alike; one of each is run, and the last, which makes the heatmaps.
@@ -41,7 +41,19 @@ def test_which_cells_compute_in_float16(level, kind):
             seen.add(type(cell))
             channels = getattr(cell, 'in_channels', getattr(cell, 'channels', 3))
             assert cell(Tensor(np.ones((1, channels, 32, 32), np.float32))).dtype == expected[type(cell)], type(cell)
-    assert {nn.Conv2d, BatchNorm, StemPool} <= seen and len(seen) == 4
+    assert {nn.Conv2d, BatchNorm} <= seen and len(seen) == (3 if kind == 'hrnet' else 4)
+
+
+@pytest.mark.parametrize('level', LEVELS)
+def test_which_cells_of_the_modulation_compute_in_float16(level):
+    network = small_mipnet()
+    set_precision(network, level)
+    embedding = network.stage4_se.se_layers[0].fc_lambda
+    dense, norm = embedding[0], embedding[1]
+    assert isinstance(dense, nn.Dense) and isinstance(norm, BatchNorm)
+    hidden = dense(Tensor(np.ones((2, 2), np.float32)))
+    assert hidden.dtype == (mstype.float32 if level == 'O0' else mstype.float16)
+    assert norm(hidden).dtype == (mstype.float16 if level == 'O3' else mstype.float32)
 
 
 @pytest.mark.parametrize('level', ['O1', 'o2', '', None])

@@ -6,12 +6,14 @@ import pytest
 from golden_data import (
     ALL,
     FULL_FOLDER,
+    MIPNET,
     SMALL_NETWORKS,
     TRAINED,
     golden,
     input_shape_of,
     load_seeded,
     needs_full_golden,
+    num_keypoints_of,
     seeded_state,
 )
 from mindspore import nn
@@ -33,8 +35,8 @@ def _assert_holds(network, state):
 @pytest.fixture
 def without_initial_values(monkeypatch):
     """Names and shapes need no values, and drawing them takes the most time."""
-    for module in ('mspn', 'simple_pose'):
-        monkeypatch.setattr(f'src.networks.{module}.initialise_parameters', lambda *_: None)
+    for module in ('mspn', 'simple_pose', 'hrnet', 'mipnet'):
+        monkeypatch.setattr(f'src.networks.{module}.initialise_parameters', lambda *_, **__: None)
 
 
 @pytest.mark.parametrize('name', TRAINED)
@@ -46,9 +48,10 @@ def test_trainable_names_are_those_of_pytorch(name, without_initial_values):
 
 
 @needs_full_golden
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize('name', [*ALL, MIPNET])
 def test_all_names_and_shapes_are_those_of_pytorch(name, without_initial_values):
-    network = build_network(name.rsplit('_', 1)[0], num_keypoints=17, input_shape=input_shape_of(name))
+    network = build_network(name.rsplit('_', 1)[0], num_keypoints=num_keypoints_of(name),
+                            input_shape=input_shape_of(name))
     parameters = named_parameters(network)
     ours = {source: list(parameters[target].shape) for target, source in pytorch_names(network).items()}
     entries = json.loads((FULL_FOLDER / f'{name}.params.json').read_text())
