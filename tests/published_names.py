@@ -102,6 +102,15 @@ def mindpose(state: dict) -> dict:
                                     (r'^deconv_layers', 'head.deconv_layer'), (r'^final_layer', 'head.final_layer')))
 
 
+def mmpose_hrnet(state: dict, head: str) -> dict:
+    return with_counters(replaced(state, (r'^(?!final_layer)', 'backbone.'), (r'^final_layer', f'{head}.final_layer')))
+
+
+def mindpose_hrnet(state: dict) -> dict:
+    return mindspore_names(replaced(state, (r'\.downsample\.', '.down_sample.'), (r'^(?!final_layer)', 'backbone.'),
+                                    (r'^final_layer', 'head.head')))
+
+
 def prefixed(state: dict) -> dict:
     return {f'module.{name}': value for name, value in state.items()}
 
@@ -121,6 +130,23 @@ def torchvision_of_mspn(state: dict) -> dict:
     return replaced(trunk, (r'^top\.conv\.conv\.', 'conv1.'), (r'^top\.conv\.bn\.', 'bn1.'),
                     (r'^stage0\.downsample\.', ''), (r'conv_bn_relu(\d)\.(conv|bn)\.', r'\2\1.'),
                     (r'(layer\d\.0\.downsample)\.conv\.', r'\1.0.'), (r'(layer\d\.0\.downsample)\.bn\.', r'\1.1.'))
+
+
+def imagenet_hrnet(state: dict, last_module: str) -> dict:
+    """The classification release: a last module that fuses into every branch, and another head."""
+    trunk = {name: value for name, value in state.items() if not name.startswith('final_layer.')}
+    one = np.ones((1, 1, 1, 1), np.float32)
+    coarser = {f'{last_module}.fuse_layers.{row}': one for row in ('1.0.0.0.weight', '1.2.0.weight', '3.1.0.0.weight')}
+    statistics = {f'{last_module}.fuse_layers.2.0.1.1.{name}': np.ones(1, np.float32) for name in TO_MINDSPORE}
+    head = {f'{name}.weight': one for name in ('incre_modules.0.0.conv1', 'incre_modules.3.0.downsample.0',
+                                               'downsamp_modules.2.0', 'final_layer.0', 'classifier')}
+    return with_counters({**trunk, **coarser, **statistics, **head, 'final_layer.0.bias': np.ones(1, np.float32)})
+
+
+def mindcv_hrnet(state: dict, last_module: str) -> dict:
+    counted = imagenet_hrnet(state, last_module)
+    return mindspore_names(replaced({name: value for name, value in counted.items() if 'num_batches' not in name},
+                                    (r'\.downsample\.', '.down_sample.'), ('^downsamp_', 'downsample_')))
 
 
 def torchvision(trunk: dict) -> dict:
