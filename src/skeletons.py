@@ -19,7 +19,8 @@ class Skeleton:
         keypoint_names: K names; a left/right pair differs only in its ``left_``/``right_`` prefix.
         links: pairs of keypoint names that are drawn as a limb.
         oks_sigmas: K per-keypoint standard deviations of the OKS, relative to the object scale.
-        upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper".
+        upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper". HRNet's calls those above
+            the hips so: `is_above_hips`.
     """
 
     name: str
@@ -49,8 +50,13 @@ class Skeleton:
 
     @cached_property
     def is_upper_body(self) -> np.ndarray:
-        """Mask (K,) bool of the keypoints above the hip line."""
+        """Mask (K,) bool of `upper_body`."""
         return np.array([name in self.upper_body for name in self.keypoint_names])
+
+    @cached_property
+    def is_above_hips(self) -> np.ndarray:
+        """Mask (K,) bool of the upper body without the hips."""
+        return self.is_upper_body & ~np.array([name.endswith('_hip') for name in self.keypoint_names])
 
 
 _COCO_NAMES = (
@@ -74,7 +80,46 @@ COCO = Skeleton(
     upper_body=_COCO_NAMES[:13],
 )
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO,)}
+_CROWDPOSE_NAMES = (
+    'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hip',
+    'right_hip', 'left_knee', 'right_knee', 'left_ankle', 'right_ankle', 'head', 'neck')
+
+# The category in CrowdPose's files has the limbs of COCO's 17 keypoints, which do not fit.
+CROWDPOSE = Skeleton(
+    name='crowdpose',
+    keypoint_names=_CROWDPOSE_NAMES,
+    links=(
+        ('left_ankle', 'left_knee'), ('left_knee', 'left_hip'), ('right_ankle', 'right_knee'),
+        ('right_knee', 'right_hip'), ('left_hip', 'right_hip'), ('left_shoulder', 'left_hip'),
+        ('right_shoulder', 'right_hip'), ('left_shoulder', 'left_elbow'), ('right_shoulder', 'right_elbow'),
+        ('left_elbow', 'left_wrist'), ('right_elbow', 'right_wrist'), ('neck', 'left_shoulder'),
+        ('neck', 'right_shoulder'), ('head', 'neck')),
+    oks_sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+    # MSPN was not published for CrowdPose: this is HRNet's choice.
+    upper_body=_CROWDPOSE_NAMES[:6] + _CROWDPOSE_NAMES[12:],
+)
+
+_MPII_NAMES = (
+    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle', 'pelvis', 'thorax', 'upper_neck',
+    'head_top', 'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow', 'left_wrist')
+
+MPII = Skeleton(
+    name='mpii',
+    keypoint_names=_MPII_NAMES,
+    links=(
+        ('left_ankle', 'left_knee'), ('left_knee', 'left_hip'), ('right_ankle', 'right_knee'),
+        ('right_knee', 'right_hip'), ('left_hip', 'pelvis'), ('right_hip', 'pelvis'), ('pelvis', 'thorax'),
+        ('thorax', 'left_shoulder'), ('thorax', 'right_shoulder'), ('left_shoulder', 'left_elbow'),
+        ('right_shoulder', 'right_elbow'), ('left_elbow', 'left_wrist'), ('right_elbow', 'right_wrist'),
+        ('thorax', 'upper_neck'), ('upper_neck', 'head_top')),
+    # MPII has no OKS. These are for the suppression of duplicates only: each limb joint takes COCO's constant, the
+    # pelvis that of the hips beside it, thorax, neck and head top what CrowdPose gives to neck and head.
+    oks_sigmas=(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079, 0.062, 0.072, 0.079, 0.079,
+                0.072, 0.062),
+    upper_body=_MPII_NAMES[7:],
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE, MPII)}
 
 
 def get_skeleton(name: str) -> Skeleton:

@@ -10,11 +10,11 @@ from golden_data import FULL_FOLDER, golden
 
 from src.affine import crop_matrix, transform_points
 from src.annotations.people import People
-from src.config import load_recipe
+from src.config import load_recipe, resolve
 from src.samples.augmentation import Crop, MSPNCrops, SimplePoseCrops, build_crop_recipe
 from src.samples.dataset import PersonSamples, cut_crop, mirror_keypoints
 from src.samples.pictures_on_disk import read_picture
-from src.skeletons import COCO
+from src.skeletons import COCO, CROWDPOSE, MPII
 
 RECIPES = {'mspn': MSPNCrops(), 'simple': SimplePoseCrops()}
 INPUT_SHAPE, ASPECT = (256, 192), 0.75
@@ -250,6 +250,121 @@ def test_every_sample_takes_as_many_random_numbers(kind):
                                         ('simplepose_r50_coco_256x192', SimplePoseCrops)])
 def test_recipes_build_the_published_crops(name, kind):
     assert build_crop_recipe(load_recipe(name)) == kind()
+
+
+# MSPN on MPII
+
+def test_mspn_crops_of_mpii():
+    """A fixed quarter around the person instead of a random extension, no shrinking, half bodies of more keypoints."""
+    recipe = build_crop_recipe(resolve(load_recipe('mspn_2stg_coco_256x192'), {
+        'DATASET.PROTOCOL': 'mpii', 'DATASET.SKELETON': 'mpii', 'MODEL.NUM_JOINTS': 16,
+        'DATASET.RANDOM_EXTENSION': False, 'DATASET.ROT_FACTOR': 60, 'DATASET.HALF_BODY_PROBABILITY': 0.5}))
+    square = np.array([100.0, 60, 200, 200])
+    assert_same_crop(recipe.test_crop(square, 1.0), Crop(np.array([200, 160]), np.array([1.25, 1.25])))
+    keypoints = np.column_stack([np.arange(16) * 10 + 100, np.arange(16) * 5 + 60, np.full(16, 2)]).astype(np.float32)
+    upper = recipe.upper_body(MPII)
+    assert np.flatnonzero(upper).tolist() == list(range(7, 16))
+
+    def crop(labelled=16, **dice):
+        plain = {'extension': np.ones(2), 'half_body': 1.0, 'side': 0.0, 'half_body_extension': np.zeros(2),
+                 'scale': 0.5, 'rotate': 1.0, 'angle': 0.5, 'flip': 1.0, **dice}
+        table = keypoints * (np.arange(16) >= 16 - labelled)[:, None]
+        return recipe.train_crop(square, table, upper, 1.0, PICTURE_WIDTH,
+                                 dataclasses.replace(recipe.draw_dice(np.random.default_rng(0)), **plain))
+
+    assert_same_crop(crop(), Crop(np.array([200, 160]), np.array([1.25, 1.25])))
+    assert crop(rotate=0.0, angle=1.0).rotation_degrees == 60
+    half = crop(half_body=0.49, half_body_extension=np.array([1.0, 1.0]))
+    assert_same_crop(half, Crop(np.array([210, 115]), np.full(2, 80 * 1.6 / 200)))
+    assert crop(labelled=9, half_body=0.49).center.tolist() == [210, 115]
+    assert crop(labelled=8, half_body=0.49).center.tolist() == [200, 160]
+
+
+# HRNet's half bodies
+
+HRNET = SimplePoseCrops(scale_factor=0.35, rotation_factor=45.0, half_body_probability=0.3)
+
+
+def hrnet_crop(keypoints, **dice):
+    plain = {'scale': 0.0, 'angle': 0.0, 'rotate': 1.0, 'flip': 1.0, 'side': 0.0, 'half_body': 0.0, **dice}
+    thrown = dataclasses.replace(HRNET.draw_dice(np.random.default_rng(0)), **plain)
+    return HRNET.train_crop(BOX, keypoints, HRNET.upper_body(COCO), ASPECT, PICTURE_WIDTH, thrown)
+
+
+def test_upper_bodies_of_both_recipes():
+    """MSPN counts COCO's hips among the upper body, HRNet does not; elsewhere they agree."""
+    recipes = (RECIPES['mspn'], HRNET)
+    assert [np.flatnonzero(recipe.upper_body(COCO)).tolist() for recipe in recipes] == [list(range(13)),
+                                                                                        list(range(11))]
+    for recipe in recipes:
+        assert np.flatnonzero(recipe.upper_body(CROWDPOSE)).tolist() == [0, 1, 2, 3, 4, 5, 12, 13]
+        assert np.flatnonzero(recipe.upper_body(MPII)).tolist() == list(range(7, 16))
+
+
+def test_hrnet_half_body_in_numbers():
+    """Around the mean of the keypoints, half as much again as their extent, in place of the padded box."""
+    table = keypoints_in_box()
+    for side, chosen in ((0.49, table[:11, :2]), (0.5, table[11:, :2])):
+        width, height = np.ptp(chosen, axis=0)
+        size = np.array([max(width, 0.75 * height), max(width / 0.75, height)])
+        assert_same_crop(hrnet_crop(table, side=side), Crop(chosen.mean(axis=0), size * 1.5 / 200))
+    mirrored, plain = hrnet_crop(table, flip=0.0), hrnet_crop(table)
+    assert mirrored.center[0] == pytest.approx(PICTURE_WIDTH - plain.center[0] - 1)
+    np.testing.assert_allclose(hrnet_crop(table, scale=9.0).scale, plain.scale * 1.35, rtol=1e-6)
+    assert_same_crop(hrnet_crop(table, half_body=0.3), simple_crop())
+
+
+@pytest.mark.parametrize('labelled, side, chosen', [
+    (range(8), 0.0, None),                                  # eight labelled keypoints are too few
+    (range(9), 0.0, range(9)),
+    (range(9), 1.0, range(9)),                              # nothing below: the upper body after all
+    ([0, 1, *range(11, 17)], 0.0, None),                    # eight again
+    ([*range(8), 14, 15], 1.0, range(8)),                   # two below are too few
+    ([*range(8), 14, 15, 16], 1.0, range(14, 17)),
+    ([*range(8), 14, 15, 16], 0.49, range(8)),
+])
+def test_hrnet_half_body_choice(labelled, side, chosen):
+    table = keypoints_in_box(visibility=0)
+    table[list(labelled), 2] = 1
+    crop = hrnet_crop(table, side=side)
+    if chosen is None:
+        assert_same_crop(crop, simple_crop())
+    else:
+        np.testing.assert_allclose(crop.center, table[list(chosen), :2].mean(axis=0), rtol=1e-6)
+
+
+class HalvesOfFew(SimplePoseCrops):
+    """HRNet's rule without the demand for more than eight keypoints, which some of its cases cannot meet."""
+
+    half_body_min_keypoints = 0
+
+
+@pytest.mark.parametrize('labelled, center', [((0, 1), [110, 75]), ((0,), [145, 160])])
+def test_two_upper_keypoints_do_where_the_lower_ones_are_too_few(labelled, center):
+    recipe, table = HalvesOfFew(half_body_probability=0.3), np.zeros((17, 3), int)
+    table[[0, 1], :2] = [[100, 60], [120, 90]]
+    table[list(labelled), 2] = 2
+    thrown = dataclasses.replace(recipe.draw_dice(np.random.default_rng(0)), side=0.0, half_body=0.0, rotate=1.0,
+                                 flip=1.0, scale=0.0)
+    crop = recipe.train_crop(BOX, table, recipe.upper_body(COCO), ASPECT, PICTURE_WIDTH, thrown)
+    assert crop.center.tolist() == center
+
+
+def test_hrnet_half_body_shares():
+    table = keypoints_in_box()
+    dice = [HRNET.draw_dice(np.random.default_rng((3, index))) for index in range(NUM_DRAWS)]
+    crops = [hrnet_crop(table, side=each.side, half_body=each.half_body) for each in dice]
+    upper, lower = table[:11, :2].mean(axis=0), table[11:, :2].mean(axis=0)
+    near_upper, near_lower = (np.mean([np.abs(crop.center - place).max() < 0.01 for crop in crops])
+                              for place in (upper, lower))
+    assert near_upper + near_lower == pytest.approx(0.3, abs=0.025)
+    assert near_upper / (near_upper + near_lower) == pytest.approx(0.691, abs=0.04)
+
+
+def test_settings_of_hrnet_reach_the_crops():
+    config = resolve(load_recipe('base'), {'MODEL.NAME': 'hrnet', 'DATASET.HALF_BODY_PROBABILITY': 0.3,
+                                           'DATASET.ROT_FACTOR': 45, 'DATASET.SCALE_FACTOR': 0.35})
+    assert build_crop_recipe(config) == HRNET
 
 
 # Keypoints in the crop

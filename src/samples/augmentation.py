@@ -1,7 +1,8 @@
 """Which part of a picture a sample shows: the two published recipes side by side, dice apart from deed.
 
 `draw_dice` takes all random numbers of a sample from a generator, always the same count in the same order; the rest is
-a pure function of them. Sources: MSPN release (arXiv 1901.00148), Simple Baselines release (ECCV 2018).
+a pure function of them. Sources: MSPN release (arXiv 1901.00148), Simple Baselines release (ECCV 2018), whose crops
+HRNet (CVPR 2019) extends by half bodies.
 
 A box goes through   box → centre, scale → (augmentation) → Crop → affine matrix.
 """
@@ -12,6 +13,7 @@ import numpy as np
 
 from src.affine import transform_points
 from src.boxes import PIXELS_PER_SCALE, center_scale_from_box, fit_aspect
+from src.skeletons import Skeleton
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,24 @@ def _transform_labelled(keypoints: np.ndarray, matrix: np.ndarray) -> np.ndarray
     return joints
 
 
+def _choose_half(keypoints: np.ndarray, is_upper_body: np.ndarray, side: float, enough: int) -> Optional[np.ndarray]:
+    """Return the labelled places (J, 2) float64 of the upper or the lower body, or None where they are too few.
+
+    Args:
+        side: a standard normal number. The releases compare it with 0.5: upper in 69 % of the cases, not in half.
+        enough: places that a half needs to be preferred. The upper half is also taken with one place less, where the
+            lower one has not enough either.
+    """
+    labelled = keypoints[:, 2] > 0
+    upper, lower = (keypoints[labelled & half, :2].astype(np.float64) for half in (is_upper_body, ~is_upper_body))
+    if side < 0.5 and len(upper) >= enough:
+        chosen = upper
+    else:
+        chosen = lower if len(lower) >= enough else upper
+    # Places that all coincide have no extent to crop.
+    return chosen if len(chosen) >= enough - 1 and np.ptp(chosen, axis=0).any() else None
+
+
 @dataclass(frozen=True)
 class MSPNDice:
     """Random numbers of one MSPN training sample; all but `side` uniform in [0, 1)."""
@@ -47,14 +67,19 @@ class MSPNDice:
 
 @dataclass(frozen=True)
 class MSPNCrops:
-    """MSPN's crops of COCO people.
+    """MSPN's crops; the defaults are those of COCO. Extensions are shares of (width, height).
 
     Attributes:
-        scale_factor: the training scale is jittered by a uniform factor within 1 ± this, after a shrink to 0.8.
+        scale_factor: the training scale is jittered by a uniform factor within 1 ± this, after `shrink`.
         rotation_factor: largest rotation in degrees, uniform, of half of the samples.
         flip: mirror half of the samples.
         half_body_probability: of showing the upper or lower body alone.
-        random_extension: widen the box by up to 60 % and heighten it by up to 80 %.
+        random_extension: widen the training box by up to `train_extension`, after `basic_extension`.
+        basic_extension: of every training box.
+        test_extension: of every box of an evaluation.
+        half_body_extension: up to which half bodies are widened.
+        half_body_min_keypoints: people with no more labelled keypoints are never halved.
+        shrink: factor of the training scale.
     """
 
     scale_factor: float = 0.25
@@ -62,17 +87,24 @@ class MSPNCrops:
     flip: bool = True
     half_body_probability: float = 0.3
     random_extension: bool = True
+    basic_extension: Tuple[float, float] = (0.05, 0.05)
+    train_extension: Tuple[float, float] = (0.6, 0.8)
+    test_extension: Tuple[float, float] = (0.09, 0.135)
+    half_body_extension: Tuple[float, float] = (0.6, 0.8)
+    half_body_min_keypoints: int = 3
+    shrink: float = 0.8
 
     sample_rule = 'mspn'
     honours_exif = True
-    basic_extension = 0.05
-    train_extension = (0.6, 0.8)
-    test_extension = (0.09, 0.135)
-    shrink = 0.8
-    half_body_min_keypoints = 3
+    keypoints_of_a_half = 4
+
+    @staticmethod
+    def upper_body(skeleton: Skeleton) -> np.ndarray:
+        """Return the mask (K,) of the keypoints that a half body may show together."""
+        return skeleton.is_upper_body
 
     def test_crop(self, box_xywh: np.ndarray, aspect: float) -> Crop:
-        """Return the crop of evaluation: the box widened by 9 % and heightened by 13.5 %, then fitted to the aspect."""
+        """Return the crop of evaluation: the box extended (COCO: by 9 % and 13.5 %), then fitted to the aspect."""
         center, scale = center_scale_from_box(box_xywh)
         return Crop(center, fit_aspect(scale * (1 + np.array(self.test_extension, np.float32)), aspect))
 
@@ -92,7 +124,7 @@ class MSPNCrops:
             aspect: width / height of the network input.
         """
         center, scale = center_scale_from_box(box_xywh)
-        scale = scale * (1 + self.basic_extension)
+        scale = scale * (1 + np.array(self.basic_extension, np.float32))
         if self.random_extension:
             scale = scale * (1 + dice.extension * self.train_extension)
         scale = fit_aspect(scale, aspect)
@@ -107,21 +139,13 @@ class MSPNCrops:
         return Crop(center.astype(np.float32), scale.astype(np.float32), rotation, flip)
 
     def _half_body(self, keypoints, is_upper_body, aspect, dice) -> Optional[Tuple[np.ndarray, np.ndarray]]:
-        labelled = keypoints[:, 2] > 0
-        if labelled.sum() <= self.half_body_min_keypoints or dice.half_body >= self.half_body_probability:
+        if (keypoints[:, 2] > 0).sum() <= self.half_body_min_keypoints or dice.half_body >= self.half_body_probability:
             return None
-        upper, lower = (keypoints[labelled & side, :2] for side in (is_upper_body, ~is_upper_body))
-        # The release compares a standard normal number with 0.5: upper in 69 % of the cases, not in half.
-        if dice.side < 0.5 and len(upper) > self.half_body_min_keypoints:
-            chosen = upper
-        else:
-            chosen = lower if len(lower) > self.half_body_min_keypoints else upper
-        if len(chosen) < 3:
+        places = _choose_half(keypoints, is_upper_body, dice.side, self.keypoints_of_a_half)
+        if places is None:
             return None
-        low, high = chosen.min(axis=0).astype(np.float64), chosen.max(axis=0).astype(np.float64)
-        size = (high - low) * (1 + dice.half_body_extension * self.train_extension)
-        if not size.any():
-            return None
+        low, high = places.min(axis=0), places.max(axis=0)
+        size = (high - low) * (1 + dice.half_body_extension * self.half_body_extension)
         return (low + high) / 2, fit_aspect(size / PIXELS_PER_SCALE, aspect)
 
     @staticmethod
@@ -140,32 +164,44 @@ class MSPNCrops:
 
 @dataclass(frozen=True)
 class SimplePoseDice:
-    """Random numbers of one Simple Baselines training sample: normal `scale` and `angle`, uniform gates."""
+    """Random numbers of one training sample: normal `scale`, `angle` and `side`, uniform gates."""
 
     scale: float
     angle: float
     rotate: float
     flip: float
+    side: float
+    half_body: float
 
 
 @dataclass(frozen=True)
 class SimplePoseCrops:
-    """Simple Baselines' crops.
+    """Simple Baselines' crops, and with a half-body probability those of HRNet.
 
     Attributes:
         scale_factor: standard deviation of the scale jitter, which is also its largest deviation from 1.
         rotation_factor: standard deviation of the rotation in degrees, cut at twice it; 60 % of the samples rotate.
         flip: mirror half of the samples.
+        half_body_probability: of showing the upper or lower body alone, of people with more than 8 keypoints.
     """
 
     scale_factor: float = 0.3
     rotation_factor: float = 40.0
     flip: bool = True
+    half_body_probability: float = 0.0
 
     sample_rule = 'simple_pose'
     honours_exif = False
     padding = 1.25
     rotation_probability = 0.6
+    half_body_min_keypoints = 8
+    half_body_padding = 1.5
+    keypoints_of_a_half = 3
+
+    @staticmethod
+    def upper_body(skeleton: Skeleton) -> np.ndarray:
+        """Return the mask (K,) of the keypoints that a half body may show together."""
+        return skeleton.is_above_hips
 
     def test_crop(self, box_xywh: np.ndarray, aspect: float) -> Crop:
         """Return the crop of evaluation: the box fitted to the aspect, then padded by a quarter."""
@@ -174,12 +210,20 @@ class SimplePoseCrops:
 
     def draw_dice(self, rng: np.random.Generator) -> SimplePoseDice:
         normal, uniform = rng.standard_normal(2), rng.random(2)
-        return SimplePoseDice(scale=normal[0], angle=normal[1], rotate=uniform[0], flip=uniform[1])
+        # Half bodies come last, so that a seed without them gives what it gave before they were added.
+        return SimplePoseDice(scale=normal[0], angle=normal[1], rotate=uniform[0], flip=uniform[1],
+                              side=rng.standard_normal(), half_body=rng.random())
 
     def train_crop(self, box_xywh: np.ndarray, keypoints: np.ndarray, is_upper_body: np.ndarray, aspect: float,
                    picture_width: int, dice: SimplePoseDice) -> Crop:
-        """Return the crop of a training sample; `keypoints` and `is_upper_body` play no part in this recipe."""
-        crop = self.test_crop(box_xywh, aspect)
+        """Return the crop of a training sample.
+
+        Args:
+            keypoints: (K, 3) x, y in picture pixels and visibility.
+            is_upper_body: (K,) bool; it and the keypoints play a part in half bodies only.
+            aspect: width / height of the network input.
+        """
+        crop = self._half_body(keypoints, is_upper_body, aspect, dice) or self.test_crop(box_xywh, aspect)
         jitter = np.clip(dice.scale * self.scale_factor + 1, 1 - self.scale_factor, 1 + self.scale_factor)
         rotation = 0.0
         if dice.rotate < self.rotation_probability:
@@ -188,6 +232,15 @@ class SimplePoseCrops:
         flip = self.flip and dice.flip < 0.5
         center = np.array([picture_width - crop.center[0] - 1, crop.center[1]], np.float32) if flip else crop.center
         return Crop(center, (crop.scale * jitter).astype(np.float32), rotation, flip)
+
+    def _half_body(self, keypoints, is_upper_body, aspect, dice) -> Optional[Crop]:
+        if (keypoints[:, 2] > 0).sum() <= self.half_body_min_keypoints or dice.half_body >= self.half_body_probability:
+            return None
+        places = _choose_half(keypoints, is_upper_body, dice.side, self.keypoints_of_a_half)
+        if places is None:
+            return None
+        scale = fit_aspect(np.ptp(places, axis=0) / PIXELS_PER_SCALE, aspect) * self.half_body_padding
+        return Crop(places.mean(axis=0).astype(np.float32), scale.astype(np.float32))
 
     @staticmethod
     def place_keypoints(keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]):
@@ -200,12 +253,18 @@ class SimplePoseCrops:
 
 CropRecipe = Union[MSPNCrops, SimplePoseCrops]
 
+# What MSPN's release sets otherwise for MPII: a quarter more around every person, in training and in evaluation, and
+# no shrinking.
+MSPN_ON_MPII = {'basic_extension': (0.25, 0.25), 'test_extension': (0.25, 0.25), 'half_body_extension': (0.6, 0.6),
+                'half_body_min_keypoints': 8, 'shrink': 1.0}
+
 
 def build_crop_recipe(config) -> CropRecipe:
     """Return the crops of a resolved configuration."""
     dataset = config.DATASET
+    common = {'scale_factor': dataset.SCALE_FACTOR, 'rotation_factor': dataset.ROT_FACTOR, 'flip': dataset.FLIP,
+              'half_body_probability': dataset.HALF_BODY_PROBABILITY}
     if config.MODEL.NAME == 'mspn':
-        return MSPNCrops(scale_factor=dataset.SCALE_FACTOR, rotation_factor=dataset.ROT_FACTOR, flip=dataset.FLIP,
-                         half_body_probability=dataset.HALF_BODY_PROBABILITY,
-                         random_extension=dataset.RANDOM_EXTENSION)
-    return SimplePoseCrops(scale_factor=dataset.SCALE_FACTOR, rotation_factor=dataset.ROT_FACTOR, flip=dataset.FLIP)
+        of_data_set = MSPN_ON_MPII if dataset.PROTOCOL == 'mpii' else {}
+        return MSPNCrops(**common, random_extension=dataset.RANDOM_EXTENSION, **of_data_set)
+    return SimplePoseCrops(**common)

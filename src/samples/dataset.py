@@ -84,7 +84,7 @@ class PersonSamples:
         picture = self._picture(index)
         keypoints = self.people.keypoints[index]
         dice = self.recipe.draw_dice(np.random.default_rng((self.seed, epoch, index)))
-        crop = self.recipe.train_crop(self.people.boxes_xywh[index], keypoints, self.skeleton.is_upper_body,
+        crop = self.recipe.train_crop(self.people.boxes_xywh[index], keypoints, self.recipe.upper_body(self.skeleton),
                                       self.aspect, picture.shape[1], dice)
         if crop.flip:
             keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
