@@ -6,8 +6,9 @@ from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe
 from src.device import join_processes, launched_by
 from src.evaluation import Evaluation
 from src.files import check_writable, write_json
-from src.metrics.coco import format_metrics
+from src.metrics.scoring import format_metrics, format_summary, keypoint_table
 from src.pose_sources import add_source_flags, open_source
+from src.submissions import check_submission_path, write_submission
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -15,6 +16,8 @@ def parse_arguments() -> argparse.Namespace:
     add_source_flags(parser, 'checkpoint (default: TEST.MODEL_FILE of --recipe)')
     parser.add_argument('--use_gt_bbox', action='store_true', help='take the boxes from the annotation file')
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
+    parser.add_argument('--submission', metavar='PATH', help="also write the results as the benchmark's server takes "
+                        'them: .json, for MPII .mat')
     add_config_flags(parser, TEST_FLAGS, default_recipe='the one inside the checkpoint')
     return parser.parse_args()
 
@@ -41,18 +44,29 @@ def main() -> None:
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')
-    if processes.is_first:
-        check_writable(arguments.save_path)
+    if arguments.submission:
+        check_submission_path(arguments.submission, config.DATASET.PROTOCOL)
+    for path in filter(None, (arguments.save_path, arguments.submission)):
+        if processes.is_first:
+            check_writable(path)
 
-    evaluation = Evaluation(config, processes, overrides)
+    evaluation = Evaluation(config, processes, overrides, must_score=False)
     say(f'ground truth: {evaluation.gt_file}\nboxes: {evaluation.box_report}')
     metrics, results = evaluation.measure_predictor(
         source.build_predictor(config, evaluation.skeleton.flip_index))
     if processes.is_first:
         write_json(arguments.save_path, results)
         say(f'results: {len(results)} poses in {arguments.save_path}')
-    say(format_metrics(metrics))
-    say(f'AP {metrics["AP"]:.4f} with {evaluation.box_report}')
+        if arguments.submission:
+            write_submission(arguments.submission, config.DATASET.PROTOCOL, results)
+            say(f'submission: {arguments.submission}')
+    if evaluation.reason_without_score:
+        say(f'no score: {evaluation.reason_without_score}')
+        return
+    say(format_metrics(config, metrics))
+    if processes.is_first:
+        say(keypoint_table(config, evaluation.gt_file, results))
+    say(f'{format_summary(config, metrics)} with {evaluation.box_report}')
 
 
 if __name__ == '__main__':

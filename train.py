@@ -2,7 +2,7 @@
 import argparse
 import json
 
-from src.annotations.coco import load_coco_people
+from src.annotations.datasets import configured_skeleton, load_people
 from src.annotations.files import find_annotation_file
 from src.batches import BatchPlan, TrainingBatches, iterate_batches
 from src.checkpoints import save_checkpoint
@@ -18,7 +18,6 @@ from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
 from src.schedules import learning_rates
-from src.skeletons import get_skeleton
 from src.stopping import StopRequest
 from src.training import measure_speed, train
 from src.training_run import RunFiles, TrainingRun, people_checksum, resume_run
@@ -35,13 +34,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load_samples(config, overrides) -> PersonSamples:
-    skeleton = get_skeleton(config.DATASET.SKELETON)
-    if skeleton.num_keypoints != config.MODEL.NUM_JOINTS:
-        raise ValueError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
-                         f'{skeleton.num_keypoints} keypoints')
+    skeleton = configured_skeleton(config)
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
     crops = build_crop_recipe(config)
-    people = load_coco_people(gt_file, skeleton, sample_rule=crops.sample_rule)
+    people = load_people(config, gt_file, sample_rule=crops.sample_rule)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED)

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 
 from src.files import write_bytes
+from src.protocols import MAIN_METRICS
 
 _LOG_SPAN = 20.0
 _MAX_EPOCH_MARKS = 12
@@ -48,8 +49,8 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
 
 
 def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
-    """Draw the loss of every step with its running median, the learning rate, AP where the run was evaluated, and the
-    epochs as a PNG.
+    """Draw the loss of every step with its running median, the learning rate, AP (MPII: the mean PCKh) where the run
+    was evaluated, and the epochs as a PNG.
 
     An axis is logarithmic when its values span more than a factor of 20.
 
@@ -64,7 +65,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     except ImportError as error:
         raise ImportError('the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
 
-    epochs, steps, losses, rates, evaluations = _read_columns(jsonl_path)
+    epochs, steps, losses, rates, evaluations, metric = _read_columns(jsonl_path)
     is_finite = np.isfinite(losses)
     if not is_finite.any():
         raise ValueError(f'{jsonl_path} holds no finite loss')
@@ -85,7 +86,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
         _tidy_axes(axes, values, name)
     if len(evaluations):
         panels[1].plot(*evaluations.T, color=_AP_COLOR, linewidth=1.4, marker='o', markersize=3.5)
-        _tidy_axes(panels[1], evaluations[:, 1], 'AP')
+        _tidy_axes(panels[1], evaluations[:, 1], metric)
     _mark_epochs(panels, epochs, steps)
     rate_axes.xaxis.get_major_locator().set_params(integer=True)
     rate_axes.set_xlabel('step', fontsize=9, color=_TEXT_COLOR)
@@ -94,7 +95,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     count = '1 step' if len(steps) == 1 else f'{len(steps)} steps'
     last = f'{count}, median loss at the end {medians[-1]:.4g}'
     if len(evaluations):
-        last += f', best AP {evaluations[:, 1].max():.3f}'
+        last += f', best {metric} {evaluations[:, 1].max():.3f}'
     figure.suptitle(f'{title}: {last}' if title else last, fontsize=11, color=_TEXT_COLOR)
 
     content = io.BytesIO()
@@ -102,24 +103,26 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     write_bytes(png_path, content.getvalue())
 
 
-def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps, and the evaluations
-    (E, 2) as step and AP.
+def _read_columns(
+        jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps, the evaluations (E, 2)
+    as step and main number, and the name of that number.
 
     A run that was resumed may have written some steps twice; the later line counts. Steps that start anew in every
     epoch are counted through, from 1.
     """
-    rows, scores = {}, {}
+    rows, scores, metric = {}, {}, 'AP'
     for row in load_metrics(jsonl_path):
-        is_evaluation = 'AP' in row and 'loss' not in row
+        numbers = [name for name in MAIN_METRICS.values() if name in row and 'loss' not in row]
+        metric = numbers[0] if numbers else metric
         # The loss of a step whose gradients overflowed may be no number.
         if 'loss' in row and row['loss'] is None:
             row['loss'] = math.nan
-        missing = [name for name in ('epoch', 'step', 'AP' if is_evaluation else 'loss')
+        missing = [name for name in ('epoch', 'step', metric if numbers else 'loss')
                    if not isinstance(row.get(name), (int, float))]
         if missing:
             raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {row}')
-        (scores if is_evaluation else rows)[row['epoch'], row['step']] = row
+        (scores if numbers else rows)[row['epoch'], row['step']] = row
     if not rows:
         raise ValueError(f'{jsonl_path} holds no step')
     keys = sorted(rows)
@@ -129,8 +132,8 @@ def _read_columns(jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, 
     losses = np.array([rows[key]['loss'] for key in keys], np.float64)
     rates = np.array([rows[key].get('lr', math.nan) for key in keys], np.float64)
     place = dict(zip(keys, steps))
-    evaluations = [(place[key], scores[key]['AP']) for key in sorted(scores) if key in place]
-    return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2)
+    evaluations = [(place[key], scores[key][metric]) for key in sorted(scores) if key in place]
+    return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2), metric
 
 
 def _running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,27 +1,27 @@
-"""A network or an exported model, and annotated pictures → poses, results and COCO's numbers, on one device or shared
-among several."""
+"""A network or an exported model, and annotated pictures → poses, results and the numbers of their protocol, on one
+device or shared among several."""
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
+import numpy as np
 from easydict import EasyDict
 from mindspore import nn
 
-from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
+from src.annotations.datasets import configured_skeleton, find_reason_without_score, load_images, load_people
 from src.annotations.detections import BoxReport, detected_people, load_detections
 from src.annotations.files import find_annotation_file, find_detection_file
 from src.config import input_shape
 from src.device import Processes
-from src.metrics.coco import evaluate_coco
+from src.metrics.scoring import evaluate
 from src.prediction import Predictor, predict_poses
 from src.predictors import network_predictor
 from src.results import coco_records, rank_by_protocol
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
-from src.skeletons import get_skeleton
 
 
 class Evaluated(NamedTuple):
-    """Metrics and COCO-style results, the same on every process."""
+    """Metrics and COCO-style results, the same on every process; no metrics where there is nothing to score by."""
 
     metrics: Dict[str, float]
     results: List[dict]
@@ -34,24 +34,32 @@ class Evaluation:
         config: resolved.
         processes: that share the people; the numbers are those of one process alone.
         explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
+        must_score: False also takes annotation files that results cannot be scored by, such as those of test sets.
+
+    Attributes:
+        reason_without_score: why results cannot be scored; '' where they can.
 
     Raises:
         ValueError: annotations, detections or pictures are missing or wrong; the message names them.
     """
 
-    def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = ()):
+    def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = (), *,
+                 must_score: bool = True):
         self.config, self.processes = config, processes
-        self.skeleton = get_skeleton(config.DATASET.SKELETON)
+        self.skeleton = configured_skeleton(config)
         self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
-        check_evaluable(self.gt_file, self.skeleton)
+        self.reason_without_score = find_reason_without_score(config, self.gt_file)
+        if must_score and self.reason_without_score:
+            raise ValueError(f'nothing to score by: {self.reason_without_score}')
         crops = build_crop_recipe(config)
         if config.TEST.USE_GT_BBOX:
-            self.people = load_coco_people(self.gt_file, self.skeleton, sample_rule=crops.sample_rule)
+            self.people = load_people(config, self.gt_file, sample_rule=crops.sample_rule, needs_keypoints=False)
             self.box_report = BoxReport.of_ground_truth(self.people)
         else:
+            images = load_images(config, self.gt_file)
             det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
             self.people, self.box_report = detected_people(
-                load_detections([det_file], people_only=True), load_coco_images(self.gt_file),
+                load_detections([det_file], people_only=True), images,
                 self.skeleton.num_keypoints, min_score=config.TEST.IMAGE_THRE, source=f'detected boxes of {det_file}')
         paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
         self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
@@ -72,5 +80,9 @@ class Evaluation:
                               processes=self.processes)
         # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
         rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
+        if self.config.DATASET.PROTOCOL == 'mpii':
+            # Its evaluation knows no ranking and no image ids: one pose of each person, in the order of the file.
+            rows = np.arange(len(self.people))
         results = coco_records(self.people, poses, rows, scores)
-        return Evaluated(evaluate_coco(self.gt_file, results, self.skeleton), results)
+        metrics = {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
+        return Evaluated(metrics, results)

@@ -7,6 +7,8 @@ MSPN_PEAK = 255.0
 MSPN_FRAME = 10
 # A heatmap cell is this many pixels of the network's input wide and high.
 PIXELS_PER_CELL = 4
+# By the protocol of an evaluation, the number that says which of two results is better.
+MAIN_METRICS = {'coco': 'AP', 'ochuman': 'AP', 'crowdpose': 'AP', 'mpii': 'Mean'}
 
 
 def instance_codes(num_instances: int) -> np.ndarray:

@@ -43,7 +43,8 @@ class Progress:
         step: steps taken.
         skipped: of these, skipped because gradients overflowed in mixed precision.
         skipped_in_a_row: up to now.
-        best_ap, best_epoch: of the evaluations during training; None and 0 before the first.
+        best_ap, best_epoch: of the evaluations during training; None and 0 before the first. On MPII it is the mean
+            PCKh instead of AP.
         evaluations_without_gain: since the best one.
         evaluated_step: of the last evaluation; one that is due after a later step has still to be made.
     """

@@ -21,6 +21,7 @@ from src.device import Processes
 from src.evaluation import Evaluation
 from src.files import make_folder
 from src.metrics_log import MetricsLog
+from src.protocols import MAIN_METRICS
 from src.run_states import Progress, RunStates
 from src.training import Hooks
 from src.training_step import TrainStep
@@ -183,6 +184,7 @@ class TrainingRun(Hooks):
         self.steps_per_epoch = steps_per_epoch
         self._state = step.state(network)
         self._last_save, self._saved_step = time.monotonic(), progress.step
+        self._main_metric = MAIN_METRICS[config.DATASET.PROTOCOL]
 
     @property
     def stopped_early(self) -> bool:
@@ -217,7 +219,7 @@ class TrainingRun(Hooks):
         self._evaluate(epoch)
         self.save_state()
         if self.stopped_early:
-            self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is AP '
+            self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is {self._main_metric} '
                      f'{progress.best_ap:.4f} of epoch {progress.best_epoch}')
 
     def _evaluate(self, epoch: int) -> None:
@@ -225,17 +227,18 @@ class TrainingRun(Hooks):
         self._fill_evaluation_network()
         metrics = self.evaluation.measure(self.evaluation_network).metrics
         progress = self.progress
-        is_best = progress.best_ap is None or metrics['AP'] > progress.best_ap
+        value = metrics[self._main_metric]
+        is_best = progress.best_ap is None or value > progress.best_ap
         progress.evaluations_without_gain = 0 if is_best else progress.evaluations_without_gain + 1
         progress.evaluated_step = progress.step
         # The best is what lies on the disk: one that could not be written must not keep the next one from it.
         if is_best and (not self.processes.is_first or self._attempt(
                 lambda: save_checkpoint(self.files.best, self.evaluation_network, self.config))):
-            progress.best_ap, progress.best_epoch = metrics['AP'], epoch
+            progress.best_ap, progress.best_epoch = value, epoch
         # A last bit that differs between two servers must not end the run on one of them only.
         vars(progress).update(vars(share_progress(progress, self.processes)))
         seconds = time.perf_counter() - started
-        self.say(f'epoch: {epoch} AP: {metrics["AP"]:.4f} with {self.evaluation.box_report.source}'
+        self.say(f'epoch: {epoch} {self._main_metric}: {value:.4f} with {self.evaluation.box_report.source}'
                  f'{" (best so far)" if is_best else ""}, evaluated in {seconds:.1f} s')
         self.log.write(epoch=epoch, step=self.steps_per_epoch, **metrics)
 

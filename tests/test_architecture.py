@@ -27,7 +27,7 @@ LAYERS = (
     ('src.predictors',),
     ('src.pose_sources',),
     ('src.results',),
-    ('src.metrics', 'src.pictures'),
+    ('src.metrics', 'src.pictures', 'src.submissions'),
     ('src.evaluation',),
     ('src.training_run',),
 )
@@ -38,6 +38,8 @@ MODELS = ('src.networks', 'src.losses', 'src.targets', 'src.weights', 'src.optim
           'src.weight_sources', 'src.weight_files', 'src.onnx_cells', 'src.exporting', 'src.quantisation')
 # Neither data nor model, but the places where both meet beside the root scripts: they feed one to the other.
 MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.training_run'}
+# What evaluators compare with is data.
+EVALUATORS = {f'src.metrics.{name}' for name in ('crowdpose', 'mpii', 'oks_matching', 'keypoints', 'scoring')}
 # The ones that know models; the others are handed what computes.
 SEE_BOTH = {'src.predictors', 'src.pose_sources', 'src.evaluation', 'src.training', 'src.training_run'}
 # Whoever trains without pictures of curves, exports or other runtimes does not need these.
@@ -159,7 +161,7 @@ def test_every_data_user_is_known():
     """Whoever else wants people, samples or batches and is no data code should say what it is."""
     users = {module for module in SOURCES if not belongs_to(module, DATA)
              and any(belongs_to(name, ('src.annotations', 'src.samples', 'src.batches')) for name in IMPORTS[module])}
-    assert users == MEETING_PLACES
+    assert users == MEETING_PLACES | EVALUATORS
 
 
 def test_nobody_imports_the_root_scripts():

@@ -55,7 +55,7 @@ def test_another_damaged_line_is_an_error_with_its_number(tmp_path):
 def test_a_resumed_run_counts_every_step_once(tmp_path):
     rows = _rows()
     again = [dict(row, loss=1.0) for row in rows[10:]]
-    epochs, steps, losses, rates, evaluations = curves._read_columns(
+    epochs, steps, losses, rates, evaluations, _ = curves._read_columns(
         _write(tmp_path / 'metrics.jsonl', rows[:15] + again))
     assert evaluations.shape == (0, 2)
     np.testing.assert_array_equal(steps, np.arange(1, 31))
@@ -65,7 +65,7 @@ def test_a_resumed_run_counts_every_step_once(tmp_path):
 
 def test_steps_that_start_anew_in_every_epoch_are_counted_through(tmp_path):
     rows = [dict(row, step=(row['step'] - 1) % 10 + 1) for row in _rows()]
-    _, steps, losses, _, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    _, steps, losses, *_ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_allclose(losses, 150.0 / steps)
 
@@ -84,20 +84,20 @@ def _with_evaluations(rows, aps, steps_per_epoch=10):
 def test_evaluations_stand_at_the_last_step_of_their_epoch(tmp_path):
     rows = _with_evaluations(_rows(), [0.25, None, 0.5])
     assert len(rows) == 32
-    epochs, steps, losses, _, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    epochs, steps, losses, _, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_allclose(losses, 150.0 / steps)
     np.testing.assert_array_equal(epochs, np.repeat([1, 2, 3], 10))
     assert evaluations.tolist() == [[10, 0.25], [30, 0.5]]
     # A resumed run evaluates again; the later line counts.
     again = [dict(row, AP=0.75) if 'AP' in row else row for row in rows[-5:]]
-    *_, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows + again))
+    *_, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows + again))
     assert evaluations.tolist() == [[10, 0.25], [30, 0.75]]
 
 
 def test_an_evaluation_without_its_step_has_no_place(tmp_path):
     rows = [*_rows(1, 2), {'epoch': 7, 'step': 1, 'AP': 0.5}]
-    *_, evaluations = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    *_, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     assert evaluations.shape == (0, 2)
 
 
@@ -114,7 +114,7 @@ def test_the_loss_of_an_overflow_is_a_gap(tmp_path):
     """Written as null, since JSON knows no NaN."""
     rows = _rows(1, 5)
     rows[2]['loss'] = None
-    _, steps, losses, _, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    _, steps, losses, *_ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 6))
     np.testing.assert_array_equal(np.isnan(losses), steps == 3)
 
@@ -169,6 +169,14 @@ def test_evaluations_get_a_panel_of_their_own(tmp_path, monkeypatch):
     assert line.get_xydata().tolist() == [[10, 0.25], [20, 0.75], [30, 0.5]]
     assert title.startswith('made up: 30 steps') and title.endswith('best AP 0.750')
     assert cv2.imread(str(tmp_path / 'curve.png')).std() > 5
+
+
+def test_evaluations_on_mpii_are_drawn_by_their_mean(tmp_path, monkeypatch):
+    pytest.importorskip('matplotlib')
+    rows = [*_rows(1, 2), {'epoch': 1, 'step': 2, 'Head': 60.0, 'Mean': 50.0}]
+    axes, title = _axes_of(monkeypatch, tmp_path, rows)
+    assert [each.get_ylabel() for each in axes] == ['loss', 'Mean', 'learning rate']
+    assert title.endswith('best Mean 50.000')
 
 
 def test_without_evaluations_there_is_no_such_panel(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Where annotation files lie: what the user gave, or the places where this package and COCO put them."""
+"""Where annotation files lie: what the user gave, or the places where this package and the data sets put them."""
 import glob
 import os
 from typing import List, Optional
@@ -7,13 +7,26 @@ from easydict import EasyDict
 
 GT_FOLDER = './annotation/gt_json'
 DETECTION_FOLDER = './annotation/det_json'
+# The data sets' own names of their files, and the folders below their root, by protocol and split.
+# Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
+OWN_NAMES = {
+    'coco': {'TRAIN': ('person_keypoints_train2017.json',), 'TEST': ('person_keypoints_val2017.json',)},
+    # OCHuman is for evaluation only: models are trained on COCO.
+    'ochuman': {'TRAIN': ('person_keypoints_train2017.json',),
+                'TEST': ('ochuman_coco_format_val_range_0.00_1.00.json',)},
+    'crowdpose': {'TRAIN': ('crowdpose_train.json', 'mmpose_crowdpose_train.json'),
+                  'TEST': ('crowdpose_val.json', 'mmpose_crowdpose_val.json')},
+    'mpii': {'TRAIN': ('train.json', 'mpii_train.json'), 'TEST': ('valid.json', 'mpii_val.json')},
+}
+OWN_FOLDERS = {'coco': ('annotations',), 'ochuman': ('annotations', ''), 'crowdpose': ('json', 'annotations'),
+               'mpii': ('annot', 'annotations')}
 
 
 def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> str:
     """Return the annotation file of 'TRAIN' or 'TEST'.
 
     Args:
-        is_explicit: the user named the file; otherwise COCO's own files in the usual folders do as well.
+        is_explicit: the user named the file; otherwise the data set's own files in the usual folders do as well.
 
     Raises:
         ValueError: there is none; the message lists where it was looked.
@@ -23,10 +36,10 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
         if not os.path.isfile(given):
             raise ValueError(f'the annotation file {given} does not exist (gt_file_url, DATASET.{split}_JSON)')
         return given
-    # Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
-    file_name = f"person_keypoints_{'train2017' if split == 'TRAIN' else 'val2017'}.json"
+    protocol = config.DATASET.PROTOCOL
+    folders = [GT_FOLDER, *(os.path.join(config.DATASET.ROOT, name) for name in OWN_FOLDERS[protocol])]
     candidates: List[str] = [given] if given else []
-    candidates += [os.path.join(GT_FOLDER, file_name), os.path.join(config.DATASET.ROOT, 'annotations', file_name)]
+    candidates += [os.path.join(folder, name) for name in OWN_NAMES[protocol][split] for folder in folders]
     found = next((path for path in candidates if os.path.isfile(path)), None)
     if found is None:
         raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with '

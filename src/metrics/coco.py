@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
 from pycocotools.cocoeval import COCOeval
 
+from src.metrics.records import check_image_ids
 from src.skeletons import Skeleton
 
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
@@ -22,8 +23,6 @@ def evaluate_coco(gt_file: str, results: List[dict], skeleton: Skeleton) -> Dict
     Raises:
         ValueError: there are no results, or one names an image that the annotation file does not have.
     """
-    if not results:
-        raise ValueError('there is no result to evaluate')
     evaluator = run_coco_evaluator(gt_file, results, skeleton)
     return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
 
@@ -37,9 +36,7 @@ def run_coco_evaluator(gt_file: str, results: List[dict], skeleton: Skeleton) ->
             annotation.setdefault('iscrowd', 0)
             annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
             annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
-        unknown = sorted({record['image_id'] for record in results} - set(annotations.imgs))
-        if unknown:
-            raise ValueError(f'{len(unknown)} image ids of the results are not in {gt_file}, e.g. {unknown[:3]}')
+        check_image_ids(results, annotations.imgs, gt_file)
         kept = ('image_id', 'category_id', 'keypoints', 'score')
         detections = annotations.loadRes([{key: record[key] for key in kept} for record in results])
         evaluator = COCOeval(annotations, detections, 'keypoints')
