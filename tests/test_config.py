@@ -59,11 +59,12 @@ def test_shipped_recipe(name):
     height, width = map(int, size.split('x'))
     assert input_shape(config) == (height, width)
     assert value_of(config, heatmap_size_key(config)) == [width // 4, height // 4]
-    assert (network, config.MODEL.NAME) in (('mspn', 'mspn'), ('simplepose', 'pose_resnet'))
-    assert network_name(config) in NETWORKS
-    if variant != 'small':
-        assert network_name(config) == f'{network}_{variant.split("_")[0]}'
-    assert dataset in ('coco', 'synthetic')
+    assert (network, config.MODEL.NAME) in (('mspn', 'mspn'), ('simplepose', 'pose_resnet'), ('hrnet', 'hrnet'))
+    if network in {each.split('_')[0] for each in NETWORKS}:
+        assert network_name(config) in NETWORKS
+        assert variant == 'small' or network_name(config) == f'{network}_{variant.split("_")[0]}'
+    layout = 'coco' if dataset == 'synthetic' else dataset
+    assert config.DATASET.PROTOCOL == config.DATASET.SKELETON == layout
     assert get_skeleton(config.DATASET.SKELETON).num_keypoints == config.MODEL.NUM_JOINTS
 
 
@@ -122,6 +123,39 @@ def test_settings_of_the_mspn_release():
     port = load_recipe(DEFAULT_RECIPE)
     assert port.MODEL.STEM_POOL == 'same' and port.DATASET.NORMALISE_BEFORE_SCALING
     assert (port.TRAIN.SCHEDULE, port.TRAIN.WEIGHT_DECAY, port.TRAIN.WARMUP_STEPS) == ('cosine', 0, 0)
+
+
+# Of each data set: rotation and scale factors, probability of half bodies, ground-truth boxes, OKS-NMS, epochs.
+FAMILIES = {
+    'mspn_2stg_mpii_256x256': (60, 0.25, 0.5, True, False, 331),
+    'mspn_4stg_mpii_256x256': (60, 0.25, 0.5, True, False, 331),
+    'mspn_2stg_crowdpose_256x192': (45, 0.25, 0.3, True, False, 164),
+    'simplepose_r50_mpii_256x256': (30, 0.25, 0, True, False, 140),
+    'simplepose_r152_mpii_384x384': (30, 0.25, 0, True, False, 140),
+    'simplepose_r101_crowdpose_256x192': (40, 0.3, 0, True, True, 140),
+    'hrnet_w32_coco_256x192': (45, 0.35, 0.3, False, True, 210),
+    'hrnet_w48_coco_384x288': (45, 0.35, 0.3, False, True, 210),
+    'hrnet_w32_mpii_256x256': (30, 0.25, 0, True, False, 210),
+    'hrnet_w48_mpii_256x256': (30, 0.25, 0, True, False, 210),
+    'hrnet_w48_crowdpose_384x288': (45, 0.35, 0.3, True, False, 210),
+}
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_published_settings_of_the_data_sets(name):
+    config, (network, variant, dataset, size) = load_recipe(name), name.split('_')
+    keys = ('DATASET.ROT_FACTOR', 'DATASET.SCALE_FACTOR', 'DATASET.HALF_BODY_PROBABILITY', 'TEST.USE_GT_BBOX',
+            'TEST.OKS_NMS', 'TRAIN.END_EPOCH')
+    assert tuple(value_of(config, key) for key in keys) == FAMILIES[name]
+    expected = {'TEST.BLUR_KERNEL': 9 if (network, dataset) == ('mspn', 'mpii') else 5,
+                # The pixel constants are in the order of the network's input.
+                'DATASET.COLOR_RGB': network == 'hrnet', 'DATASET.STDS': [0.225, 0.224, 0.229] if network == 'mspn'
+                else [0.229, 0.224, 0.225]}
+    if network == 'hrnet':
+        expected.update({'HRNET.WIDTH': int(variant[1:]), 'HRNET.SIGMA': 3 if size == '384x288' else 2,
+                         'TRAIN.LR': 1e-3, 'TRAIN.LR_STEP': [170, 200], 'TRAIN.WEIGHT_DECAY': 0,
+                         'TRAIN.BATCH_SIZE': 24 if name == 'hrnet_w48_coco_384x288' else 32})
+    assert {key: value_of(config, key) for key in expected} == expected
 
 
 def test_recipe_of_ones_own(tmp_path):
