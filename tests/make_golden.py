@@ -6,8 +6,8 @@ FOLDER holds `tg_<name>_False.npz`: the scalar `loss` and, under its PyTorch nam
 gradient, computed by the PyTorch networks in float64 and eval mode on the file's images, weights and labels (MSPN:
 OHKM and coarse-to-fine on). Without it the float64 numbers of the existing copies are kept.
 
-Beside the networks: `decode_<kind>` is the first person of each decoder, `oks_nms` is whole, and `crops` holds where
-the four people are cut, without their pictures.
+Beside the networks: `decode_<kind>` is the first person of each decoder, `oks_nms` is whole, `crops` holds where the
+four people are cut, without their pictures, and `mpii_pckh` ground truth and predictions in float32.
 """
 import argparse
 from pathlib import Path
@@ -58,7 +58,18 @@ def compact_geometry(source: Path) -> dict:
         copies['oks_nms'] = dict(stored)
     with np.load(source / 'crops.npz') as stored:
         copies['crops'] = {key: stored[key] for key in stored.files if stored[key].dtype != np.uint8}
+    copies['mpii_pckh'] = compact_pckh(source / 'mpii')
     return copies
+
+
+def compact_pckh(folder: Path) -> dict:
+    """Return predictions, names and values of the table, and the fields of the MATLAB file."""
+    from scipy.io import loadmat
+    truth = loadmat(folder / 'gt_valid.mat')
+    with np.load(folder / 'mpii_pckh.npz') as stored:
+        copy = {'predictions': stored['predictions_0based'].astype(np.float32), 'values': stored['values']}
+    return {**copy, 'jnt_missing': truth['jnt_missing'],
+            **{name: truth[name].astype(np.float32) for name in ('pos_gt_src', 'headboxes_src')}}
 
 
 def write(name: str, arrays: dict) -> None:
