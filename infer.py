@@ -2,6 +2,7 @@
 import argparse
 import os
 
+from src.annotations.datasets import configured_skeleton
 from src.command_line import resolve_test_config, run_command, say
 from src.config import TEST_FLAGS, add_config_flags, read_overrides
 from src.device import Processes, set_up_device
@@ -12,7 +13,6 @@ from src.prediction import predict_poses
 from src.results import coco_records, rank_by_protocol
 from src.samples.boxed_pictures import load_boxed_pictures
 from src.samples.pictures_on_disk import read_picture
-from src.skeletons import get_skeleton
 
 # The pictures and boxes of an inference are its own, never those that the checkpoint was trained on.
 INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('data_url', 'gt_file_url', 'det_file_url')}
@@ -40,7 +40,7 @@ def main() -> None:
     say(f'network: {source.describe(config)}, device: {target}')
     make_folder(arguments.img_save_dir)
 
-    skeleton = get_skeleton(config.DATASET.SKELETON)
+    skeleton = configured_skeleton(config)
     pictures, samples = load_boxed_pictures(config, skeleton, arguments.data_url, arguments.det_file_url, say)
     people = samples.people
     poses = predict_poses(source.build_predictor(config, skeleton.flip_index), samples,

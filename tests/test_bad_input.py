@@ -300,6 +300,15 @@ CASES: List[Case] = [
     Case('layers_unknown', 'train', '--set POSE_RESNET.NUM_LAYERS=99', ("'simplepose_r99'", 'simplepose_r18')),
     Case('skeleton_unknown', 'train', '--set DATASET.SKELETON=cat', ("unknown skeleton 'cat'", 'coco')),
 
+    Case('protocol_unknown', 'eval', '--use_gt_bbox --set DATASET.PROTOCOL=lsp',
+         ('DATASET.PROTOCOL', 'coco, ochuman, crowdpose, mpii', "'lsp'")),
+    Case('protocol_of_another_layout', 'eval', '--use_gt_bbox --set DATASET.PROTOCOL=crowdpose',
+         ('DATASET.PROTOCOL crowdpose needs DATASET.SKELETON crowdpose, not coco',)),
+    Case('layout_of_another_checkpoint', 'infer', '--set DATASET.SKELETON=mpii',
+         ('keypoint_num is 17', '16 keypoints')),
+    Case('submission_of_another_kind', 'eval', '--use_gt_bbox --submission out/pred.mat',
+         ('--submission out/pred.mat', 'coco should end in .json')),
+
     # Checkpoints
     Case('checkpoint_missing', 'eval', '--use_gt_bbox --ckpt_path none.ckpt', ('none.ckpt', 'does not exist')),
     Case('checkpoint_missing_infer', 'infer', '--ckpt_path none.ckpt', ('none.ckpt', 'does not exist')),
