@@ -1,7 +1,8 @@
 """Label maps made inside the graph from joint positions, equal to the maps that the published loaders ship.
 
 Both kinds are outer products of two one-dimensional rows, so a batch of maps costs one broadcast product.
-Axes: N people, K keypoints, h, w heatmap. Joint positions are (x, y) in pixels of the network input.
+Axes: N people, K keypoints, h, w heatmap; with several people in a crop, N crops of I people. Joint positions are
+(x, y) in pixels of the network input.
 """
 from typing import Sequence, Tuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from src.config import architecture
+from src.config import architecture, num_hypotheses
 from src.protocols import MSPN_PEAK
 
 MSPN_KERNELS = (15, 11, 9, 7, 5)
@@ -133,9 +134,44 @@ class GaussianTargets(nn.Cell):
         return outer_product(self._rows(centre_y, 0) * drawn, self._rows(centre_x, 1)), weight
 
 
+class HypothesisTargets(nn.Cell):
+    """Targets of the several people in each crop, in the order of MIPNet's outputs (arXiv 2101.11223).
+
+    Hypothesis-major: the first people of all N crops, then the second people of all, and so on. The mean of a loss over
+    these I * N rows gives every hypothesis the same weight, as published for two. The release draws for each crop which
+    hypothesis goes into the first half of the batch and which into the second; a mean does not see that.
+
+    Since every crop brings all its hypotheses, no batch has a single row, neither the last of an epoch nor a part of an
+    accumulated one. BatchNorm over the instance codes could not normalise one; there the release fails.
+
+    Args:
+        targets: makes the targets of one person in each crop.
+    """
+
+    def __init__(self, targets: nn.Cell):
+        super().__init__()
+        self.targets = targets
+
+    def construct(self, joints, validity):
+        """Make the targets.
+
+        Args:
+            joints: (N, I, K, 2) float32.
+            validity: (N, I, K) float32.
+
+        Returns:
+            target (I * N, K, h, w) and target weight (I * N, K), float32.
+        """
+        people, hypotheses, keypoints = validity.shape
+        joints = ops.reshape(ops.transpose(joints, (1, 0, 2, 3)), (hypotheses * people, keypoints, 2))
+        validity = ops.reshape(ops.transpose(validity, (1, 0, 2)), (hypotheses * people, keypoints))
+        return self.targets(joints, validity)
+
+
 def build_targets(config) -> nn.Cell:
     """Return the target maker of a resolved configuration."""
     width, height = config.MODEL.IMAGE_SIZE
     if config.MODEL.NAME == 'mspn':
         return MSPNTargets((height, width), (height // 4, width // 4))
-    return GaussianTargets((height, width), (height // 4, width // 4), config[architecture(config)].SIGMA)
+    targets = GaussianTargets((height, width), (height // 4, width // 4), config[architecture(config)].SIGMA)
+    return HypothesisTargets(targets) if num_hypotheses(config) > 1 else targets

@@ -37,7 +37,8 @@ class LossGraph(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, pixels, joints, validity):
-        """Return the loss of pixels (N, H, W, 3) uint8, joints (N, K, 2) and validity (N, K) float32."""
+        """Return the loss of pixels (N, H, W, 3) uint8, joints (N, K, 2) and validity (N, K) float32; with I people
+        in a crop, joints are (N, I, K, 2) and validity (N, I, K)."""
         labels, weights = self.targets(joints, validity)
         outputs = self.network.training_outputs(self.normaliser(pixels))
         # Mixed precision ends here; of float32 nothing changes.
@@ -252,8 +253,8 @@ class TrainStep:
 
         Args:
             pixels: (N, H, W, 3) uint8.
-            joints: (N, K, 2) float32, in input pixels.
-            validity: (N, K) float32.
+            joints: (N, K, 2) float32, in input pixels; (N, I, K, 2) with I people in a crop, who stay together.
+            validity: (N, K) float32, or (N, I, K).
             share: weight of this process's batch in the mean over processes.
             least: smallest N among the processes, which all have to run the same number of parts; None: N.
             stop: this process was asked to stop; the report says so to all.

@@ -1,8 +1,8 @@
-"""Which part of a picture a sample shows: the two published recipes side by side, dice apart from deed.
+"""Which part of a picture a sample shows: the published recipes side by side, dice apart from deed.
 
 `draw_dice` takes all random numbers of a sample from a generator, always the same count in the same order; the rest is
 a pure function of them. Sources: MSPN release (arXiv 1901.00148), Simple Baselines release (ECCV 2018), whose crops
-HRNet (CVPR 2019) extends by half bodies.
+HRNet (CVPR 2019) extends by half bodies, and MIPNet (arXiv 2101.11223) by the keypoints of neighbours.
 
 A box goes through   box → centre, scale → (augmentation) → Crop → affine matrix.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from src.affine import transform_points
 from src.boxes import PIXELS_PER_SCALE, center_scale_from_box, fit_aspect
+from src.config import num_hypotheses
 from src.skeletons import Skeleton
 
 
@@ -96,6 +97,7 @@ class MSPNCrops:
 
     sample_rule = 'mspn'
     honours_exif = True
+    num_neighbours = 0
     keypoints_of_a_half = 4
 
     @staticmethod
@@ -192,6 +194,7 @@ class SimplePoseCrops:
 
     sample_rule = 'simple_pose'
     honours_exif = False
+    num_neighbours = 0
     padding = 1.25
     rotation_probability = 0.6
     half_body_min_keypoints = 8
@@ -251,7 +254,36 @@ class SimplePoseCrops:
         return _transform_labelled(keypoints, matrix), np.minimum(keypoints[:, 2], 1)
 
 
-CropRecipe = Union[MSPNCrops, SimplePoseCrops]
+@dataclass(frozen=True)
+class MIPNetCrops(SimplePoseCrops):
+    """MIPNet's crops: those of the network that it modulates, with the keypoints of several people in them.
+
+    Attributes:
+        num_neighbours: people in a sample beside the one whom the crop belongs to.
+    """
+
+    num_neighbours: int = 1
+
+    neighbour_min_keypoints = 4
+
+    @classmethod
+    def place_keypoints(cls, keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]):
+        """Return joints (I, K, 2) in crop pixels and validity (I, K), 0 or 1, of the keypoints (I, K, 3) of I people.
+
+        Joints outside the crop are at (0, 0) and not valid, also those of the first person, whose crop it is. Somebody
+        of whom fewer than four joints are left gives way to the first person.
+        """
+        joints = transform_points(keypoints[..., :2].astype(np.float64), matrix)
+        # The release counts the far border itself as inside.
+        outside = (joints < 0).any(axis=-1) | (joints > [input_shape[1], input_shape[0]]).any(axis=-1)
+        joints[outside] = 0
+        validity = np.where(outside, 0, np.minimum(keypoints[..., 2], 1))
+        stays = validity.sum(axis=-1) >= cls.neighbour_min_keypoints
+        shown = np.where(stays, np.arange(len(keypoints)), 0)
+        return joints[shown], validity[shown]
+
+
+CropRecipe = Union[MSPNCrops, SimplePoseCrops, MIPNetCrops]
 
 # What MSPN's release sets otherwise for MPII: a quarter more around every person, in training and in evaluation, and
 # no shrinking.
@@ -267,4 +299,6 @@ def build_crop_recipe(config) -> CropRecipe:
     if config.MODEL.NAME == 'mspn':
         of_data_set = MSPN_ON_MPII if dataset.PROTOCOL == 'mpii' else {}
         return MSPNCrops(**common, random_extension=dataset.RANDOM_EXTENSION, **of_data_set)
+    if config.MODEL.NAME == 'mipnet':
+        return MIPNetCrops(**common, num_neighbours=num_hypotheses(config) - 1)
     return SimplePoseCrops(**common)

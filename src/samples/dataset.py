@@ -4,6 +4,7 @@ A training sample is a crop with keypoint positions in it; label maps are made f
 sample is a crop with the centre and scale that lead back to the picture.
 """
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Optional, Tuple
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 from src.affine import crop_matrix
 from src.annotations.people import People
 from src.samples.augmentation import Crop, CropRecipe
+from src.samples.neighbours import nearest_neighbours
 from src.samples.pictures_on_disk import read_picture
 from src.skeletons import Skeleton
 
@@ -31,9 +33,9 @@ def cut_crop(picture: np.ndarray, crop: Crop, out: np.ndarray) -> np.ndarray:
 
 
 def mirror_keypoints(keypoints: np.ndarray, picture_width: int, flip_index: np.ndarray) -> np.ndarray:
-    """Return keypoints (K, 3) of the mirrored picture: x mirrored, left and right swapped."""
-    mirrored = keypoints[flip_index].copy()
-    mirrored[:, 0] = picture_width - mirrored[:, 0] - 1
+    """Return keypoints (..., K, 3) of the mirrored picture: x mirrored, left and right swapped."""
+    mirrored = keypoints[..., flip_index, :]
+    mirrored[..., 0] = picture_width - mirrored[..., 0] - 1
     return mirrored
 
 
@@ -44,7 +46,7 @@ class PersonSamples:
     Attributes:
         people: the store.
         paths: (I,) bytes, the pictures.
-        recipe: crops of MSPN or of Simple Baselines.
+        recipe: crops of MSPN, of Simple Baselines or of MIPNet.
         skeleton: keypoint layout.
         input_shape: (H, W).
         seed: of every augmentation.
@@ -61,6 +63,11 @@ class PersonSamples:
 
     def __len__(self) -> int:
         return len(self.people)
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Rows (P, I - 1) of the people whom a training sample shows beside the one whom its crop belongs to."""
+        return nearest_neighbours(self.people, self.recipe.num_neighbours)
 
     @property
     def aspect(self) -> float:
@@ -79,13 +86,17 @@ class PersonSamples:
     def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).
 
-        The augmentation depends on seed, epoch and index alone, whichever worker makes the sample.
+        Where the recipe wants neighbours, joints (I, K, 2) and validity (I, K) of that person and of them; what is
+        drawn and cut is decided on that person alone. The augmentation depends on seed, epoch and index alone,
+        whichever worker makes the sample.
         """
         picture = self._picture(index)
         keypoints = self.people.keypoints[index]
         dice = self.recipe.draw_dice(np.random.default_rng((self.seed, epoch, index)))
         crop = self.recipe.train_crop(self.people.boxes_xywh[index], keypoints, self.recipe.upper_body(self.skeleton),
                                       self.aspect, picture.shape[1], dice)
+        if self.recipe.num_neighbours:
+            keypoints = self.people.keypoints[[index, *self.neighbours[index]]]
         if crop.flip:
             keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
         matrix = cut_crop(picture, crop, out)
