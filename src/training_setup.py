@@ -49,8 +49,9 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     adopt_source(config, carried, state, overrides, path)
     network = build_configured_network(config)
     conversion = load_weights(network, state, config, path, is_start=True)
+    rest = f'; initial weights: {", ".join(conversion.initial_parts)}' if conversion.initial else ''
     say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
-        f'({conversion.source.name})')
+        f'({conversion.source.name}){rest}')
     if conversion.other_head:
         say(f'note: {conversion.other_head}')
     return network

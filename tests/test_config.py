@@ -11,6 +11,7 @@ from src.config import (
     TEST_FLAGS,
     TRAIN_FLAGS,
     add_config_flags,
+    architecture,
     differing_keys,
     from_json,
     heatmap_size_key,
@@ -59,12 +60,14 @@ def test_shipped_recipe(name):
     height, width = map(int, size.split('x'))
     assert input_shape(config) == (height, width)
     assert value_of(config, heatmap_size_key(config)) == [width // 4, height // 4]
-    assert (network, config.MODEL.NAME) in (('mspn', 'mspn'), ('simplepose', 'pose_resnet'), ('hrnet', 'hrnet'))
-    if network in {each.split('_')[0] for each in NETWORKS}:
+    families = {'mspn': 'mspn', 'simplepose': 'pose_resnet', 'hrnet': 'hrnet', 'mipnet': 'mipnet'}
+    assert families[network] == config.MODEL.NAME
+    if variant != 'small':
         assert network_name(config) in NETWORKS
-        assert variant == 'small' or network_name(config) == f'{network}_{variant.split("_")[0]}'
-    layout = 'coco' if dataset == 'synthetic' else dataset
-    assert config.DATASET.PROTOCOL == config.DATASET.SKELETON == layout
+        assert f'{network}_{variant}_'.startswith(f'{network_name(config)}_')
+    protocol = 'coco' if dataset in ('synthetic', 'pairs') else dataset
+    layout = 'coco' if dataset == 'ochuman' else protocol
+    assert (protocol, layout) == (config.DATASET.PROTOCOL, config.DATASET.SKELETON)
     assert get_skeleton(config.DATASET.SKELETON).num_keypoints == config.MODEL.NUM_JOINTS
 
 
@@ -123,6 +126,38 @@ def test_settings_of_the_mspn_release():
     port = load_recipe(DEFAULT_RECIPE)
     assert port.MODEL.STEM_POOL == 'same' and port.DATASET.NORMALISE_BEFORE_SCALING
     assert (port.TRAIN.SCHEDULE, port.TRAIN.WEIGHT_DECAY, port.TRAIN.WARMUP_STEPS) == ('cosine', 0, 0)
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('mipnet_hrnet_w32_coco_256x192', ('hrnet', 32, 2, [0, 0, 1, 1], [192, 256], 2, 32, 110, [70, 100])),
+    ('mipnet_hrnet_w48_coco_384x288', ('hrnet', 48, 2, [0, 0, 1, 1], [288, 384], 3, 10, 110, [70, 100])),
+    ('mipnet_hrnet_w32_3inst_coco_256x192', ('hrnet', 32, 3, [0, 0, 1, 1], [192, 256], 2, 20, 110, [70, 100])),
+    ('mipnet_hrnet_w48_4inst_coco_384x288', ('hrnet', 48, 4, [0, 0, 1, 1], [288, 384], 3, 16, 110, [70, 100])),
+    ('mipnet_hrnet_w32_crowdpose_384x288', ('hrnet', 32, 2, [0, 0, 1, 1], [288, 384], 3, 32, 210, [170, 200])),
+    ('mipnet_hrnet_w48_crowdpose_256x192', ('hrnet', 48, 2, [0, 0, 1, 1], [192, 256], 2, 10, 210, [170, 200])),
+    ('mipnet_r101_crowdpose_384x288', ('pose_resnet', 101, 2, [0, 0, 0, 1], [288, 384], 3, 16, 210, [90, 120])),
+    ('mipnet_hrnet_w48_ochuman_384x288', ('hrnet', 48, 2, [0, 0, 1, 1], [288, 384], 3, 10, 110, [70, 100])),
+    ('mipnet_r152_coco_384x288', ('pose_resnet', 152, 2, [0, 0, 1, 1], [288, 384], 3, 32, 110, [70, 100]))])
+def test_settings_of_the_mipnet_release(name, expected):
+    config = load_recipe(name)
+    backbone = config.MIPNET.BACKBONE
+    size = config.HRNET.WIDTH if backbone == 'hrnet' else config.POSE_RESNET.NUM_LAYERS
+    train, data = config.TRAIN, config.DATASET
+    assert (backbone, size, config.MIPNET.NUM_INSTANCES, config.MIPNET.SE_MODULES, config.MODEL.IMAGE_SIZE,
+            config[architecture(config)].SIGMA, train.BATCH_SIZE, train.END_EPOCH, train.LR_STEP) == expected
+    assert (train.LR, train.WEIGHT_DECAY, train.WARMUP_STEPS, train.SCHEDULE) == (1e-3, 0, 0, 'step')
+    augmentation = (data.ROT_FACTOR, data.SCALE_FACTOR, data.HALF_BODY_PROBABILITY, data.COLOR_RGB)
+    published = {'hrnet': (45, 0.35, 0.3, True), 'pose_resnet': (40, 0.3, 0, False)}
+    assert augmentation == published[backbone]
+    # More than two people: the release drops the last incomplete batch.
+    assert (config.MIPNET.NUM_INSTANCES > 2) == train.DROP_REMAINDER
+    joints = {'crowdpose': 14}.get(data.PROTOCOL, 17)
+    assert (joints, joints == 17) == (config.MODEL.NUM_JOINTS, config.TEST.OKS_NMS)
+
+
+def test_the_small_pair_differs_in_the_network_alone():
+    one, two = load_recipe('simplepose_small_pairs_160x128'), load_recipe('mipnet_small_pairs_160x128')
+    assert differing_keys(one, two) == ['MODEL.NAME', 'MIPNET.BACKBONE']
 
 
 # Of each data set: rotation and scale factors, probability of half bodies, ground-truth boxes, OKS-NMS, epochs.
