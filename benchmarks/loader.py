@@ -15,14 +15,16 @@ import cv2
 from benchmarks.timing import machine, print_table, use_one_core
 from src.annotations.coco import load_coco_people
 from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.samples.augmentation import MSPNCrops, SimplePoseCrops
+from src.samples.augmentation import MIPNetCrops, MSPNCrops, SimplePoseCrops
 from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
 from src.skeletons import COCO
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 ROUNDS, EPOCHS, BATCH_SIZE = 7, 6, 32
-MSPN = MSPNCrops(half_body_probability=0.3, random_extension=True)
+# MIPNet's crops are SimplePoseNet's, with the keypoints of one neighbour or three.
+RECIPES = (('MSPN', MSPNCrops(half_body_probability=0.3, random_extension=True)), ('SimplePoseNet', SimplePoseCrops()),
+           ('MIPNet, 2 people', MIPNetCrops()), ('MIPNet, 4 people', MIPNetCrops(num_neighbours=3)))
 
 
 def read_rate(paths) -> float:
@@ -51,8 +53,8 @@ def main() -> None:
     use_one_core()
     cv2.setNumThreads(1)
     rows = []
-    for name, rule, recipe in (('MSPN', 'mspn', MSPN), ('SimplePoseNet', 'simple_pose', SimplePoseCrops())):
-        people = load_coco_people(annotation_file, COCO, sample_rule=rule)
+    for name, recipe in RECIPES:
+        people = load_coco_people(annotation_file, COCO, sample_rule=recipe.sample_rule)
         paths = locate_pictures(root, people.file_names, split_folder='train2017')
         samples = PersonSamples(people, paths, recipe, COCO, (256, 192))
         files = [paths[index].decode() for index in people.image_index]

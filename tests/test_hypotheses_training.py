@@ -10,6 +10,7 @@ import pytest
 from golden_data import LOSS_TOLERANCE
 from mindspore import Parameter, Tensor, nn, ops
 
+from src.batches import BatchPlan
 from src.config import load_recipe, resolve
 from src.losses import JointsMSELoss, build_loss
 from src.optimizers import TorchAdam
@@ -228,6 +229,17 @@ def test_accumulated_batches_keep_the_people_of_a_crop_together(num_instances, a
     assert parts(*batch).loss == pytest.approx(expected, rel=1e-5)
     for name, moment in moments(whole).items():
         np.testing.assert_allclose(moments(parts)[name], moment, rtol=1e-4, atol=1e-5 * np.abs(moment).max())
+
+
+def test_shares_of_devices_make_the_loss_of_the_whole_batch():
+    """Also where one device has a crop more: every crop brings as many rows."""
+    joints, validity = joints_and_validity(2)
+    graph, total = loss_graph(2), 0.0
+    for shard in range(2):
+        plan = BatchPlan(NUM_PEOPLE, 3, 1, seed=1, num_shards=2, shard=shard)
+        rows = plan.batch(0)[1]
+        total += plan.share(0) * float(graph(*(Tensor(array[rows]) for array in (IMAGES, joints, validity)))) / 2
+    assert total == pytest.approx(loss_of(graph, joints, validity), rel=LOSS_TOLERANCE)
 
 
 @pytest.mark.parametrize('num_instances', [2, 3])
