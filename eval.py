@@ -1,7 +1,9 @@
-"""Evaluate a checkpoint: python eval.py --ckpt_path CKPT [--data_url …] [--det_file_url … | --use_gt_bbox]."""
+"""Evaluate a checkpoint, or several as an ensemble: python eval.py --ckpt_path CKPT … [--data_url …]
+[--det_file_url … | --use_gt_bbox]."""
 import argparse
+from typing import List
 
-from src.command_line import resolve_test_config, run_command, say
+from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
 from src.device import join_processes, launched_by
 from src.evaluation import Evaluation
@@ -22,22 +24,21 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_checkpoint(arguments) -> str:
-    """Return the given checkpoint, or the one that the recipe names; '' where there is none."""
+def find_checkpoints(arguments) -> List[str]:
+    """Return the given checkpoints, or the one that the recipe names, if any."""
     if arguments.ckpt_path or arguments.model_file:
         return arguments.ckpt_path
     config = load_recipe(arguments.recipe or DEFAULT_RECIPE)
-    return resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
+    path = resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
+    return [path] if path else []
 
 
 def main() -> None:
     arguments = parse_arguments()
     # Several processes join before the first tensor is made, as Ascend wants it.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
-    source = open_source(arguments, find_checkpoint(arguments))
-    config, overrides = resolve_test_config(arguments.recipe, source.carried, source.path,
+    source, config, overrides = open_source(arguments, find_checkpoints(arguments),
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
-    source.settle(config, overrides)
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
     if names_detections and arguments.use_gt_bbox:
         raise ValueError('give --det_file_url or --use_gt_bbox, not both')
@@ -52,7 +53,7 @@ def main() -> None:
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
     say(f'ground truth: {evaluation.gt_file}\nboxes: {evaluation.box_report}')
-    metrics, results = evaluation.measure_predictor(
+    metrics, results, poses = evaluation.measure_predictor(
         source.build_predictor(config, evaluation.skeleton.flip_index))
     if processes.is_first:
         write_json(arguments.save_path, results)
@@ -64,6 +65,8 @@ def main() -> None:
         say(f'no score: {evaluation.reason_without_score}')
         return
     say(format_metrics(config, metrics))
+    for name, (metric, value) in ((name, next(iter(alone.items()))) for name, alone in evaluation.measure_alone(poses)):
+        say(f'{name} alone: {metric} {value:.4f}')
     if processes.is_first:
         say(keypoint_table(config, evaluation.gt_file, results))
     say(f'{format_summary(config, metrics)} with {evaluation.box_report}')

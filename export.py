@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from src.command_line import resolve_test_config, run_command, say
-from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
+from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides, resolve
 from src.device import set_up_device
 from src.exporting import FILE_FORMATS, build_exported_model, check_air, compare_all, describe, read_plan, write_model
 from src.files import check_writable, whole_file
@@ -13,7 +13,7 @@ from src.heatmaps import build_input_decoder
 from src.networks import build_configured_network, network_name
 from src.predictors import network_predictor
 from src.quantisation import quantise
-from src.runtimes import installed_runtimes, open_model_file
+from src.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
 from src.samples.boxed_pictures import load_boxed_pictures
 from src.samples.example_crops import painted_crops, random_crops
 from src.skeletons import get_skeleton
@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
                         help='default: by the ending of the name, else MINDIR')
     parser.add_argument('--file_name', default='pose', help='where to, with or without ending (default: %(default)s)')
     parser.add_argument('--batch_size', default='', help='a number, or dynamic (default: dynamic for ONNX, else 1)')
-    parser.add_argument('--input', default='images', choices=('images', 'pixels'),
+    parser.add_argument('--input', default='images', choices=INPUT_KINDS,
                         help='normalised (N, 3, H, W) float32 or (N, H, W, 3) uint8 BGR (default: %(default)s)')
     parser.add_argument('--with_decode', action='store_true', help='keypoints and scores instead of heatmaps')
     parser.add_argument('--flip_test', action='store_true', help='average with the mirrored crop inside the file')
@@ -72,7 +72,8 @@ def main() -> None:
     network, folded = build_configured_network(config), build_configured_network(config)
     for each in (network, folded):
         load_weights(each, weights, config, arguments.ckpt_path)
-    reference = network_predictor(resolve(config, {'TEST.FLIP_TEST': plan.flip_test}), network, skeleton.flip_index)
+    protocol = resolve(config, {'TEST.FLIP_TEST': plan.flip_test, 'TEST.MULTI_SHIFT': 0})
+    reference = network_predictor(protocol, network, skeleton.flip_index)
     model = build_exported_model(config, folded, plan, skeleton.flip_index)
     with whole_file(path) as temporary:
         write_model(temporary, model, config, plan, describe(config, plan, skeleton.keypoint_names))
@@ -87,6 +88,9 @@ def main() -> None:
         f'{os.path.getsize(path) / 1e6:.1f} MB)')
     if plan.with_decode and config.TEST.FLIP_TEST and not plan.flip_test:
         say('note: the flip test of the recipe is not inside, and nobody can add it to keypoints; --flip_test would')
+    if num_hypotheses(config) > 1:
+        say('note: the file computes one person of a box at a time, whom its input codes names; eval.py and infer.py '
+            'ask for all, each with a whole run of the network')
     if not runtimes:
         say(f'note: nothing here can load {plan.file_format} files; this one was not compared with the network')
 

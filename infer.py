@@ -1,10 +1,10 @@
-"""Draw poses on pictures: python infer.py --ckpt_path CKPT [--score_thresh 0.7] [--det_file_url …] [--data_url …]."""
+"""Draw poses on pictures: python infer.py --ckpt_path CKPT … [--score_thresh 0.7] [--det_file_url …] [--data_url …]."""
 import argparse
 import os
 
 from src.annotations.datasets import configured_skeleton
-from src.command_line import resolve_test_config, run_command, say
-from src.config import TEST_FLAGS, add_config_flags, read_overrides
+from src.command_line import run_command, say
+from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides
 from src.device import Processes, set_up_device
 from src.files import make_folder, write_json
 from src.pictures import draw_people, write_picture
@@ -32,10 +32,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    source = open_source(arguments, arguments.ckpt_path)
-    config, overrides = resolve_test_config(arguments.recipe, source.carried, source.path,
-                                            lambda recipe: read_overrides(arguments, INFER_FLAGS, recipe))
-    source.settle(config, overrides)
+    source, config, _ = open_source(arguments, arguments.ckpt_path,
+                                    lambda recipe: read_overrides(arguments, INFER_FLAGS, recipe))
     target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {target}')
     make_folder(arguments.img_save_dir)
@@ -46,7 +44,8 @@ def main() -> None:
     poses = predict_poses(source.build_predictor(config, skeleton.flip_index), samples,
                           num_threads=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
-    write_json(os.path.join(arguments.img_save_dir, 'results.json'), coco_records(people, poses, rows, scores))
+    write_json(os.path.join(arguments.img_save_dir, 'results.json'),
+               coco_records(people, poses, rows, scores, with_hypothesis=num_hypotheses(config) > 1))
     drawn = draw_results(arguments, config, people, poses, rows[scores[rows] > arguments.score_thresh], scores,
                          pictures, skeleton)
     say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn; pictures and results.json '
@@ -59,10 +58,10 @@ def draw_results(arguments, config, people, poses, rows, scores, pictures, skele
     if arguments.keypoint_thresh is not None:
         keypoint_thresh = arguments.keypoint_thresh
     for index, (image_id, path) in enumerate(zip(pictures.image_ids, pictures.paths)):
-        chosen = rows[people.image_index[rows] == index]
-        drawing = draw_people(read_picture(path.decode()), poses.keypoints[chosen],
-                              skeleton, person_scores=scores[chosen], boxes_xywh=people.boxes_xywh[chosen],
-                              keypoint_score_thresh=keypoint_thresh)
+        chosen = rows[people.image_index[poses.people[rows]] == index]
+        drawing = draw_people(read_picture(path.decode()), poses.keypoints[chosen], skeleton,
+                              person_scores=scores[chosen], boxes_xywh=people.boxes_xywh[poses.people[chosen]],
+                              is_further=poses.hypotheses[chosen] > 0, keypoint_score_thresh=keypoint_thresh)
         write_picture(os.path.join(arguments.img_save_dir, f'{image_id}_res.jpg'), drawing)
     return len(rows)
 

@@ -202,6 +202,11 @@ def _check(config: EasyDict) -> None:
         section, name = key.split('.')
         if not 0 <= config[section][name] <= 1:
             raise ValueError(f'{key} should be between 0 and 1, is {config[section][name]}')
+    if min(size) <= config.TEST.MULTI_SHIFT:
+        raise ValueError(f'TEST.MULTI_SHIFT should be below the sides of MODEL.IMAGE_SIZE {size}, is '
+                         f'{config.TEST.MULTI_SHIFT}')
+    if config.TEST.SOFT_NMS and not config.TEST.OKS_THRE:
+        raise ValueError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
     if config.DATASET.SCALE_FACTOR == 1:
         raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
     for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'HRNET.MODULES', 'POSE_RESNET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):

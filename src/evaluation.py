@@ -1,6 +1,6 @@
 """A network or an exported model, and annotated pictures → poses, results and the numbers of their protocol, on one
 device or shared among several."""
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from easydict import EasyDict
@@ -9,11 +9,12 @@ from mindspore import nn
 from src.annotations.datasets import configured_skeleton, find_reason_without_score, load_images, load_people
 from src.annotations.detections import BoxReport, detected_people, load_detections
 from src.annotations.files import find_annotation_file, find_detection_file
-from src.config import input_shape
+from src.config import input_shape, num_hypotheses
 from src.device import Processes
 from src.metrics.scoring import evaluate
-from src.prediction import Predictor, predict_poses
+from src.prediction import Poses, Predictor, predict_poses
 from src.predictors import network_predictor
+from src.protocols import HYPOTHESIS_NAMES
 from src.results import coco_records, rank_by_protocol
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
@@ -21,10 +22,12 @@ from src.samples.pictures_on_disk import locate_pictures
 
 
 class Evaluated(NamedTuple):
-    """Metrics and COCO-style results, the same on every process; no metrics where there is nothing to score by."""
+    """Metrics, COCO-style results, and the poses before any was suppressed, the same on every process; no metrics where
+    there is nothing to score by."""
 
     metrics: Dict[str, float]
     results: List[dict]
+    poses: Poses
 
 
 class Evaluation:
@@ -79,10 +82,20 @@ class Evaluation:
         poses = predict_poses(predictor, self.samples, num_threads=self.config.TEST.NUM_PARALLEL_WORKERS,
                               processes=self.processes)
         # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
+        return self._score(poses)
+
+    def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
+        """Yield the name of each hypothesis, 'primary', 'second' and so on, and the metrics of its poses without the
+        others; nothing for networks with one hypothesis only."""
+        count = num_hypotheses(self.config)
+        for number, name in enumerate(HYPOTHESIS_NAMES[:count] if count > 1 else ()):
+            yield name, self._score(poses.of_hypothesis(number)).metrics
+
+    def _score(self, poses: Poses) -> Evaluated:
         rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
         if self.config.DATASET.PROTOCOL == 'mpii':
             # Its evaluation knows no ranking and no image ids: one pose of each person, in the order of the file.
             rows = np.arange(len(self.people))
         results = coco_records(self.people, poses, rows, scores)
         metrics = {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
-        return Evaluated(metrics, results)
+        return Evaluated(metrics, results, poses)

@@ -1,7 +1,7 @@
 """A trained network → a file for other runtimes: ONNX, MINDIR or AIR, with everything inside that its user must know,
 and compared with the network before it gets its name.
 
-Axes: N crops, K keypoints, H, W input, h, w heatmap.
+Axes: N crops, I hypotheses, K keypoints, H, W input, h, w heatmap.
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from easydict import EasyDict
 from mindspore import Tensor, nn
 
-from src.config import input_shape, load_recipe, to_json
+from src.config import input_shape, load_recipe, num_hypotheses, to_json
 from src.device import available_targets
 from src.networks import build_normaliser, network_name
 from src.networks.decoding import build_graph_decoder
@@ -26,7 +26,7 @@ from src.networks.folding import fold_batch_norms
 from src.networks.predictor import build_predictor
 from src.onnx_cells import follow
 from src.onnx_graph import OnnxGraph, Value, import_onnx
-from src.protocols import PIXELS_PER_CELL
+from src.protocols import HYPOTHESIS_NAMES, PIXELS_PER_CELL, instance_codes
 from src.runtimes import ModelFile, write_user_info
 
 FILE_FORMATS = {'ONNX': '.onnx', 'MINDIR': '.mindir', 'AIR': '.air'}
@@ -103,14 +103,14 @@ def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
 
 
 class ExportedModel(nn.Cell):
-    """What a file computes: crops -> heatmaps, or keypoints and scores."""
+    """What a file computes: crops, and the codes of a MIPNet -> heatmaps, or keypoints and scores."""
 
     def __init__(self, predictor: nn.Cell, decoder: Optional[nn.Cell]):
         super().__init__(auto_prefix=False)
         self.predictor, self.decoder = predictor, decoder
 
-    def construct(self, crops):
-        heatmaps = self.predictor(crops)
+    def construct(self, crops, *codes):
+        heatmaps = self.predictor(crops, *codes)
         return heatmaps if self.decoder is None else self.decoder(heatmaps)
 
 
@@ -136,13 +136,15 @@ LOCAL_KEYS = ('DEVICE.TARGET', 'DEVICE.ID', 'DATASET.ROOT', 'DATASET.TRAIN_JSON'
 
 def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:
     """Return the recipe that goes into a file: without the exporter's paths and device, and with the flip test that the
-    file does, where nobody can add it later."""
+    file does, and no shifts, where nobody can add them later."""
     config, defaults = deepcopy(config), load_recipe('base')
     for key in LOCAL_KEYS:
         section, name = key.split('.')
         config[section][name] = defaults[section][name]
     if plan.flip_test or plan.with_decode:
         config.TEST.FLIP_TEST = plan.flip_test
+    if plan.with_decode:
+        config.TEST.MULTI_SHIFT = 0.0
     return config
 
 
@@ -152,6 +154,7 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
     images = {'kind': 'images', 'axes': 'N, 3, H, W', 'type': 'float32', 'range': 'normalised'}
     pixels = {'kind': 'pixels', 'axes': 'N, H, W, 3', 'type': 'uint8', 'range': '0 to 255'}
     factor, shift = (each.ravel().tolist() for each in build_normaliser(config).factor_and_shift())
+    channel_order = 'RGB' if config.DATASET.COLOR_RGB and plan.input_kind == 'images' else 'BGR'
     outputs = {'heatmaps': 'N, K, h, w'}
     if plan.with_decode:
         outputs = {'keypoints': 'N, K, 2: x, y in pixels of the crop', 'scores': 'N, K'}
@@ -160,8 +163,8 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
         versions.update(onnx=import_onnx().__version__, opset=plan.opset)
     content = {
         'network': network_name(config),
-        'input': {**(pixels if plan.input_kind == 'pixels' else images), 'channel_order': 'BGR', 'height': height,
-                  'width': width},
+        'input': {**(pixels if plan.input_kind == 'pixels' else images), 'channel_order': channel_order,
+                  'height': height, 'width': width, **_describe_codes(config)},
         'normalisation': {'formula': 'image = pixel * factor + shift, per channel', 'factor': factor, 'shift': shift,
                           'means': config.DATASET.MEANS, 'stds': config.DATASET.STDS,
                           'inside': plan.input_kind == 'pixels'},
@@ -174,6 +177,21 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
         'versions': versions}
     return {'recipe': to_json(exported_config(config, plan)),
             **{key: json.dumps(value) for key, value in content.items()}}
+
+
+def _describe_codes(config: EasyDict) -> Dict[str, dict]:
+    """Return what a file says of the codes that it takes; nothing where it takes none."""
+    if num_hypotheses(config) == 1:
+        return {}
+    values = instance_codes(num_hypotheses(config)).tolist()
+    return {'codes': {'axes': 'N, 2', 'type': 'float32', 'values': dict(zip(HYPOTHESIS_NAMES, values))}}
+
+
+def _inputs(config: EasyDict, plan: ExportPlan) -> Dict[str, Tuple[type, Tuple[int, ...]]]:
+    """Return the NumPy type and the shape without N of each input, by its name."""
+    height, width = input_shape(config)
+    crops = (np.float32, (3, height, width)) if plan.input_kind == 'images' else (np.uint8, (height, width, 3))
+    return {plan.input_kind: crops, **({'codes': (np.float32, (2,))} if num_hypotheses(config) > 1 else {})}
 
 
 def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportPlan, metadata: Dict[str, str]) -> None:
@@ -189,16 +207,15 @@ def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportP
         with open(path, 'wb') as file:
             file.write(content)
         return
-    height, width = input_shape(config)
-    size, kind = ([3, height, width], ms.float32) if plan.input_kind == 'images' else ([height, width, 3], ms.uint8)
-    example = Tensor(np.zeros((plan.batch_size, *size)), kind) if plan.batch_size else Tensor(
-        shape=[None, *size], dtype=kind)
-
+    examples = [Tensor(np.zeros((plan.batch_size or 1, *shape), kind))
+                for kind, shape in _inputs(config, plan).values()]
+    if not plan.batch_size:
+        examples = [Tensor(shape=[None, *each.shape[1:]], dtype=each.dtype) for each in examples]
     options = {'custom_func': partial(write_user_info, texts=metadata)} if plan.file_format == 'MINDIR' else {}
     # MindSpore takes names of letters, digits and a few signs only, in every folder of the path.
     with tempfile.TemporaryDirectory() as folder:
         plain = os.path.join(folder, f'pose{FILE_FORMATS[plan.file_format]}')
-        ms.export(model, example, file_name=plain, file_format=plan.file_format, **options)
+        ms.export(model, *examples, file_name=plain, file_format=plan.file_format, **options)
         shutil.move(plain, path)
 
 
@@ -214,13 +231,11 @@ def check_air(plan: ExportPlan) -> None:
 def _onnx_content(model: ExportedModel, config: EasyDict, plan: ExportPlan, metadata: Dict[str, str]) -> bytes:
     graph = OnnxGraph(plan.opset)
     (height, width), keypoints = input_shape(config), config.MODEL.NUM_JOINTS
-    batch = plan.batch_size or 'N'
-    outputs = follow(model, Value(graph, plan.input_kind))
-    sizes = {'images': ((batch, 3, height, width), np.float32), 'pixels': ((batch, height, width, 3), np.uint8),
-             'heatmaps': (batch, keypoints, height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
+    batch, inputs = plan.batch_size or 'N', _inputs(config, plan)
+    sizes = {'heatmaps': (batch, keypoints, height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
              'keypoints': (batch, keypoints, 2), 'scores': (batch, keypoints)}
-    shape, kind = sizes[plan.input_kind]
-    return graph.model([(plan.input_kind, kind, shape)],
+    outputs = follow(model, *(Value(graph, name) for name in inputs))
+    return graph.model([(name, kind, (batch, *shape)) for name, (kind, shape) in inputs.items()],
                        [(name, value, sizes[name]) for name, value in zip(
                            plan.output_names, outputs if isinstance(outputs, tuple) else (outputs,))], metadata)
 
@@ -300,13 +315,15 @@ def compare_all(files: Sequence[ModelFile], crops: Mapping[str, np.ndarray], run
 
 
 def run_in_batches(model: ModelFile, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-    """Return the outputs of a file for any number of crops, whatever its batch size."""
+    """Return the outputs of a file for any number of crops, whatever its batch size; their first axis is I * N, first
+    all crops of the first hypothesis."""
     size = model.batch_size or min(len(crops), MOST_AT_ONCE)
     outputs = []
     for begin in range(0, len(crops), size):
         part = crops[begin:begin + size]
-        outputs.append([each[:len(part)] for each in model.run(np.resize(part, (size, *part.shape[1:])))])
-    return tuple(np.concatenate(parts) for parts in zip(*outputs))
+        outputs.append([each.reshape(model.num_hypotheses, size, *each.shape[1:])[:, :len(part)]
+                        for each in model.run(np.resize(part, (size, *part.shape[1:])))])
+    return tuple(np.concatenate(parts, axis=1).reshape(-1, *parts[0].shape[2:]) for parts in zip(*outputs))
 
 
 def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:

@@ -2,8 +2,9 @@
 
 P people, K keypoints, L limbs, H, W picture. The person's left side is orange, the right side blue and what joins the
 two is nearly white: orange against blue stays apart for every common kind of colour blindness (Okabe and Ito, "Color
-Universal Design", 2008). How one person looks is decided in ``_choose_style`` and carried by a ``PersonStyle``; the
-functions that put it on the picture know no colours and no sizes of their own.
+Universal Design", 2008). Further people, whom a network has found in the box of another one, are drawn lightly: thin
+dashed limbs, rings for keypoints and a label in reversed colours. How one person looks is decided in ``_choose_style``
+and carried by a ``PersonStyle``; the functions that put it on the picture know no colours and no sizes of their own.
 """
 import os
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class PersonStyle:
         outlined_width: width of a limb with the dark edges on both its sides.
         keypoint_radius: radius of a keypoint without its rim, where its neighbours leave room.
         text_height: height of a capital letter in the label.
+        is_light: dashed limbs, rings for keypoints, a label in reversed colours.
     """
 
     left: Color
@@ -56,11 +58,12 @@ class PersonStyle:
     outlined_width: int
     keypoint_radius: float
     text_height: int
+    is_light: bool = False
 
 
 def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton, *,
                 person_scores: Optional[np.ndarray] = None, boxes_xywh: Optional[np.ndarray] = None,
-                keypoint_score_thresh: float = 0.0) -> np.ndarray:
+                is_further: Optional[np.ndarray] = None, keypoint_score_thresh: float = 0.0) -> np.ndarray:
     """Draw people on a copy of a picture, the surest person last and so on top.
 
     A keypoint is left out, with its limbs, when a number of it is not finite or its score is not above the threshold.
@@ -73,6 +76,7 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
         person_scores: (P,), written beside the head; without them the mean keypoint score decides the order and
             nothing is written.
         boxes_xywh: (P, 4) in picture pixels, drawn as corners; they also tell the person's size.
+        is_further: (P,) bool, who was found in the box of another person; drawn lightly, without the box.
         keypoint_score_thresh: keypoints with this score or less are left out.
 
     Returns:
@@ -99,10 +103,15 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
     else:
         labels = ranks = _as_array('person_scores', person_scores, (num_people,))
 
+    is_light = np.zeros(num_people, bool)
+    if is_further is not None:
+        is_light = _as_array('is_further', is_further, (num_people,)) > 0
+
     drawing_order = np.argsort(np.where(np.isnan(ranks), -np.inf, ranks), kind='stable')
-    styles = [_choose_style(person, points[person], boxes[person], canvas.shape[:2]) for person in range(num_people)]
+    styles = [_choose_style(person, points[person], boxes[person], canvas.shape[:2], is_light=bool(is_light[person]))
+              for person in range(num_people)]
     for person in drawing_order:
-        if np.isfinite(boxes[person]).all():
+        if np.isfinite(boxes[person]).all() and not is_light[person]:
             _draw_box_corners(canvas, boxes[person], styles[person])
         _draw_limbs(canvas, points[person], skeleton, styles[person])
         _draw_keypoints(canvas, points[person], skeleton, styles[person])
@@ -153,18 +162,23 @@ def _is_box(boxes_xywh: np.ndarray) -> np.ndarray:
     return np.isfinite(boxes_xywh).all(axis=1) & (np.nan_to_num(boxes_xywh[:, 2:]) > 0).all(axis=1)
 
 
-def _choose_style(person: int, points: np.ndarray, box_xywh: np.ndarray, picture_shape: Tuple[int, int]) -> PersonStyle:
+def _choose_style(person: int, points: np.ndarray, box_xywh: np.ndarray, picture_shape: Tuple[int, int], *,
+                  is_light: bool) -> PersonStyle:
     """Colours by the person's number; sizes by the person's length, within bounds that follow the picture's size."""
     side = max(picture_shape)
     length = _measure_person(points, box_xywh, picture_shape)
     line_width = int(round(np.clip(length / 75, max(2, side / 2000), max(4, side / 140))))
+    keypoint_radius = float(np.clip(length / 45, 1.2, 0.95 * line_width))
+    if is_light:
+        # A ring needs room for its hole.
+        line_width, keypoint_radius = max(2, round(0.5 * line_width)), max(3.5, 1.5 * keypoint_radius)
     return PersonStyle(
         left=_LEFT_COLORS[person % len(_LEFT_COLORS)], right=_RIGHT_COLORS[person % len(_RIGHT_COLORS)],
         middle=_MIDDLE_COLOR, accent=_ACCENT_COLORS[person % len(_ACCENT_COLORS)], line_width=line_width,
         # Around the thinnest line a full pixel of edge on either side would drown the colour.
         outlined_width=3 if line_width == 2 else line_width + 2 * max(1, round(0.25 * line_width)),
-        keypoint_radius=float(np.clip(length / 45, 1.2, 0.95 * line_width)),
-        text_height=int(round(np.clip(length / 28, max(8, side / 95), max(10, side / 60)))))
+        keypoint_radius=keypoint_radius,
+        text_height=int(round(np.clip(length / 28, max(8, side / 95), max(10, side / 60)))), is_light=is_light)
 
 
 def _measure_person(points: np.ndarray, box_xywh: np.ndarray, picture_shape: Tuple[int, int]) -> float:
@@ -197,15 +211,28 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, styl
         # The margin keeps the round cap of a cut limb out of the picture.
         segment = _clip_segment(points[start], points[end], canvas.shape[:2], margin=style.outlined_width)
         if segment is not None:
-            segments.append((segment, getattr(style, _side_of(names))))
+            color = getattr(style, _side_of(names))
+            segments += [(part, color) for part in (_dashes(segment, style) if style.is_light else [segment])]
     for segment, _ in segments:
         _draw_line(canvas, segment, _OUTLINE_COLOR, style.outlined_width)
     for segment, color in segments:
         _draw_line(canvas, segment, color, style.line_width)
 
 
+def _dashes(segment: np.ndarray, style: PersonStyle) -> List[np.ndarray]:
+    """Cut a segment (2, 2) into dashes, the first and the last one at its ends."""
+    length = float(np.linalg.norm(segment[1] - segment[0]))
+    # Ends are round and reach beyond a dash by half its width.
+    dash, gap = 3.0 * style.outlined_width, 2.0 * style.outlined_width
+    count = max(1, round((length + gap) / (dash + gap)))
+    begins = np.linspace(0, max(0.0, length - dash), count)
+    direction = (segment[1] - segment[0]) / max(length, 1e-9)
+    return [segment[0] + direction * np.array([[begin], [min(begin + dash, length)]]) for begin in begins]
+
+
 def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, style: PersonStyle) -> None:
-    """Draw the finite points (K, 2) as discs with a light rim, smaller where they stand close as in a face."""
+    """Draw the finite points (K, 2) as discs with a light rim, or as rings, smaller where they stand close as in a
+    face."""
     radii = style.keypoint_radius * np.ones(len(points))
     shown = np.flatnonzero(np.isfinite(points[:, 0]))
     distances = np.linalg.norm(points[shown, None] - points[None, shown], axis=2)
@@ -219,10 +246,14 @@ def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, 
         reach = radii[index] + rim + 1
         if not (-reach <= x <= width + reach and -reach <= y <= height + reach):
             continue
+        color = getattr(style, _side_of((skeleton.keypoint_names[index],)))
+        if style.is_light:
+            _draw_circle(canvas, points[index], radii[index], _OUTLINE_COLOR, style.outlined_width)
+            _draw_circle(canvas, points[index], radii[index], color, style.line_width)
+            continue
         if rim > 0:
             _draw_disc(canvas, points[index], reach, _OUTLINE_COLOR)
             _draw_disc(canvas, points[index], reach - 1, _RIM_COLOR)
-        color = getattr(style, _side_of((skeleton.keypoint_names[index],)))
         _draw_disc(canvas, points[index], radii[index], color)
 
 
@@ -269,9 +300,9 @@ def _draw_label(canvas: np.ndarray, text: str, points: np.ndarray, skeleton: Ske
         plates.append((left, upper, left + int(plate_size[0]), upper + int(plate_size[1])))
     plate = next((plate for plate in plates if not any(_overlaps(plate, other) for other in taken)), plates[0])
 
-    cv2.rectangle(canvas, plate[:2], (plate[2] - 1, plate[3] - 1), style.accent, cv2.FILLED)
-    cv2.putText(canvas, text, (plate[0] + pad, plate[3] - pad), font, letter_scale, _OUTLINE_COLOR, thickness,
-                cv2.LINE_AA)
+    paper, ink = (_OUTLINE_COLOR, style.accent) if style.is_light else (style.accent, _OUTLINE_COLOR)
+    cv2.rectangle(canvas, plate[:2], (plate[2] - 1, plate[3] - 1), paper, cv2.FILLED)
+    cv2.putText(canvas, text, (plate[0] + pad, plate[3] - pad), font, letter_scale, ink, thickness, cv2.LINE_AA)
     return plate
 
 
@@ -310,5 +341,9 @@ def _draw_line(canvas: np.ndarray, segment: np.ndarray, color: Color, width: int
 
 
 def _draw_disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color) -> None:
+    _draw_circle(canvas, center, radius, color, cv2.FILLED)
+
+
+def _draw_circle(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color, width: int) -> None:
     x, y = np.round(center * 2 ** _SHIFT).astype(int).tolist()
-    cv2.circle(canvas, (x, y), round(radius * 2 ** _SHIFT), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    cv2.circle(canvas, (x, y), round(radius * 2 ** _SHIFT), color, width, cv2.LINE_AA, _SHIFT)

@@ -1,15 +1,19 @@
-"""What eval.py and infer.py get their poses from: a checkpoint that MindSpore runs, or an exported model file."""
+"""What eval.py and infer.py get their poses from: a checkpoint that MindSpore runs, several of them as an ensemble, or
+an exported model file."""
 import argparse
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Mapping, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from easydict import EasyDict
 
+from src.command_line import resolve_test_config
+from src.config import num_hypotheses
 from src.device import share_of_cores
 from src.networks import build_configured_network, network_name
 from src.prediction import Predictor
-from src.predictors import file_predictor, network_predictor
+from src.predictors import file_predictor, mean_predictor, network_predictor
 from src.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
 from src.weight_files import adopt_source, load_weights, read_weights
 
@@ -17,7 +21,9 @@ from src.weight_files import adopt_source, load_weights, read_weights
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
               'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.PLANES', 'MSPN.BLOCKS', 'POSE_RESNET.NUM_LAYERS',
               'POSE_RESNET.NUM_DECONV_FILTERS', 'POSE_RESNET.NUM_DECONV_KERNELS', 'POSE_RESNET.DECONV_WITH_BIAS',
-              'POSE_RESNET.FINAL_CONV_KERNEL', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
+              'POSE_RESNET.FINAL_CONV_KERNEL', 'HRNET.WIDTH', 'HRNET.MODULES', 'HRNET.BLOCKS', 'MIPNET.BACKBONE',
+              'MIPNET.NUM_INSTANCES', 'MIPNET.SE_MODULES', 'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS',
+              'DATASET.NORMALISE_BEFORE_SCALING')
 FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
@@ -75,9 +81,63 @@ class PoseSource:
         return network_predictor(config, network, flip_index)
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """Several checkpoints of networks that were trained apart, of which the heatmaps are averaged.
+
+    Attributes:
+        members: each with a checkpoint.
+        configs: of each, resolved; it says what network it is and how it normalises pixels.
+
+    Raises:
+        ValueError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
+    """
+
+    members: Sequence[PoseSource]
+    configs: Sequence[EasyDict]
+
+    def __post_init__(self):
+        facts = [{'MODEL.IMAGE_SIZE': config.MODEL.IMAGE_SIZE, 'MODEL.NUM_JOINTS': config.MODEL.NUM_JOINTS,
+                  'DATASET.SKELETON': config.DATASET.SKELETON,
+                  # Their maps reach 255, those of the others 1, and are decoded by a rule of their own.
+                  'MODEL.NAME mspn': config.MODEL.NAME == 'mspn',
+                  'MIPNET.NUM_INSTANCES, or 1 for other networks,': num_hypotheses(config)} for config in self.configs]
+        for member, of_member in zip(self.members, facts):
+            for key, value in of_member.items():
+                if value != facts[0][key]:
+                    raise ValueError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
+                                     f'{key} is {facts[0][key]} in the one and {value} in the other')
+
+    def describe(self, _config: EasyDict) -> str:
+        """Return the networks in words."""
+        return 'mean of ' + ', '.join(member.describe(own) for member, own in zip(self.members, self.configs))
+
+    def build_predictor(self, config: EasyDict, flip_index: np.ndarray) -> Predictor:
+        """Return what makes poses of crops, by the protocol (section TEST) of a resolved configuration.
+
+        Raises:
+            ValueError: the weights of a member do not fit.
+        """
+        predictors = []
+        for member, own in zip(self.members, self.configs):
+            by_protocol = deepcopy(own)
+            by_protocol.TEST = config.TEST
+            predictors.append(member.build_predictor(by_protocol, flip_index))
+        return mean_predictor(predictors)
+
+
+class OpenedSource(NamedTuple):
+    """A source, the configuration that its poses are made with, and the overrides in it, {config key: text}."""
+
+    source: Union[PoseSource, Ensemble]
+    config: EasyDict
+    overrides: Dict[str, str]
+
+
 def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str) -> None:
     """Add the flags that `open_source` reads."""
-    parser.add_argument('--ckpt_path', help=ckpt_help)
+    parser.add_argument('--ckpt_path', nargs='+', metavar='CKPT', help=f'{ckpt_help}; of several the heatmaps are '
+                        'averaged')
     parser.add_argument('--model_file', help='file of export.py, instead of a checkpoint')
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
                         'onnxruntime by the ending of a model file')
@@ -85,17 +145,34 @@ def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str) -> None:
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
 
 
-def open_source(arguments: argparse.Namespace, ckpt_path: Optional[str]) -> PoseSource:
-    """Return the source that a command line names.
+def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]],
+                read_overrides: Callable[[EasyDict], Dict[str, str]]) -> OpenedSource:
+    """Return the source that a command line names, and the configuration for it.
 
     Args:
-        arguments: with the flags of `add_source_flags`.
-        ckpt_path: the checkpoint, where no model file is given.
+        arguments: with the flags of `add_source_flags` and `--recipe`.
+        ckpt_paths: the checkpoint, or those of an ensemble, where no model file is given. The protocol of the first
+            counts.
+        read_overrides: recipe -> {config key: text} that the user has set.
 
     Raises:
-        ValueError: the flags contradict each other, or the file is missing, damaged or of another kind.
+        ValueError: the flags contradict each other, or a file is missing, damaged, of another kind or does not go with
+            the flags or with the other files.
         ImportError: the runtime is not installed.
     """
+    sources = _open_files(arguments, ckpt_paths)
+    configs, overrides = [], []
+    for source in sources:
+        config, its_overrides = resolve_test_config(arguments.recipe, source.carried, source.path, read_overrides)
+        source.settle(config, its_overrides)
+        configs.append(config)
+        overrides.append(its_overrides)
+    whole = sources[0] if len(sources) == 1 else Ensemble(sources, configs)
+    return OpenedSource(whole, configs[0], overrides[0])
+
+
+def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[PoseSource]:
+    """Return the model file, or the checkpoints, that a command line names."""
     if arguments.model_file:
         if arguments.ckpt_path:
             raise ValueError('give --ckpt_path or --model_file, not both')
@@ -104,12 +181,15 @@ def open_source(arguments: argparse.Namespace, ckpt_path: Optional[str]) -> Pose
         runtime = arguments.runtime or default_runtime(arguments.model_file)
         threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
-        return PoseSource(model.path, model.config, model=model)
+        return [PoseSource(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
         raise ValueError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
     if arguments.precision != 'f32' or arguments.threads:
         raise ValueError('--precision and --threads are for --model_file')
-    if not ckpt_path:
+    if not ckpt_paths:
         raise ValueError('give the checkpoint with --ckpt_path, or an exported model with --model_file')
-    weights, carried = read_weights(ckpt_path)
-    return PoseSource(ckpt_path, carried, weights=weights)
+    sources = []
+    for path in ckpt_paths:
+        weights, carried = read_weights(path)
+        sources.append(PoseSource(path, carried, weights=weights))
+    return sources

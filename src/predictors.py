@@ -1,12 +1,14 @@
-"""What computes poses of crops: a network in MindSpore, or an exported file in its runtime, each with its decoder."""
-from typing import Tuple
+"""What computes poses of crops: a network in MindSpore, an exported file in its runtime, or several networks."""
+from typing import Callable, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
+from src.config import num_hypotheses
 from src.heatmaps import build_decoder, build_placer
+from src.multi_shift import average_over_shifts
 from src.networks import build_normaliser
-from src.networks.predictor import build_predictor, shifts_heatmap
+from src.networks.predictor import AllHypotheses, build_predictor, shifts_heatmap
 from src.prediction import Predictor
 from src.runtimes import ModelFile
 
@@ -17,13 +19,16 @@ def network_predictor(config, network: nn.Cell, flip_index: np.ndarray) -> Predi
     Args:
         flip_index: (K,), of the flip test, where the configuration wants it.
     """
-    cell = build_predictor(config, build_normaliser(config), network, flip_index)
+    hypotheses = num_hypotheses(config)
+    cell = build_predictor(config, build_normaliser(config), AllHypotheses(network) if hypotheses > 1 else network,
+                           flip_index)
     cell.set_train(False)
 
     def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         return (cell(Tensor(crops)).asnumpy(),)
 
-    return Predictor(run, build_decoder(config), config.TEST.BATCH_SIZE)
+    return Predictor(_with_shifts(config, run), build_decoder(config), config.TEST.BATCH_SIZE,
+                     num_hypotheses=hypotheses)
 
 
 def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predictor:
@@ -39,6 +44,9 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
     if model.has_decoder and flips_outside:
         raise ValueError(f'{model.path} decodes inside, without the flip test: export it with --flip_test, or choose '
                          '--set TEST.FLIP_TEST=false')
+    if model.has_decoder and config.TEST.MULTI_SHIFT:
+        raise ValueError(f'{model.path} decodes inside, so TEST.MULTI_SHIFT={config.TEST.MULTI_SHIFT:g} cannot average '
+                         'heatmaps; export it without --with_decode, or choose --set TEST.MULTI_SHIFT=0')
 
     def run_flipped(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         heatmaps, = model.run(crops)
@@ -53,6 +61,26 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
     def place_decoded(keypoints: np.ndarray, scores: np.ndarray, center: np.ndarray, scale: np.ndarray):
         return place(keypoints, center, scale), scores
 
-    return Predictor(run_flipped if flips_outside else model.run,
+    return Predictor(_with_shifts(config, run_flipped if flips_outside else model.run),
                      place_decoded if model.has_decoder else build_decoder(config),
-                     model.batch_size or config.TEST.BATCH_SIZE, needs_whole_batches=bool(model.batch_size))
+                     model.batch_size or config.TEST.BATCH_SIZE, needs_whole_batches=bool(model.batch_size),
+                     num_hypotheses=model.num_hypotheses)
+
+
+def mean_predictor(predictors: Sequence[Predictor]) -> Predictor:
+    """Return a predictor whose heatmaps are the mean of those of several; all else is that of the first.
+
+    Args:
+        predictors: that return heatmaps of one shape and one peak.
+    """
+    def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
+        total = sum(predictor.run(crops)[0] for predictor in predictors)
+        return (total / np.float32(len(predictors)),)
+
+    return predictors[0]._replace(run=run)
+
+
+def _with_shifts(config, run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
+                 ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
+    """Return `run`, or its mean over moved crops where the configuration wants that."""
+    return average_over_shifts(run, config.TEST.MULTI_SHIFT) if config.TEST.MULTI_SHIFT else run

@@ -5,6 +5,8 @@ import numpy as np
 MSPN_PEAK = 255.0
 # The MSPN release decodes a heatmap inside a frame of so many zero cells.
 MSPN_FRAME = 10
+# Whom the hypotheses of a box are about, in their order; the primary person is the one whom the box belongs to.
+HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
 # A heatmap cell is this many pixels of the network's input wide and high.
 PIXELS_PER_CELL = 4
 # By the protocol of an evaluation, the number that says which of two results is better.

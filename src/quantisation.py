@@ -40,20 +40,16 @@ def quantise(path: str, crops: np.ndarray) -> str:
         raise ImportError(f'quantisation needs onnxruntime with its tools: {error}') from error
     size = float_file.batch_size or 1
     model = onnx.load(path)
-    model_input = model.graph.input[0].name
+    input_names = [each.name for each in model.graph.input]
+    batches = (np.resize(crops[begin:begin + size], (size, *crops.shape[1:])) for begin in range(0, len(crops), size))
+    calls = (arrays for batch in batches for arrays in float_file.calls(batch))
 
     class Crops(CalibrationDataReader):
-        """Hands them over batch by batch."""
-
-        def __init__(self):
-            self._begins = iter(range(0, len(crops), size))
+        """Hands them over call by call: batches and, where the model takes codes, every code with every batch."""
 
         def get_next(self):
-            begin = next(self._begins, None)
-            if begin is None:
-                return None
-            part = crops[begin:begin + size]
-            return {model_input: float_file.as_input(np.resize(part, (size, *part.shape[1:])))}
+            arrays = next(calls, None)
+            return None if arrays is None else dict(zip(input_names, arrays))
 
     nodes = [node.name for node in model.graph.node
              if node.name.startswith(NETWORK_SCOPE) and node.op_type in QUANTISED_OPERATORS]

@@ -6,13 +6,14 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from easydict import EasyDict
 
-from src.config import from_json, input_shape
+from src.config import from_json, input_shape, num_hypotheses
 from src.device import instruction_sets_unlimited, usable_cores
+from src.protocols import instance_codes
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
 # Not float16: OpenVINO would compute a decoder inside the file in it as well, whose places it cannot hold.
@@ -31,15 +32,15 @@ class LoadedGraph(NamedTuple):
     """A file inside a runtime.
 
     Attributes:
-        run: one input array -> output arrays.
+        run: input arrays, in the file's order -> output arrays.
         metadata: the file's own, as text.
-        shape: of the input, None for sizes that are free.
+        shapes: of the inputs, None for sizes that are free.
         outputs: names, in the file's order.
     """
 
-    run: Callable[[np.ndarray], List[np.ndarray]]
+    run: Callable[..., List[np.ndarray]]
     metadata: Dict[str, str]
-    shape: Tuple
+    shapes: Tuple[Tuple[Optional[int], ...], ...]
     outputs: Tuple[str, ...]
 
 
@@ -55,7 +56,9 @@ class ModelFile:
         graph: inside the runtime.
         has_decoder, has_flip_test: whether they are inside.
         input_kind: one of INPUT_KINDS.
-        factor, shift: (3,) float32 of the normalisation, image = pixel * factor + shift.
+        factor, shift: (3,) float32 of the normalisation, image = pixel * factor + shift, in the images' channel order.
+        is_rgb: whether that order is R, G, B; pixels are always B, G, R.
+        codes: (I, 2) float32 of the people whom a MIPNet looks for in a crop; None for networks without.
     """
 
     path: str
@@ -69,28 +72,47 @@ class ModelFile:
     input_kind: str
     factor: np.ndarray
     shift: np.ndarray
+    is_rgb: bool = False
+    codes: Optional[np.ndarray] = None
 
     @property
     def batch_size(self) -> int:
         """Of every call; 0 for any."""
-        return self.graph.shape[0] or 0
+        return self.graph.shapes[0][0] or 0
+
+    @property
+    def num_hypotheses(self) -> int:
+        """Of every crop."""
+        return 1 if self.codes is None else len(self.codes)
 
     def __str__(self) -> str:
         """Return runtime and numbers in words: 'openvino (f32)'."""
         return f'{self.runtime} ({"int8" if self.facts["versions"].get("weights") == "int8" else self.precision})'
 
     def run(self, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Return the outputs for crops (N, H, W, 3) uint8 BGR: heatmaps, or keypoints and scores.
+        """Return the outputs for crops (N, H, W, 3) uint8 BGR: heatmaps, or keypoints and scores. Their first axis is
+        I * N: all crops with the first code, then all with the next.
 
         Raises:
             ValueError: the runtime fails; the message names the file.
         """
-        array = self.as_input(crops)
+        calls = list(self.calls(crops))
         try:
-            return tuple(self.graph.run(array))
+            outputs = [self.graph.run(*arrays) for arrays in calls]
         except Exception as error:  # noqa: BLE001  each runtime has its own kinds
-            raise ValueError(f'{self.path} fails in {self.runtime} on an input of the shape {array.shape}: '
+            raise ValueError(f'{self.path} fails in {self.runtime} on an input of the shape {calls[0][0].shape}: '
                              f'{_one_line(error)}') from None
+        return tuple(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*outputs))
+
+    def calls(self, crops: np.ndarray) -> Iterator[Tuple[np.ndarray, ...]]:
+        """Yield what goes into the model for crops (N, H, W, 3) uint8 BGR, call by call: once, or once for every
+        code."""
+        array = self.as_input(crops)
+        if self.codes is None:
+            yield (array,)
+            return
+        for code in self.codes:
+            yield array, np.tile(code, (len(crops), 1))
 
     def as_input(self, crops: np.ndarray) -> np.ndarray:
         """Return crops as the model wants them: pixels as they are, or normalised images (N, 3, H, W) float32."""
@@ -98,7 +120,8 @@ class ModelFile:
             return crops
         images = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
         for channel in range(3):
-            np.multiply(crops[..., channel], self.factor[channel], out=images[:, channel], casting='unsafe')
+            of_pixels = crops[..., 2 - channel if self.is_rgb else channel]
+            np.multiply(of_pixels, self.factor[channel], out=images[:, channel], casting='unsafe')
             images[:, channel] += self.shift[channel]
         return images
 
@@ -191,9 +214,13 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
         has_flip_test = bool(facts['flip_test']['inside'])
         key = 'input'
         kind = facts['input']['kind']
-        sizes = {'images': (3, *input_shape(config)), 'pixels': (*input_shape(config), 3)}[kind]
-        if tuple(graph.shape[1:]) != sizes:
-            raise ValueError(f'its graph takes {tuple(graph.shape[1:])} instead of {sizes}')
+        is_rgb = kind == 'images' and facts['input']['channel_order'] == 'RGB'
+        codes = instance_codes(num_hypotheses(config)) if num_hypotheses(config) > 1 else None
+        sizes = [{'images': (3, *input_shape(config)), 'pixels': (*input_shape(config), 3)}[kind]]
+        sizes += [codes.shape[1:]] if codes is not None else []
+        taken = [tuple(shape[1:]) for shape in graph.shapes]
+        if taken != sizes:
+            raise ValueError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
         key = 'normalisation'
         factor, shift = (np.array(facts[key][name], np.float32).reshape(3) for name in ('factor', 'shift'))
         key = 'versions'
@@ -201,7 +228,8 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} says something impossible of its {key} ({_one_line(error)}): only files that '
                          'export.py wrote can be used here') from None
-    return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift)
+    return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift,
+                     is_rgb, codes)
 
 
 def _import(name: str):
@@ -220,10 +248,11 @@ def _load_with_onnxruntime(path: str, _precision: str, threads: int) -> LoadedGr
     # Errors only: it warns about things that nobody here can change.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    model_input, = session.get_inputs()
-    shape = tuple(size if isinstance(size, int) else None for size in model_input.shape)
-    return LoadedGraph(lambda array: session.run(None, {model_input.name: array}),
-                       dict(session.get_modelmeta().custom_metadata_map), shape,
+    inputs = session.get_inputs()
+    names = [each.name for each in inputs]
+    shapes = tuple(tuple(size if isinstance(size, int) else None for size in each.shape) for each in inputs)
+    return LoadedGraph(lambda *arrays: session.run(None, dict(zip(names, arrays))),
+                       dict(session.get_modelmeta().custom_metadata_map), shapes,
                        tuple(each.name for each in session.get_outputs()))
 
 
@@ -239,23 +268,23 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
     model = core.read_model(path)
     framework = model.get_rt_info()['framework'] if model.has_rt_info('framework') else {}
     metadata = {key: str(framework[key].value) for key in METADATA_KEYS if key in framework}
-    model_input, = model.inputs
-    shape = tuple(None if size.is_dynamic else size.get_length() for size in model_input.partial_shape)
+    shapes = tuple(tuple(None if size.is_dynamic else size.get_length() for size in each.partial_shape)
+                   for each in model.inputs)
     with instruction_sets_unlimited():
         if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise UnsupportedPrecisionError('this processor has no bfloat16 for --precision bf16; f32 runs everywhere')
         compiled = core.compile_model(model, 'CPU', openvino_settings(precision, threads))
         request = compiled.create_infer_request()
         # Kernels are chosen now, while nothing limits them.
-        kind = np.dtype(model_input.element_type.to_dtype())
-        request.infer([np.zeros([size or 1 for size in shape], kind)])
+        request.infer([np.zeros([size or 1 for size in shape], np.dtype(each.element_type.to_dtype()))
+                       for each, shape in zip(model.inputs, shapes)])
 
-    def run(array: np.ndarray) -> List[np.ndarray]:
-        request.infer([array])
+    def run(*arrays: np.ndarray) -> List[np.ndarray]:
+        request.infer(list(arrays))
         # A copy: the next call writes into the same memory.
         return [np.array(each.data) for each in request.output_tensors]
 
-    return LoadedGraph(run, metadata, shape, tuple(each.get_any_name() for each in model.outputs))
+    return LoadedGraph(run, metadata, shapes, tuple(each.get_any_name() for each in model.outputs))
 
 
 def read_user_info(proto) -> Dict[str, str]:
@@ -282,15 +311,14 @@ def _load_mindir(path: str, _precision: str, _threads: int) -> LoadedGraph:
     if not proto.graph.input:
         raise ValueError('it has no graph')
     metadata = read_user_info(proto)
-    sizes = proto.graph.input[0].tensor[0].dims
+    shapes = tuple(tuple(size if size > 0 else None for size in each.tensor[0].dims) for each in proto.graph.input)
     cell = ms.nn.GraphCell(ms.load(path))
 
-    def run(array: np.ndarray) -> List[np.ndarray]:
-        outputs = cell(ms.Tensor(array))
+    def run(*arrays: np.ndarray) -> List[np.ndarray]:
+        outputs = cell(*map(ms.Tensor, arrays))
         return [each.asnumpy() for each in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
-    return LoadedGraph(run, metadata, tuple(size if size > 0 else None for size in sizes),
-                       tuple(json.loads(metadata.get('outputs', '{}'))))
+    return LoadedGraph(run, metadata, shapes, tuple(json.loads(metadata.get('outputs', '{}'))))
 
 
 LOADERS = {'mindir': _load_mindir, 'onnxruntime': _load_with_onnxruntime, 'openvino': _load_with_openvino}

@@ -200,7 +200,7 @@ def evaluate(processes: Processes, *, checkpoint: str, **keys) -> dict:
     evaluation = Evaluation(config, processes, overrides)
     network = build_configured_network(config)
     load_weights(network, weights, config, checkpoint)
-    metrics, results = evaluation.measure(network)
+    metrics, results, _ = evaluation.measure(network)
     return {'metrics': np.array(list(metrics.values())), 'people': np.array(len(evaluation.people)),
             'results': np.frombuffer(json.dumps(results).encode(), np.uint8)}
 

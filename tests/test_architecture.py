@@ -14,7 +14,7 @@ LAYERS = (
     ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.config', 'src.protocols', 'src.schedules',
      'src.stopping', 'src.onnx_graph'),
     ('src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables', 'src.runtimes'),
-    ('src.heatmaps', 'src.metrics_log'),
+    ('src.heatmaps', 'src.metrics_log', 'src.multi_shift'),
     ('src.annotations',),
     ('src.samples',),
     ('src.batches',),

@@ -170,7 +170,7 @@ def people_and_poses(image_index, box_scores, offsets, image_ids=(5, 3, 9), keyp
     keypoints[:, :, :2] = FIRST
     keypoints[:, :, 0] += np.array(offsets, float).reshape(-1, 1)
     keypoints[:, :, 2] = np.broadcast_to(keypoint_scores, (17, count)).T
-    return people, Poses(keypoints, np.full(count, area))
+    return people, Poses(keypoints, np.full(count, area), np.arange(count), np.zeros(count, np.int64))
 
 
 def test_person_scores():

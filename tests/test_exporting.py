@@ -144,7 +144,7 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
             write_model(path, model, config, plan, describe(config, plan, COCO.keypoint_names))
             for runtime in installed_runtimes(path):
                 file = open_model_file(path, runtime)
-                assert file.graph.shape == (batch_size or None, 3, height, width)
+                assert file.graph.shapes == ((batch_size or None, 3, height, width),)
                 heatmaps, = file.graph.run(many[:3])
                 assert np.abs(heatmaps[:len(images), :, ::4, ::4] - expected).max() <= HEATMAP_TOLERANCE * peak
                 for size in (1, 8) if batch_size == 0 else ():
@@ -298,7 +298,7 @@ def test_keypoints_that_hang_on_rounding_are_counted_and_left_out(tmp_path):
     keypoints, scores = build_input_decoder(config)(heatmaps)
 
     class Fake:
-        batch_size, has_decoder, runtime = 0, True, 'fake'
+        batch_size, has_decoder, runtime, num_hypotheses = 0, True, 'fake', 1
 
         def run(self, _crops):
             moved = keypoints.copy()

@@ -1,9 +1,9 @@
-"""OKS between predictions and its greedy suppression, against the original's choices and the worked examples."""
+"""OKS between predictions and suppression by it, hard and soft: the original's choices, the worked examples."""
 import numpy as np
 import pytest
 from golden_data import golden
 
-from src.oks import oks_nms, oks_to_others
+from src.oks import SOFT_NMS_LIMIT, oks_nms, oks_to_others, soft_oks_nms
 from src.skeletons import COCO
 
 SIGMAS = np.array(COCO.oks_sigmas)
@@ -94,5 +94,67 @@ def test_inputs_are_left_alone():
     poses, scores, areas = shifted(0, 5, 20), np.array([0.1, 0.3, 0.2]), np.full(3, AREA)
     before = [array.copy() for array in (poses, scores, areas)]
     oks_nms(poses, scores, areas, 0.5, SIGMAS)
+    for array, copy in zip((poses, scores, areas), before):
+        np.testing.assert_array_equal(array, copy)
+
+
+# Soft suppression
+
+def suppress_softly(poses, scores, threshold=0.9):
+    return soft_oks_nms(poses, np.array(scores, float), np.full(len(poses), AREA), threshold, SIGMAS).tolist()
+
+
+def soft_by_the_definition(poses, scores, threshold):
+    """One pose after the other, in lists."""
+    waiting = [[score, index] for index, score in enumerate(scores)]
+    kept = []
+    while waiting and len(kept) < 20:
+        # Among equal scores the last one counts.
+        best = max(range(len(waiting)), key=lambda place: (waiting[place][0], place))
+        _, index = waiting.pop(best)
+        kept.append(index)
+        waiting.sort(key=lambda each: each[0])
+        for each in waiting:
+            similarity = oks_to_others(poses[index], poses[each[1]][None], AREA, np.array([AREA]), SIGMAS)[0]
+            each[0] *= np.exp(-similarity * similarity / threshold)
+        waiting.sort(key=lambda each: each[0])
+    return kept
+
+
+def test_scores_fall_as_in_the_worked_example():
+    """OKS 0.95 at threshold 0.9: the factor is 0.3668589718, so a stranger overtakes 0.8 from 0.2935 on."""
+    offset = np.linspace(4, 5, 2001)
+    similarities = np.array([oks_to_others(poses[0], poses[1:], AREA, np.array([AREA]), SIGMAS)[0]
+                             for poses in (shifted(0, each) for each in offset)])
+    beside = offset[np.abs(similarities - 0.95).argmin()]
+    assert similarities[np.abs(similarities - 0.95).argmin()] == pytest.approx(0.95, abs=1e-4)
+    fallen = 0.8 * 0.3668589718
+    assert suppress_softly(shifted(0, beside, 3000), [0.9, 0.8, fallen - 1e-4]) == [0, 1, 2]
+    assert suppress_softly(shifted(0, beside, 3000), [0.9, 0.8, fallen + 1e-4]) == [0, 2, 1]
+
+
+@pytest.mark.parametrize('threshold', [0.5, 0.9])
+def test_soft_suppression_is_that_of_the_definition(threshold):
+    rng = np.random.default_rng(3)
+    poses = shifted(*rng.uniform(0, 60, 30))
+    scores = rng.uniform(0.1, 1, 30)
+    kept = suppress_softly(poses, scores, threshold)
+    assert kept == soft_by_the_definition(poses, scores, threshold)
+    assert len(kept) == SOFT_NMS_LIMIT and sorted(kept) != sorted(np.argsort(scores)[:-21:-1].tolist())
+
+
+def test_soft_suppression_drops_nobody_among_few():
+    assert suppress_softly(shifted(*[0] * 20), np.linspace(0.1, 1, 20)) == list(range(20))[::-1]
+    # Every ranking turns equal scores round.
+    assert suppress_softly(shifted(0, 0, 0, 0), [0.5, 0.5, 0.5, 0.5]) == [3, 0, 2, 1]
+    assert suppress_softly(shifted(0), [0.3]) == [0]
+    kept = soft_oks_nms(np.zeros((0, 17, 3)), np.zeros(0), np.zeros(0), 0.9, SIGMAS)
+    assert kept.shape == (0,) and kept.dtype == np.int64
+
+
+def test_soft_suppression_leaves_its_input_alone():
+    poses, scores, areas = shifted(0, 5, 20), np.array([0.1, 0.3, 0.2]), np.full(3, AREA)
+    before = [array.copy() for array in (poses, scores, areas)]
+    soft_oks_nms(poses, scores, areas, 0.5, SIGMAS)
     for array, copy in zip((poses, scores, areas), before):
         np.testing.assert_array_equal(array, copy)

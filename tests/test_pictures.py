@@ -161,6 +161,64 @@ def test_labels_stay_inside_and_apart():
     assert num_plates == 3
 
 
+# Further people of a box
+
+def _line_profile(drawn, names):
+    """The colours (n, 3) along the middle of a limb of `_person`."""
+    start, end = (_person()[0, COCO.keypoint_names.index(name), :2] for name in names)
+    steps = np.linspace(0.15, 0.85, 200)[:, None]
+    x, y = np.round(start + steps * (end - start)).astype(int).T
+    return drawn[y, x].astype(int)
+
+
+def test_further_people_have_dashed_limbs():
+    knee_and_ankle = ('left_knee', 'left_ankle')
+    whole, dashed = (_line_profile(draw_people(_picture(), _person(), COCO, is_further=is_further), knee_and_ankle)
+                     for is_further in (None, [True]))
+    assert (whole != _GRAY).any(axis=1).all()
+    is_gap = (dashed == _GRAY).all(axis=1)
+    assert 0.1 < is_gap.mean() < 0.6 and np.count_nonzero(np.diff(is_gap)) >= 2
+
+
+def test_further_people_have_hollow_keypoints():
+    keypoints = np.zeros((1, 17, 3))
+    keypoints[0, 9] = [160, 120, 1]
+    boxes = [[60, 0, 200, 240]]
+    disc, ring = (draw_people(_picture(), keypoints, COCO, boxes_xywh=boxes, is_further=[is_further])
+                  for is_further in (False, True))
+    assert (disc[120, 160] != _GRAY).any() and (ring[120, 160] == _GRAY).all()
+    assert _changed(_picture(), ring)[115:126, 155:166].sum() > 20
+
+
+def test_further_people_are_in_no_box_and_their_labels_are_dark():
+    options = {'person_scores': [0.9], 'boxes_xywh': [[60, 5, 200, 230]]}
+    first, further = (draw_people(_picture(), _person(), COCO, is_further=[each], **options) for each in (False, True))
+    corner = (slice(0, 12), slice(55, 75))
+    assert _changed(_picture(), first)[corner].any() and not _changed(_picture(), further)[corner].any()
+    plain = [draw_people(_picture(), _person(), COCO, is_further=[each], boxes_xywh=options['boxes_xywh'])
+             for each in (False, True)]
+    plates = [drawn[_changed(bare, drawn)].mean() for bare, drawn in zip(plain, (first, further))]
+    assert plates[0] > 150 > 80 > plates[1]
+
+
+def test_first_people_look_as_they_did():
+    both = np.concatenate([_person((80, 120)), _person((240, 120))])
+    np.testing.assert_array_equal(draw_people(_picture(), both, COCO, is_further=[False, False]),
+                                  draw_people(_picture(), both, COCO))
+    mixed = draw_people(_picture(), both, COCO, is_further=[False, True])
+    np.testing.assert_array_equal(mixed[:, :150], draw_people(_picture(), both, COCO)[:, :150])
+    assert (mixed[:, 170:] != draw_people(_picture(), both, COCO)[:, 170:]).any()
+
+
+@pytest.mark.parametrize('length', [0.0, 2.0, 12.0, 200.0])
+@pytest.mark.parametrize('shape', [(240, 320), (1, 1), (1500, 2000)])
+def test_further_people_of_any_size(length, shape):
+    picture = _picture(*shape)
+    drawn = draw_people(picture, _person((shape[1] / 2, shape[0] / 2), length), COCO, is_further=[True],
+                        person_scores=[0.4])
+    assert drawn.shape == picture.shape and _changed(picture, drawn).any()
+
+
 def test_views_and_read_only_pictures_are_fine():
     picture = _picture()[:, ::-1, ::-1]
     picture.setflags(write=False)
@@ -177,7 +235,8 @@ def test_another_kind_of_picture_is_refused(picture):
 @pytest.mark.parametrize('name, arguments', [
     ('keypoints', {'keypoints': np.zeros((1, 16, 3))}),
     ('person_scores', {'person_scores': np.zeros(2)}),
-    ('boxes_xywh', {'boxes_xywh': np.zeros((1, 5))})])
+    ('boxes_xywh', {'boxes_xywh': np.zeros((1, 5))}),
+    ('is_further', {'is_further': np.zeros(2, bool)})])
 def test_wrong_shapes_are_named(name, arguments):
     keypoints = arguments.pop('keypoints', _person())
     with pytest.raises(ValueError, match=name):

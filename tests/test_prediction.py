@@ -1,16 +1,25 @@
 """From crops to poses: network and decoder at work at the same time, in order, with bounds, and with failures told."""
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
+import mindspore as ms
 import numpy as np
 import pytest
+from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src.annotations.coco import load_coco_people
 from src.annotations.synthetic import write_synthetic_coco
 from src.device import Processes
+from src.networks import build_normaliser
+from src.networks.predictor import HeatmapPredictor
 from src.prediction import WAITING_BATCHES, Predictor, predict_poses
+from src.predictors import network_predictor
+from src.protocols import instance_codes
 from src.samples.augmentation import SimplePoseCrops
 from src.samples.dataset import PersonSamples
+from src.samples.example_crops import random_crops
 from src.samples.pictures_on_disk import locate_pictures
 from src.skeletons import COCO
 
@@ -140,3 +149,77 @@ def test_poses_that_are_not_finite_are_named(samples):
 
     with pytest.raises(ValueError, match=r'3 of 24 poses are not finite, the first on \d+\.jpg'):
         predict(samples, Predictor(run, broken, 8))
+
+
+# Several hypotheses
+
+def run_three(crops):
+    """Of each crop a value for each of three hypotheses, all crops of the first hypothesis first."""
+    of_crop = crops[:, :1, :1, :1].astype(np.float32)
+    return (np.concatenate([of_crop, of_crop + 1000, of_crop + 2000]),)
+
+
+def assert_three_hypotheses(poses, samples):
+    crops, centers, scales = samples.test_samples(np.arange(PEOPLE))
+    np.testing.assert_array_equal(poses.hypotheses, np.repeat([0, 1, 2], PEOPLE))
+    np.testing.assert_array_equal(poses.people, np.tile(np.arange(PEOPLE), 3))
+    np.testing.assert_array_equal(poses.keypoints[:, 5, :2], np.tile(centers, (3, 1)))
+    np.testing.assert_array_equal(poses.keypoints[:, 5, 2], crops[poses.people, 0, 0, 0] + 1000 * poses.hypotheses)
+    np.testing.assert_allclose(poses.crop_areas, np.tile(np.prod(scales * 200.0, axis=1), 3))
+
+
+@pytest.mark.parametrize('batch_size, needs_whole', [(1, False), (5, False), (24, False), (100, True)])
+def test_every_hypothesis_gets_the_own_pose(samples, batch_size, needs_whole):
+    poses = predict(samples, Predictor(run_three, decode, batch_size, needs_whole, num_hypotheses=3))
+    assert_three_hypotheses(poses, samples)
+    second = poses.of_hypothesis(1)
+    assert len(second.keypoints) == len(second.crop_areas) == PEOPLE and (second.hypotheses == 1).all()
+    np.testing.assert_array_equal(second.keypoints, poses.keypoints[PEOPLE:2 * PEOPLE])
+    np.testing.assert_array_equal(second.people, np.arange(PEOPLE))
+
+
+@pytest.mark.parametrize('size', [2, 3])
+def test_processes_share_the_hypotheses(samples, size):
+    """Threads play the processes; 24 people in batches of 5 make an odd number of batches, the last one smaller."""
+    barrier, sent = threading.Barrier(size, timeout=60), {}
+
+    def gather(rows, processes):
+        sent[processes.rank] = rows
+        barrier.wait()
+        together = [sent[rank] for rank in range(size)]
+        barrier.wait()
+        return together
+
+    predictor = Predictor(run_three, decode, 5, num_hypotheses=3)
+    with mock.patch('src.prediction.gather_rows', gather), ThreadPoolExecutor(size) as pool:
+        for poses in pool.map(lambda rank: predict(samples, predictor, processes=Processes('CPU', rank, size)),
+                              range(size)):
+            assert_three_hypotheses(poses, samples)
+
+
+def test_a_broken_pose_of_a_further_hypothesis_is_named(samples):
+    def broken(values, centers, scales):
+        keypoints, scores = decode(values, centers, scales)
+        keypoints[-1, 3, 0] = np.nan
+        return keypoints, scores
+
+    with pytest.raises(ValueError, match=r'1 of 72 poses are not finite, the first on \d+\.jpg'):
+        predict(samples, Predictor(run_three, broken, 24, num_hypotheses=3))
+
+
+@pytest.mark.parametrize('num_instances', [2, 3, 4])
+@pytest.mark.parametrize('flip_test', [True, False])
+def test_all_hypotheses_of_a_network_are_those_of_its_codes(flip_test, num_instances):
+    """In the flip test the mirrored crop is seen with the same code."""
+    config = mipnet_config(TEST__FLIP_TEST=flip_test, MIPNET__NUM_INSTANCES=num_instances)
+    network, crops = tiny_mipnet(num_instances), random_crops(config, 3)
+    predictor = network_predictor(config, network, COCO.flip_index)
+    assert predictor.num_hypotheses == num_instances
+    heatmaps, = predictor.run(crops)
+    single = HeatmapPredictor(build_normaliser(config), network, COCO.flip_index if flip_test else None,
+                              shift_heatmap=True).set_train(False)
+    for number, code in enumerate(instance_codes(num_instances)):
+        expected = single(ms.Tensor(crops), ms.Tensor(np.tile(code, (3, 1)))).asnumpy()
+        ours = heatmaps[3 * number:3 * number + 3]
+        assert np.abs(ours - expected).max() <= 1e-5 * np.abs(expected).max()
+        assert number == 0 or np.abs(ours - heatmaps[:3]).max() > 0.1 * np.abs(expected).max()

@@ -1,6 +1,6 @@
 """Around a network: normalised pixels in, the mirrored crop's heatmaps averaged in (flip test).
 
-Axes: N people, K keypoints, H, W input, h, w heatmap.
+Axes: N people, I hypotheses, K keypoints, H, W input, h, w heatmap.
 """
 from typing import Optional
 
@@ -35,12 +35,27 @@ class MirrorBack(nn.Cell):
         return mirrored
 
 
+class AllHypotheses(nn.Cell):
+    """Images (N, 3, H, W) -> heatmaps (I * N, K, h, w) of all people whom a MIPNet looks for in a box, first all N of
+    the first hypothesis. What does not depend on the hypothesis is computed once."""
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, images):
+        return self.network.hypotheses(images)
+
+
 class HeatmapPredictor(nn.Cell):
     """Crops -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
 
+    What else the network takes, such as the codes (N, 2) of a MIPNet, comes behind the crops and is the same for the
+    mirrored ones.
+
     Args:
         normaliser: pixels (N, H, W, 3) uint8 -> network input; None where that comes in already.
-        network: images (N, 3, H, W) -> heatmaps.
+        network: images (N, 3, H, W) -> heatmaps, of one hypothesis or, with N replaced by I * N, of all.
         flip_index: (K,), or None for no flip test.
         shift_heatmap: of the flip test, see `MirrorBack`.
     """
@@ -53,12 +68,12 @@ class HeatmapPredictor(nn.Cell):
         if flip_index is not None:
             self.mirror, self.mirror_back = Mirror(), MirrorBack(flip_index, shift_heatmap=shift_heatmap)
 
-    def construct(self, pixels):
+    def construct(self, pixels, *codes):
         images = pixels if self.normaliser is None else self.normaliser(pixels)
-        heatmaps = self.network(images)
+        heatmaps = self.network(images, *codes)
         if self.mirror is None:
             return heatmaps
-        return (heatmaps + self.mirror_back(self.network(self.mirror(images)))) * 0.5
+        return (heatmaps + self.mirror_back(self.network(self.mirror(images), *codes))) * 0.5
 
 
 def shifts_heatmap(config) -> bool:
