@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from src.command_line import resolve_test_config, run_command, say
-from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides, resolve
+from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
 from src.device import set_up_device
 from src.exporting import FILE_FORMATS, build_exported_model, check_air, compare_all, describe, read_plan, write_model
 from src.files import check_writable, whole_file
@@ -34,6 +34,8 @@ def parse_arguments() -> argparse.Namespace:
                         help='normalised (N, 3, H, W) float32 or (N, H, W, 3) uint8 BGR (default: %(default)s)')
     parser.add_argument('--with_decode', action='store_true', help='keypoints and scores instead of heatmaps')
     parser.add_argument('--flip_test', action='store_true', help='average with the mirrored crop inside the file')
+    parser.add_argument('--hypotheses', default='one', choices=('one', 'all'), help='of MIPNet: one person of a box, '
+                        'whom the input codes names, or all at once (default: %(default)s)')
     parser.add_argument('--opset', type=int, default=17, help='of ONNX (default: %(default)s)')
     parser.add_argument('--int8', action='store_true', help='quantise an ONNX file, calibrated on people of --data_url')
     parser.add_argument('--data_url', help='pictures that calibrate, and that the file is checked on')
@@ -88,9 +90,9 @@ def main() -> None:
         f'{os.path.getsize(path) / 1e6:.1f} MB)')
     if plan.with_decode and config.TEST.FLIP_TEST and not plan.flip_test:
         say('note: the flip test of the recipe is not inside, and nobody can add it to keypoints; --flip_test would')
-    if num_hypotheses(config) > 1:
+    if plan.takes_codes(config):
         say('note: the file computes one person of a box at a time, whom its input codes names; eval.py and infer.py '
-            'ask for all, each with a whole run of the network')
+            'run it whole for each of them; --hypotheses all shares what does not depend on the code')
     if not runtimes:
         say(f'note: nothing here can load {plan.file_format} files; this one was not compared with the network')
 

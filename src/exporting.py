@@ -23,7 +23,7 @@ from src.device import available_targets
 from src.networks import build_normaliser, network_name
 from src.networks.decoding import build_graph_decoder
 from src.networks.folding import fold_batch_norms
-from src.networks.predictor import build_predictor
+from src.networks.predictor import AllHypotheses, build_predictor
 from src.onnx_cells import follow
 from src.onnx_graph import OnnxGraph, Value, import_onnx
 from src.protocols import HYPOTHESIS_NAMES, PIXELS_PER_CELL, instance_codes
@@ -50,6 +50,8 @@ class ExportPlan:
         flip_test: the mean with the mirrored crop is inside.
         batch_size: N; 0 for any.
         opset: of ONNX.
+        all_hypotheses: a MIPNet computes all people of a box in one go, their parts of the outputs (I * N, …) one after
+            the other; instead of the one whose code comes in (N, 2).
     """
 
     file_format: str
@@ -58,6 +60,7 @@ class ExportPlan:
     flip_test: bool = False
     batch_size: int = 0
     opset: int = 17
+    all_hypotheses: bool = False
 
     def __post_init__(self):
         if self.batch_size < 0:
@@ -66,11 +69,15 @@ class ExportPlan:
     def __str__(self) -> str:
         parts = [self.file_format + (f' opset {self.opset}' if self.file_format == 'ONNX' else ''),
                  f'batch {self.batch_size or "of any size"}', f'{self.input_kind} -> {" and ".join(self.output_names)}']
-        return ', '.join(parts + (['flip test inside'] if self.flip_test else []))
+        return ', '.join(parts + ['flip test inside'] * self.flip_test + ['all hypotheses'] * self.all_hypotheses)
 
     @property
     def output_names(self) -> Tuple[str, ...]:
         return ('keypoints', 'scores') if self.with_decode else ('heatmaps',)
+
+    def takes_codes(self, config: EasyDict) -> bool:
+        """Whether the file of a configuration has the input `codes`."""
+        return num_hypotheses(config) > 1 and not self.all_hypotheses
 
 
 def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
@@ -99,7 +106,8 @@ def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
         raise ValueError(f'--file_name {arguments.file_name!r} should be the name of a file')
     return ExportPlan(file_format, arguments.input, with_decode=arguments.with_decode,
                       flip_test=arguments.flip_test, opset=arguments.opset,
-                      batch_size=0 if batch_size == 'dynamic' else int(batch_size)), path
+                      batch_size=0 if batch_size == 'dynamic' else int(batch_size),
+                      all_hypotheses=arguments.hypotheses == 'all'), path
 
 
 class ExportedModel(nn.Cell):
@@ -121,8 +129,16 @@ def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, f
     Args:
         config: resolved.
         flip_index: (K,).
+
+    Raises:
+        ValueError: all hypotheses are wanted of a network with a single one.
     """
+    if plan.all_hypotheses and num_hypotheses(config) == 1:
+        raise ValueError(f'--hypotheses all is for networks that look for several people in a box, not for '
+                         f'{network_name(config)}')
     fold_batch_norms(network)
+    if plan.all_hypotheses:
+        network = AllHypotheses(network)
     predictor = build_predictor(exported_config(config, plan),
                                 build_normaliser(config) if plan.input_kind == 'pixels' else None, network,
                                 flip_index if plan.flip_test else None)
@@ -155,16 +171,20 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
     pixels = {'kind': 'pixels', 'axes': 'N, H, W, 3', 'type': 'uint8', 'range': '0 to 255'}
     factor, shift = (each.ravel().tolist() for each in build_normaliser(config).factor_and_shift())
     channel_order = 'RGB' if config.DATASET.COLOR_RGB and plan.input_kind == 'images' else 'BGR'
-    outputs = {'heatmaps': 'N, K, h, w'}
+    rows, people = 'N', ''
+    if plan.all_hypotheses:
+        names = HYPOTHESIS_NAMES[:num_hypotheses(config)]
+        rows, people = 'I * N', '; ' + ', then '.join(f'N {name} people' for name in names)
+    outputs = {'heatmaps': f'{rows}, K, h, w{people}'}
     if plan.with_decode:
-        outputs = {'keypoints': 'N, K, 2: x, y in pixels of the crop', 'scores': 'N, K'}
+        outputs = {'keypoints': f'{rows}, K, 2: x, y in pixels of the crop{people}', 'scores': f'{rows}, K{people}'}
     versions = {'mindspore': ms.__version__, 'file_format': plan.file_format, 'weights': 'float32'}
     if plan.file_format == 'ONNX':
         versions.update(onnx=import_onnx().__version__, opset=plan.opset)
     content = {
         'network': network_name(config),
         'input': {**(pixels if plan.input_kind == 'pixels' else images), 'channel_order': channel_order,
-                  'height': height, 'width': width, **_describe_codes(config)},
+                  'height': height, 'width': width, **_describe_codes(config, plan)},
         'normalisation': {'formula': 'image = pixel * factor + shift, per channel', 'factor': factor, 'shift': shift,
                           'means': config.DATASET.MEANS, 'stds': config.DATASET.STDS,
                           'inside': plan.input_kind == 'pixels'},
@@ -179,9 +199,9 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
             **{key: json.dumps(value) for key, value in content.items()}}
 
 
-def _describe_codes(config: EasyDict) -> Dict[str, dict]:
+def _describe_codes(config: EasyDict, plan: ExportPlan) -> Dict[str, dict]:
     """Return what a file says of the codes that it takes; nothing where it takes none."""
-    if num_hypotheses(config) == 1:
+    if not plan.takes_codes(config):
         return {}
     values = instance_codes(num_hypotheses(config)).tolist()
     return {'codes': {'axes': 'N, 2', 'type': 'float32', 'values': dict(zip(HYPOTHESIS_NAMES, values))}}
@@ -191,7 +211,7 @@ def _inputs(config: EasyDict, plan: ExportPlan) -> Dict[str, Tuple[type, Tuple[i
     """Return the NumPy type and the shape without N of each input, by its name."""
     height, width = input_shape(config)
     crops = (np.float32, (3, height, width)) if plan.input_kind == 'images' else (np.uint8, (height, width, 3))
-    return {plan.input_kind: crops, **({'codes': (np.float32, (2,))} if num_hypotheses(config) > 1 else {})}
+    return {plan.input_kind: crops, **({'codes': (np.float32, (2,))} if plan.takes_codes(config) else {})}
 
 
 def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportPlan, metadata: Dict[str, str]) -> None:
@@ -232,8 +252,10 @@ def _onnx_content(model: ExportedModel, config: EasyDict, plan: ExportPlan, meta
     graph = OnnxGraph(plan.opset)
     (height, width), keypoints = input_shape(config), config.MODEL.NUM_JOINTS
     batch, inputs = plan.batch_size or 'N', _inputs(config, plan)
-    sizes = {'heatmaps': (batch, keypoints, height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
-             'keypoints': (batch, keypoints, 2), 'scores': (batch, keypoints)}
+    times = num_hypotheses(config) if plan.all_hypotheses else 1
+    rows = plan.batch_size * times or ('N' if times == 1 else f'{times}N')
+    sizes = {'heatmaps': (rows, keypoints, height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
+             'keypoints': (rows, keypoints, 2), 'scores': (rows, keypoints)}
     outputs = follow(model, *(Value(graph, name) for name in inputs))
     return graph.model([(name, kind, (batch, *shape)) for name, (kind, shape) in inputs.items()],
                        [(name, value, sizes[name]) for name, value in zip(

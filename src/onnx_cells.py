@@ -13,9 +13,10 @@ from mindspore import nn
 
 from src.networks import decoding, modulation
 from src.networks.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
-from src.networks.predictor import Mirror, MirrorBack
+from src.networks.predictor import AllHypotheses, Mirror, MirrorBack
 from src.networks.preprocessing import PixelNormaliser
 from src.onnx_graph import Value
+from src.protocols import instance_codes
 
 
 def follow(network: nn.Cell, *inputs: Value) -> Value:
@@ -150,6 +151,13 @@ def _mirror_back(cell: MirrorBack, heatmaps: Value, _label: str) -> Value:
     return graph.add('Concat', graph.slice(mirrored, 3, 0, 1), graph.slice(mirrored, 3, 0, -1), axis=3)
 
 
+def _all_hypotheses(cell: AllHypotheses, images: Value, _label: str) -> Value:
+    # One code for all crops: the graph need not know how many there are.
+    graph, network = images.graph, cell.network
+    features, codes = network.trunk(images), instance_codes(network.num_instances)
+    return graph.add('Concat', *(network.modulate(features, graph.constant(code[None])) for code in codes), axis=0)
+
+
 def _pad(cell: decoding.Frame, x: Value, _label: str) -> Value:
     return x.graph.add('Pad', x, np.array([0, cell.radius, cell.radius] * 2))
 
@@ -164,6 +172,7 @@ WRITERS: Dict[type, Callable[..., Value]] = {
     nn.Dense: _dense, StemPool: _stem_pool, BilinearResize: _resize, NearestUpsample: _nearest,
     modulation.GlobalMean: _global_mean, modulation.Scale: _scale,
     PixelNormaliser: _normaliser, Mirror: lambda cell, x, _: x.graph.mirror(x, 3), MirrorBack: _mirror_back,
+    AllHypotheses: _all_hypotheses,
     decoding.Reshape: _shape_of, decoding.Frame: _pad,
     decoding.Window: lambda cell, x, _: x.graph.slice(x, cell.axis, cell.start, cell.start + cell.size),
     decoding.Elementwise: lambda cell, x, _: x.graph.add(cell.name.capitalize(), x),

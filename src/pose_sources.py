@@ -97,16 +97,20 @@ class Ensemble:
     configs: Sequence[EasyDict]
 
     def __post_init__(self):
-        facts = [{'MODEL.IMAGE_SIZE': config.MODEL.IMAGE_SIZE, 'MODEL.NUM_JOINTS': config.MODEL.NUM_JOINTS,
-                  'DATASET.SKELETON': config.DATASET.SKELETON,
-                  # Their maps reach 255, those of the others 1, and are decoded by a rule of their own.
-                  'MODEL.NAME mspn': config.MODEL.NAME == 'mspn',
-                  'MIPNET.NUM_INSTANCES, or 1 for other networks,': num_hypotheses(config)} for config in self.configs]
-        for member, of_member in zip(self.members, facts):
-            for key, value in of_member.items():
-                if value != facts[0][key]:
+        first = self.configs[0]
+        for member, config in zip(self.members, self.configs):
+            facts = [('MODEL.IMAGE_SIZE', first.MODEL.IMAGE_SIZE, config.MODEL.IMAGE_SIZE, ''),
+                     ('MODEL.NUM_JOINTS', first.MODEL.NUM_JOINTS, config.MODEL.NUM_JOINTS, ''),
+                     ('DATASET.SKELETON', first.DATASET.SKELETON, config.DATASET.SKELETON, ''),
+                     ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
+                      ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
+            if 'mspn' in (first.MODEL.NAME, config.MODEL.NAME):
+                facts.append(('MODEL.NAME', first.MODEL.NAME, config.MODEL.NAME,
+                              '; heatmaps of mspn reach 255, those of the other networks 1'))
+            for key, ours, its, remark in facts:
+                if ours != its:
                     raise ValueError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
-                                     f'{key} is {facts[0][key]} in the one and {value} in the other')
+                                     f'{key} is {ours} in the one and {its} in the other{remark}')
 
     def describe(self, _config: EasyDict) -> str:
         """Return the networks in words."""

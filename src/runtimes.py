@@ -58,7 +58,8 @@ class ModelFile:
         input_kind: one of INPUT_KINDS.
         factor, shift: (3,) float32 of the normalisation, image = pixel * factor + shift, in the images' channel order.
         is_rgb: whether that order is R, G, B; pixels are always B, G, R.
-        codes: (I, 2) float32 of the people whom a MIPNet looks for in a crop; None for networks without.
+        num_hypotheses: I, how many people it looks for in a crop.
+        codes: (I, 2) float32 of those people, where the model takes the code of one; None where it computes all.
     """
 
     path: str
@@ -72,18 +73,14 @@ class ModelFile:
     input_kind: str
     factor: np.ndarray
     shift: np.ndarray
-    is_rgb: bool = False
-    codes: Optional[np.ndarray] = None
+    is_rgb: bool
+    num_hypotheses: int
+    codes: Optional[np.ndarray]
 
     @property
     def batch_size(self) -> int:
         """Of every call; 0 for any."""
         return self.graph.shapes[0][0] or 0
-
-    @property
-    def num_hypotheses(self) -> int:
-        """Of every crop."""
-        return 1 if self.codes is None else len(self.codes)
 
     def __str__(self) -> str:
         """Return runtime and numbers in words: 'openvino (f32)'."""
@@ -91,7 +88,7 @@ class ModelFile:
 
     def run(self, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         """Return the outputs for crops (N, H, W, 3) uint8 BGR: heatmaps, or keypoints and scores. Their first axis is
-        I * N: all crops with the first code, then all with the next.
+        I * N: all crops of the first hypothesis, then all of the next.
 
         Raises:
             ValueError: the runtime fails; the message names the file.
@@ -215,9 +212,11 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
         key = 'input'
         kind = facts['input']['kind']
         is_rgb = kind == 'images' and facts['input']['channel_order'] == 'RGB'
-        codes = instance_codes(num_hypotheses(config)) if num_hypotheses(config) > 1 else None
         sizes = [{'images': (3, *input_shape(config)), 'pixels': (*input_shape(config), 3)}[kind]]
-        sizes += [codes.shape[1:]] if codes is not None else []
+        hypotheses, codes = num_hypotheses(config), None
+        if 'codes' in facts['input']:
+            codes = instance_codes(hypotheses)
+            sizes.append(codes.shape[1:])
         taken = [tuple(shape[1:]) for shape in graph.shapes]
         if taken != sizes:
             raise ValueError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
@@ -229,7 +228,7 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
         raise ValueError(f'{path} says something impossible of its {key} ({_one_line(error)}): only files that '
                          'export.py wrote can be used here') from None
     return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift,
-                     is_rgb, codes)
+                     is_rgb, hypotheses, codes)
 
 
 def _import(name: str):

@@ -1,6 +1,9 @@
 """Exported files compute what the networks compute, at full size, in the runtimes that serve them."""
+import json
 import os
+import re
 import stat
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from golden_data import (
     small_simple_pose,
 )
 from mindspore import nn
+from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src import exporting
 from src.config import load_recipe, resolve
@@ -33,6 +37,7 @@ from src.exporting import (
     compare,
     compare_all,
     describe,
+    relative_difference,
     run_in_batches,
     write_model,
 )
@@ -42,7 +47,8 @@ from src.networks.blocks import BatchNorm
 from src.networks.folding import fold_batch_norms
 from src.onnx_cells import follow
 from src.onnx_graph import OnnxGraph, Value
-from src.predictors import network_predictor
+from src.predictors import file_predictor, network_predictor
+from src.quantisation import quantise
 from src.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
 from src.samples.example_crops import painted_crops, random_crops
 from src.skeletons import COCO
@@ -384,3 +390,157 @@ def test_file_modes_are_ordinary(tmp_path):
     with whole_file(str(path)) as temporary:
         written(Path(temporary), tiny_config(TINY[1]), ExportPlan('MINDIR'))
     assert stat.S_IMODE(path.stat().st_mode) == 0o644 and os.listdir(tmp_path) == ['pose.mindir']
+
+
+# Networks that look for several people in a box
+
+def written_mipnet(path: Path, config, plan: ExportPlan) -> str:
+    model = build_exported_model(config, tiny_mipnet(config.MIPNET.NUM_INSTANCES), plan, COCO.flip_index)
+    write_model(str(path), model, config, plan, describe(config, plan, COCO.keypoint_names))
+    return str(path)
+
+
+@pytest.mark.parametrize('all_hypotheses', [False, True])
+@pytest.mark.parametrize('name', PLANS)
+def test_every_hypothesis_is_compared_with_the_network(name, all_hypotheses, tmp_path):
+    config, plan = mipnet_config(MIPNET__NUM_INSTANCES=3), replace(PLANS[name], all_hypotheses=all_hypotheses)
+    path = written_mipnet(tmp_path / f'pose{FILE_FORMATS[plan.file_format]}', config, plan)
+    crops = np.concatenate([random_crops(config, 1), painted_crops(config, 2)])
+    reference = network_predictor(resolve(config, {'TEST.FLIP_TEST': plan.flip_test}), tiny_mipnet(3), COCO.flip_index)
+    heatmaps, = reference.run(crops)
+    for runtime in installed_runtimes(path):
+        file = open_model_file(path, runtime)
+        assert file.num_hypotheses == 3 and (file.codes is None) == all_hypotheses
+        assert len(file.graph.shapes) == (1 if all_hypotheses else 2)
+        difference = compare(file, crops, heatmaps, build_input_decoder(config))
+        assert difference.compared >= (3 * 17 if plan.with_decode else heatmaps.size)
+        assert file.batch_size == plan.batch_size and file.graph.outputs == plan.output_names
+
+
+@pytest.mark.parametrize('file_format', ['ONNX', 'MINDIR'])
+@pytest.mark.parametrize('num_instances, values', [
+    (2, {'primary': [1, 0], 'second': [0, 1]}),
+    (4, {'primary': [0, 0], 'second': [1, 0], 'third': [0, 1], 'fourth': [1, 1]})])
+def test_a_file_says_whom_each_code_means(num_instances, values, file_format, tmp_path):
+    config, plan = mipnet_config(MIPNET__NUM_INSTANCES=num_instances), ExportPlan(file_format)
+    file = open_model_file(written_mipnet(tmp_path / f'pose{FILE_FORMATS[file_format]}', config, plan))
+    assert file.facts['input']['codes'] == {'axes': 'N, 2', 'type': 'float32', 'values': values}
+    np.testing.assert_array_equal(file.codes, list(values.values()))
+    # Anybody who reads it can ask for one person by hand.
+    crops = random_crops(config, 2)
+    second, = file.graph.run(file.as_input(crops), np.tile(np.float32(values['second']), (2, 1)))
+    np.testing.assert_allclose(second, file.run(crops)[0][2:4], rtol=1e-6)
+
+
+def test_a_file_of_all_hypotheses_says_in_which_order_they_come(tmp_path):
+    config = mipnet_config()
+    for with_decode, keys in ((False, ('heatmaps',)), (True, ('keypoints', 'scores'))):
+        plan = ExportPlan('ONNX', with_decode=with_decode, all_hypotheses=True, batch_size=2)
+        path = written_mipnet(tmp_path / 'pose.onnx', config, plan)
+        outputs = open_model_file(path).facts['outputs']
+        assert tuple(outputs) == keys
+        assert all(re.fullmatch(r'I \* N, K.*; N primary people, then N second people', text)
+                   for text in outputs.values())
+        model = onnx.load(path)
+        assert model.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 4
+        # What does not depend on the person is there once.
+        assert sum(node.name.startswith('predictor.network.network.stem/Conv') for node in model.graph.node) == 1
+        assert sum(node.name.startswith('predictor.network.network.head/Conv') for node in model.graph.node) == 2
+
+
+def test_all_hypotheses_of_a_network_with_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='--hypotheses all is for networks that look for several people in a box, not '
+                       'for simplepose_r18'):
+        written(tmp_path / 'pose.onnx', tiny_config(TINY[1]), ExportPlan('ONNX', all_hypotheses=True))
+
+
+@pytest.mark.parametrize('exchange', [
+    lambda maps: np.concatenate([maps[2:], maps[:2]]), lambda maps: np.concatenate([maps[:2], maps[:2]]),
+    lambda maps: maps.reshape(2, 2, *maps.shape[1:]).swapaxes(0, 1).reshape(maps.shape)])
+def test_hypotheses_in_another_order_are_found(exchange, tmp_path):
+    config = mipnet_config()
+    file = open_model_file(written_mipnet(tmp_path / 'pose.onnx', config, ExportPlan('ONNX', all_hypotheses=True)))
+    crops = painted_crops(config, 2)
+    heatmaps, = network_predictor(resolve(config, {'TEST.FLIP_TEST': False}), tiny_mipnet(), COCO.flip_index).run(crops)
+    compare(file, crops, heatmaps, build_input_decoder(config))
+    with pytest.raises(ValueError, match='does not compute in onnxruntime what the network computes'):
+        compare(changed(file, heatmaps=exchange), crops, heatmaps, build_input_decoder(config))
+
+
+@pytest.mark.parametrize('options', [{}, {'batch_size': 2, 'input_kind': 'pixels'}, {'all_hypotheses': True}])
+def test_int8_is_calibrated_with_every_code(options, tmp_path):
+    config = mipnet_config()
+    path = written_mipnet(tmp_path / 'pose.onnx', config, ExportPlan('ONNX', **options))
+    crops = painted_crops(config, 3)
+    expected, = run_in_batches(open_model_file(path), crops)
+    assert 'operators, calibrated on 3 people' in quantise(path, crops)
+    file = open_model_file(path)
+    assert str(file) == 'onnxruntime (int8)'
+    ours, = run_in_batches(file, crops)
+    for rows in (slice(0, 3), slice(3, 6)):
+        assert 0 < np.abs(ours[rows] - expected[rows]).max() < 0.1 * np.abs(expected[rows]).max()
+
+
+def test_calls_feed_every_code(tmp_path):
+    config = mipnet_config()
+    file = open_model_file(written_mipnet(tmp_path / 'pose.onnx', config, ExportPlan('ONNX')))
+    crops = random_crops(config, 3)
+    first, second = file.calls(crops)
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], [[1, 0]] * 3)
+    np.testing.assert_array_equal(second[1], [[0, 1]] * 3)
+    assert second[1].dtype == np.float32
+
+
+@pytest.mark.parametrize('plan', [ExportPlan('ONNX'), ExportPlan('ONNX', flip_test=True, batch_size=2)])
+def test_a_file_and_the_network_make_the_same_predictions(plan, tmp_path):
+    """Flip test and shifts are added outside of a file that does not have them."""
+    config = mipnet_config(TEST__MULTI_SHIFT=6)
+    file = open_model_file(written_mipnet(tmp_path / 'pose.onnx', config, plan))
+    ours, theirs = (file_predictor(config, file, COCO.flip_index),
+                    network_predictor(config, tiny_mipnet(), COCO.flip_index))
+    crops = painted_crops(config, 2)
+    expected, = theirs.run(crops)
+    assert relative_difference(ours.run(crops)[0], expected) <= HEATMAP_TOLERANCE
+    assert ours.num_hypotheses == theirs.num_hypotheses == 2 and ours.batch_size == (plan.batch_size or 32)
+
+
+def test_shifts_cannot_be_added_to_keypoints(tmp_path):
+    config, plan = mipnet_config(TEST__MULTI_SHIFT=6), ExportPlan('ONNX', with_decode=True, flip_test=True)
+    file = open_model_file(written_mipnet(tmp_path / 'pose.onnx', config, plan))
+    with pytest.raises(ValueError, match='decodes inside, so TEST.MULTI_SHIFT=6 cannot average heatmaps; export it '
+                       'without --with_decode'):
+        file_predictor(config, file, COCO.flip_index)
+    # Its own recipe does not ask for them.
+    assert file.config.TEST.MULTI_SHIFT == 0
+    file_predictor(file.config, file, COCO.flip_index)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'codes': None}, r'its graph takes \(3, 96, 64\), \(2,\) instead of \(3, 96, 64\)'),
+    ({'kind': 'pixels'}, r'its graph takes \(3, 96, 64\), \(2,\) instead of \(96, 64, 3\), \(2,\)')])
+def test_inputs_that_a_file_does_not_have_are_found(change, message, tmp_path):
+    config = mipnet_config()
+    metadata = describe(config, ExportPlan('ONNX'), COCO.keypoint_names)
+    told = {**json.loads(metadata['input']), **change}
+    metadata['input'] = json.dumps({key: value for key, value in told.items() if value is not None})
+    write_model(str(tmp_path / 'pose.onnx'), build_exported_model(config, tiny_mipnet(), ExportPlan('ONNX'),
+                                                                  COCO.flip_index),
+                config, ExportPlan('ONNX'), metadata)
+    with pytest.raises(ValueError, match=f'says something impossible of its input .{message}'):
+        open_model_file(str(tmp_path / 'pose.onnx'))
+
+
+def test_channels_of_images_are_in_the_order_that_a_file_says(tmp_path):
+    """Crops are always blue, green, red; the file takes images in the order of its network."""
+    config = resolve(tiny_config(TINY[1]), {'DATASET.MEANS': [0.1, 0.2, 0.3]})
+    bgr = open_model_file(written(tmp_path / 'bgr.onnx', config, ExportPlan('ONNX')))
+    metadata = describe(resolve(config, {'DATASET.COLOR_RGB': True}), ExportPlan('ONNX'), COCO.keypoint_names)
+    assert json.loads(metadata['input'])['channel_order'] == 'RGB'
+    model = onnx.load(bgr.path)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, str(tmp_path / 'rgb.onnx'))
+    rgb, crops = open_model_file(str(tmp_path / 'rgb.onnx')), random_crops(config, 1)
+    np.testing.assert_array_equal(rgb.as_input(crops), bgr.as_input(crops[..., ::-1]))
+    pixels = describe(resolve(config, {'DATASET.COLOR_RGB': True}), ExportPlan('ONNX', 'pixels'), COCO.keypoint_names)
+    assert json.loads(pixels['input'])['channel_order'] == 'BGR'

@@ -35,8 +35,9 @@ class TinyMIPNet(nn.Cell):
         return self.modulate(self.trunk(images), codes)
 
     def hypotheses(self, images):
-        features = tuple(ops.tile(each, (self.num_instances, 1, 1, 1)) for each in self.trunk(images))
-        return self.modulate(features, ops.repeat_elements(self.codes, images.shape[0], 0))
+        features = (ops.concat(self.trunk(images) * self.num_instances, 0),)
+        codes = ops.tile(ops.expand_dims(self.codes, 1), (1, images.shape[0], 1))                # (I, N, 2)
+        return self.modulate(features, ops.reshape(codes, (-1, 2)))
 
 
 def tiny_mipnet(num_instances: int = 2) -> TinyMIPNet:
