@@ -362,6 +362,13 @@ def test_broken_file_ends_eval_with_one_line(material):
     assert outcome.err.count('\n') == 1 and not os.path.exists('never.json')
 
 
+def assert_refused(script: str, arguments: str, message: str) -> None:
+    """Run a script that should end with one line in which `message`, a regular expression, is found."""
+    outcome = call(script, arguments)
+    assert outcome.status == 2 and outcome.err.startswith('error: ') and outcome.err.count('\n') == 1
+    assert re.search(message, outcome.err), outcome.err
+
+
 DECODED = '--with_decode --batch_size dynamic'
 FLIPPED = '--flip_test --batch_size dynamic'
 FLAGS = {
@@ -392,6 +399,8 @@ FLAGS = {
                       'was exported with TEST.POST_PROCESS=True'),
     'flip_outside_of_a_decoder': ('--model_file {decoded} --set TEST.FLIP_TEST=true',
                                   'decodes inside, without the flip test: export it with --flip_test'),
+    'shifts_of_a_decoder': ('--model_file {decoded} --set TEST.MULTI_SHIFT=4',
+                            'decodes inside, so TEST.MULTI_SHIFT=4 cannot average heatmaps'),
     'no_flip': ('--model_file {flipped} --set TEST.FLIP_TEST=false', 'has the flip test inside'),
 }
 
@@ -402,9 +411,7 @@ def test_flags_that_do_not_fit_are_explained(name, material):
     files = {'plain': export('simplepose', '.onnx', '--batch_size dynamic'),
              'mindir': export('simplepose', '.mindir', '--batch_size dynamic'),
              'decoded': export('simplepose', '.onnx', DECODED), 'flipped': export('simplepose', '.onnx', FLIPPED)}
-    outcome = call('eval', f'{flags.format(**files)} --data_url data --use_gt_bbox --save_path never.json')
-    assert outcome.status == 2 and outcome.err.startswith('error: ') and outcome.err.count('\n') == 1
-    assert re.search(message, outcome.err), outcome.err
+    assert_refused('eval', f'{flags.format(**files)} --data_url data --use_gt_bbox --save_path never.json', message)
     assert not os.path.exists('never.json')
 
 
@@ -420,6 +427,8 @@ EXPORT_FLAGS = {
     'upper_case': ('--ckpt_path mspn.ckpt --file_name a.ONNX', 'a.ONNX should end in .onnx, or have no ending'),
     'no_name': ('--ckpt_path mspn.ckpt --file_name folder/', "'folder/' should be the name of a file"),
     'ending_only': ('--ckpt_path mspn.ckpt --file_name .onnx', "'.onnx' should be the name of a file"),
+    'one_person_only': ('--ckpt_path mspn.ckpt --hypotheses all',
+                        'hypotheses all is for networks that look for several people in a box, not for mspn_1stg'),
     'old_opset': ('--ckpt_path mspn.ckpt --file_format ONNX --opset 9',
                   'opset 9 is not supported; use one from 13 to 21'),
     'air': ('--ckpt_path mspn.ckpt --file_format AIR', 'on an Ascend server with CANN'),
@@ -440,9 +449,7 @@ def test_exports_that_cannot_be_are_explained(name, material):
     flags, message = EXPORT_FLAGS[name]
     os.makedirs('folder.onnx', exist_ok=True)
     before = sorted(os.listdir())
-    outcome = call('export', f'--file_name never {flags}')
-    assert outcome.status == 2 and outcome.err.startswith('error: ') and outcome.err.count('\n') == 1
-    assert re.search(message, outcome.err), outcome.err
+    assert_refused('export', f'--file_name never {flags}', message)
     assert sorted(os.listdir()) == before
 
 
