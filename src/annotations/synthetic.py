@@ -1,63 +1,62 @@
-"""A made-up data set of people in the layout of COCO 2017, so that a first training needs no download.
+"""Made-up data sets of people in the layout of COCO 2017 or of OCHuman, so that a first training needs no download.
 
     python -m src.annotations.synthetic --root DIR --num_train 1200 --num_val 300 --seed 1
+    python -m src.annotations.synthetic --root DIR --pairs 0.6      # people who overlap heavily, and single people
+    python -m src.annotations.synthetic --root DIR --ochuman        # overlapping people to evaluate on
 
-The people are painted from articulated figures, so every keypoint is known exactly, also where something hides it.
 As in COCO, visibility 2 is seen, 1 is hidden but inside the picture, and 0 is not labelled: outside the picture, or
-the nose and eyes of a person seen from behind.
+the nose and eyes of a person seen from behind. Boxes, areas and outlines are those of whole people, as if nobody stood
+in front of them.
 """
 import argparse
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
-from src.annotations.synthetic_canvas import Canvas
-from src.annotations.synthetic_figure import Figure, sample_figure
-from src.annotations.synthetic_people import PART_NUMBERS, SHOWN_BY, FigurePainter, Outfit, sample_outfit
-from src.annotations.synthetic_scenery import paint_background, paint_ground_shadow, paint_obstacle, photograph
+from src.annotations.synthetic_pictures import DEFAULT_IMAGE_SIZE, make_picture
 from src.files import write_bytes, write_json
 from src.skeletons import COCO
 
-SPLITS = ('train2017', 'val2017')
-DEFAULT_IMAGE_SIZE = (480, 360)
 MIN_IMAGE_SIDE = 160
 MARKER_NAME = 'synthetic.json'
 # Part of the marker: a folder made by an older painter is made anew. Raise it when the pictures change.
 PAINTER_VERSION = 3
 
-PEOPLE_SHARES = (0.45, 0.37, 0.18)  # of pictures with one, two and three people
-STATURE_RANGES = ((0.40, 0.88), (0.36, 0.80), (0.30, 0.66))  # in picture heights, by the number of people
-OVERLAP_SHARE = 0.12  # of pictures with several people
-TRUNCATED_SHARE = 0.09  # of people
-OBSTACLE_SHARE = 0.10
-MIN_LABELLED = 5  # keypoints
-MIN_SEEN = 6  # keypoints: nobody stands all but hidden behind another
-MIN_SILHOUETTE = 1500  # pixels
-CONTOUR_TOLERANCE = 0.6  # pixels that a polygon may stray from the silhouette
-FACE = ('nose', 'left_eye', 'right_eye')
-_OBSTACLE_PART = 255
 
-
-@dataclass(frozen=True)
-class SyntheticPicture:
-    """One picture with its people.
+class Layout(NamedTuple):
+    """Where a data set keeps its files, below its root; {split} and {index} stand for the split and the picture.
 
     Attributes:
-        image: BGR uint8 (H, W, 3).
-        jpeg_quality: 70 to 95.
-        annotations: COCO annotations without id and image_id.
-        detections: what a person detector might have found: bbox (xywh in pixels) and score.
+        annotation_file: COCO format.
+        picture_folder: of a split.
+        picture_name: inside that folder.
+        area_of_box: an annotation's area is that of its box, as in OCHuman, instead of its silhouette's.
     """
 
-    image: np.ndarray
-    jpeg_quality: int
-    annotations: List[Dict[str, Any]]
-    detections: List[Dict[str, Any]]
+    annotation_file: str
+    picture_folder: str
+    picture_name: str
+    area_of_box: bool
+
+
+COCO_LAYOUT = Layout('annotations/person_keypoints_{split}.json', '{split}', '{index:012d}.jpg', False)
+OCHUMAN_LAYOUT = Layout('annotations/ochuman_coco_format_{split}_range_0.00_1.00.json', 'images', '{index:06d}.jpg',
+                        True)
+DETECTION_FILE = 'annotations/val2017_detections.json'
+
+
+class Split(NamedTuple):
+    """Pictures to paint; painted_as and pair_share are the arguments split and pair_share of make_picture."""
+
+    name: str
+    count: int
+    painted_as: str
+    pair_share: Optional[float]
+    with_detections: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,134 +69,9 @@ class SyntheticSet:
     reused: bool
 
 
-def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] = DEFAULT_IMAGE_SIZE
-                 ) -> SyntheticPicture:
-    """Paint a picture, which depends on nothing but the arguments; index counts from 1, image_size is (W, H)."""
-    rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    while True:
-        figures = _sample_figures(rng, image_size)
-        outfits = [sample_outfit(rng) for _ in figures]
-        canvas = Canvas(paint_background(rng, image_size, outfits[0].skin))
-        silhouettes, shown = _paint_people(rng, canvas, figures, outfits)
-        annotations = [_annotate(figure, silhouette, shown, person)
-                       for person, (figure, silhouette) in enumerate(zip(figures, silhouettes))]
-        if all(annotation['area'] >= MIN_SILHOUETTE and annotation['keypoints'][2::3].count(2) >= MIN_SEEN
-               for annotation in annotations):
-            break
-    return SyntheticPicture(photograph(rng, canvas.picture()), int(rng.integers(70, 96)), annotations,
-                            [_detect(rng, annotation['bbox'], image_size) for annotation in annotations])
-
-
-def _sample_figures(rng: np.random.Generator, image_size: Tuple[int, int]) -> List[Figure]:
-    """Draw 1 to 3 people and their places, from far to near."""
-    count = int(rng.choice(len(PEOPLE_SHARES), p=PEOPLE_SHARES)) + 1
-    slots = (rng.permutation(count) + rng.uniform(0.35, 0.65, count)) * image_size[0] / count
-    overlapping = count > 1 and rng.random() < OVERLAP_SHARE
-    figures: List[Figure] = []
-    while len(figures) < count:
-        figure = sample_figure(rng, image_size[1] * rng.uniform(*STATURE_RANGES[count - 1]))
-        x = slots[len(figures)]
-        if overlapping and len(figures) == 1:
-            first = figures[0].extent_xyxy
-            x = (first[0] + first[2]) / 2 + rng.choice((-1, 1)) * rng.uniform(0.22, 0.42) * figure.stature
-        figure = _put(rng, figure, x, image_size)
-        if sum(_is_labelled(figure, name, image_size) for name in COCO.keypoint_names) >= MIN_LABELLED:
-            figures.append(figure)
-    return sorted(figures, key=lambda figure: figure.extent_xyxy[3])
-
-
-def _put(rng: np.random.Generator, figure: Figure, x: float, image_size: Tuple[int, int]) -> Figure:
-    """Move a figure to the column x: inside the picture, or for some across its border."""
-    left, top, right, bottom = figure.extent_xyxy
-    size = np.array([right - left, bottom - top])
-    room = np.array(image_size) - size
-    margin = np.minimum(0.07 * figure.stature, np.maximum(room, 0) / 2)
-    y = rng.uniform(0.35, 1.0) * max(room[1] - 2 * margin[1], 0) + margin[1]
-    corner = np.array([np.clip(x - size[0] / 2, margin[0], max(room[0] - margin[0], margin[0])), y])
-    if rng.random() < TRUNCATED_SHARE:
-        axis, at_end = ((0, False), (0, True), (1, True), (1, False))[rng.choice(4, p=(0.3, 0.3, 0.3, 0.1))]
-        cut = rng.uniform(0.12, 0.4) * size[axis]
-        corner[axis] = room[axis] + cut if at_end else -cut
-    return figure.moved(corner - (left, top))
-
-
-def _paint_people(rng: np.random.Generator, canvas: Canvas, figures: List[Figure], outfits: List[Outfit]
-                  ) -> Tuple[List[np.ndarray], np.ndarray]:
-    """Paint all people and what stands in front of them.
-
-    Returns:
-        The silhouettes, bool (H, W) each, as if nobody else was there; and the map (H, W) uint8 of what is seen in
-        the end: part numbers, shifted for every person by _part_shift.
-    """
-    shown = np.zeros_like(canvas.parts)
-    silhouettes = []
-    for person, (figure, outfit) in enumerate(zip(figures, outfits)):
-        canvas.parts[:] = 0
-        feet = np.stack([figure.at('left_toe'), figure.at('right_toe')])
-        reach = np.abs(feet[0] - feet[1])[0] / 2 + 0.1 * figure.stature
-        paint_ground_shadow(canvas, np.array([feet[:, 0].mean(), feet[:, 1].max()]), (reach, 0.035 * figure.stature))
-        FigurePainter(canvas, figure, outfit).paint()
-        silhouettes.append(canvas.parts > 0)
-        np.copyto(shown, canvas.parts + np.uint8(_part_shift(person)), where=silhouettes[-1])
-    canvas.parts[:] = 0
-    for figure in figures:
-        if rng.random() < OBSTACLE_SHARE:
-            paint_obstacle(rng, canvas, _OBSTACLE_PART, figure.extent_xyxy)
-    shown[canvas.parts > 0] = _OBSTACLE_PART
-    return silhouettes, shown
-
-
-def _part_shift(person: int) -> int:
-    return person * (len(PART_NUMBERS) + 1)
-
-
-def _is_labelled(figure: Figure, name: str, image_size: Tuple[int, int]) -> bool:
-    """Whether COCO's annotators would have placed the keypoint."""
-    place = figure.at(name)
-    inside = bool(np.all(place >= 0) and np.all(place <= np.array(image_size) - 1))
-    return inside and (figure.from_front or name not in FACE)
-
-
-def _annotate(figure: Figure, silhouette: np.ndarray, shown: np.ndarray, person: int) -> Dict[str, Any]:
-    """COCO annotation of one person, without ids; silhouette and shown as from _paint_people."""
-    image_size = silhouette.shape[::-1]
-    keypoints: List[float] = []
-    for name in COCO.keypoint_names:
-        if not _is_labelled(figure, name, image_size):
-            keypoints += [0, 0, 0]
-            continue
-        x, y = figure.at(name)
-        part = int(shown[int(round(y)), int(round(x))]) - _part_shift(person)
-        seen = part in SHOWN_BY[name] and name not in figure.hidden_ears
-        keypoints += [round(float(x), 2), round(float(y), 2), 2 if seen else 1]
-    x, y, width, height = cv2.boundingRect(silhouette.astype(np.uint8))
-    return {'category_id': 1, 'iscrowd': 0, 'bbox': [x, y, width, height], 'area': int(np.count_nonzero(silhouette)),
-            'segmentation': _outline_silhouette(silhouette), 'keypoints': keypoints,
-            'num_keypoints': sum(visibility > 0 for visibility in keypoints[2::3])}
-
-
-def _outline_silhouette(silhouette: np.ndarray) -> List[List[float]]:
-    """Outer contours of a bool (H, W) mask as COCO polygons [x, y, x, y, …]; its box where no contour has an area."""
-    contours, _ = cv2.findContours(silhouette.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    polygons = [cv2.approxPolyDP(contour, CONTOUR_TOLERANCE, True).reshape(-1).tolist() for contour in contours]
-    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
-    if polygons:
-        return polygons
-    x, y, width, height = cv2.boundingRect(silhouette.astype(np.uint8))
-    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
-
-
-def _detect(rng: np.random.Generator, box_xywh: List[float], image_size: Tuple[int, int]) -> Dict[str, Any]:
-    """A true box moved by a few per cent of its size and cut at the border, with a made-up score."""
-    x, y, width, height = box_xywh
-    corners = np.array([x, y, x + width, y + height]) + rng.normal(0, 0.025, 4) * (width, height, width, height)
-    left, top, right, bottom = np.clip(corners, 0, np.tile(image_size, 2))
-    return {'category_id': 1, 'bbox': [round(float(value), 2) for value in (left, top, right - left, bottom - top)],
-            'score': round(float(rng.uniform(0.6, 1.0)), 4)}
-
-
 def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
-                         image_size: Tuple[int, int] = DEFAULT_IMAGE_SIZE) -> SyntheticSet:
+                         image_size: Tuple[int, int] = DEFAULT_IMAGE_SIZE, pair_share: Optional[float] = None
+                         ) -> SyntheticSet:
     """Write pictures and annotations in the layout of COCO 2017, plus annotations/val2017_detections.json.
 
     A complete set that was made with the same arguments is kept as it is.
@@ -205,40 +79,69 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
     Args:
         root: folder of the data set; made when missing.
         num_train: pictures in train2017.
-        num_val: pictures in val2017.
-        seed: 0 or more; picture i of a split depends only on the seed, the split, i and the image size.
+        num_val: pictures in val2017; with a pair_share as many again in singles2017.
+        seed: 0 or more; picture i of a split depends only on the seed, the split, i, the image size and the pair_share.
         image_size: (W, H) in pixels.
+        pair_share: None paints one to three people a picture, most of them apart. With a number, 0 to 1, this share of
+            train2017 shows pairs, one in front of the other, and the rest one person; val2017 has pairs only, and a
+            third split, singles2017, single people only.
 
     Raises:
-        ValueError: a count below 1, a negative seed or a picture too small for people.
+        ValueError: a count below 1, a negative seed, a picture too small for people or a share that is none.
         FileExistsError: root holds annotations that this function did not write.
         OSError: root cannot be written.
     """
-    counts = dict(zip(SPLITS, (num_train, num_val)))
-    _check_arguments(counts, seed, image_size)
-    arguments = {'painter_version': PAINTER_VERSION, 'num_train': num_train, 'num_val': num_val, 'seed': seed,
-                 'image_size': list(image_size)}
+    if pair_share is not None and not 0 <= pair_share <= 1:
+        raise ValueError(f'pair_share should be between 0 and 1, not {pair_share}')
+    crowded = pair_share is not None
+    splits = [Split('train2017', num_train, 'train2017', pair_share),
+              Split('val2017', num_val, 'val2017', 1.0 if crowded else None, with_detections=True)]
+    arguments = {'num_train': num_train, 'num_val': num_val}
+    if crowded:
+        splits.append(Split('singles2017', num_val, 'singles2017', 0.0))
+        arguments['pair_share'] = pair_share
+    return _write_set(root, COCO_LAYOUT, splits, arguments, seed, image_size)
+
+
+def write_synthetic_ochuman(root: str, *, num_val: int, seed: int, image_size: Tuple[int, int] = DEFAULT_IMAGE_SIZE
+                            ) -> SyntheticSet:
+    """Write pairs, one in front of the other, in the layout of OCHuman, which has no split to train on.
+
+    They are the people of val2017 that write_synthetic_coco paints with a pair_share. As in OCHuman's files an
+    annotation's area is that of its box. Arguments and errors are those of write_synthetic_coco.
+    """
+    return _write_set(root, OCHUMAN_LAYOUT, [Split('val', num_val, 'val2017', 1.0)],
+                      {'layout': 'ochuman', 'num_val': num_val}, seed, image_size)
+
+
+def _write_set(root: str, layout: Layout, splits: Sequence[Split], arguments: Dict[str, Any], seed: int,
+               image_size: Tuple[int, int]) -> SyntheticSet:
+    """Write all splits unless they are there; arguments are those of the marker that are not in every set."""
+    _check_arguments(splits, seed, image_size)
+    arguments = {'painter_version': PAINTER_VERSION, **arguments, 'seed': seed, 'image_size': list(image_size)}
+    counts = {split.name: split.count for split in splits}
     marker = _load_marker(root)
-    if marker is not None and marker.get('arguments') == arguments and _is_complete(root, marker, counts):
+    if marker is not None and marker.get('arguments') == arguments and marker['complete'] and all(
+            os.path.isfile(path) for split in splits for path in _files_of(root, layout, split)):
         print(f'{root} already holds this synthetic data set; it is used as it is')
         return SyntheticSet(root, counts, marker['num_people'], reused=True)
-    if marker is None and any(os.path.exists(_annotation_path(root, split)) for split in SPLITS):
-        raise FileExistsError(f'{root} holds COCO annotations that are not synthetic; choose another folder')
+    if marker is None and any(os.path.exists(_annotation_path(root, layout, split)) for split in splits):
+        raise FileExistsError(f'{root} holds annotations that are not synthetic; choose another folder')
     try:
         os.makedirs(os.path.join(root, 'annotations'), exist_ok=True)
         write_json(os.path.join(root, MARKER_NAME), {'arguments': arguments, 'complete': False})
-        num_people = {split: _write_split(root, split, counts[split], seed, image_size) for split in SPLITS}
+        num_people = {split.name: _write_split(root, layout, split, seed, image_size) for split in splits}
         write_json(os.path.join(root, MARKER_NAME),
-                    {'arguments': arguments, 'complete': True, 'num_people': num_people})
+                   {'arguments': arguments, 'complete': True, 'num_people': num_people})
     except OSError as error:
         raise OSError(f'cannot write the synthetic data set to {root!r}: {error}') from error
     return SyntheticSet(root, counts, num_people, reused=False)
 
 
-def _check_arguments(counts: Dict[str, int], seed: int, image_size: Tuple[int, int]) -> None:
-    for split, count in counts.items():
-        if count < 1:
-            raise ValueError(f'{split} needs at least 1 picture, not {count}')
+def _check_arguments(splits: Sequence[Split], seed: int, image_size: Tuple[int, int]) -> None:
+    for split in splits:
+        if split.count < 1:
+            raise ValueError(f'{split.name} needs at least 1 picture, not {split.count}')
     if seed < 0:
         raise ValueError(f'seed must be 0 or more, not {seed}')
     if min(image_size) < MIN_IMAGE_SIDE:
@@ -246,7 +149,7 @@ def _check_arguments(counts: Dict[str, int], seed: int, image_size: Tuple[int, i
 
 
 def _load_marker(root: str) -> Optional[Dict[str, Any]]:
-    """The note that write_synthetic_coco leaves in its folder, or None."""
+    """The note that is left in the folder of a synthetic data set, or None."""
     path = os.path.join(root, MARKER_NAME)
     if not os.path.isfile(path):
         return None
@@ -254,41 +157,43 @@ def _load_marker(root: str) -> Optional[Dict[str, Any]]:
         return json.load(file)
 
 
-def _is_complete(root: str, marker: Dict[str, Any], counts: Dict[str, int]) -> bool:
-    paths = [_annotation_path(root, split) for split in SPLITS] + [_detection_path(root)]
-    paths += [os.path.join(root, split, _file_name(index)) for split in SPLITS for index in range(1, counts[split] + 1)]
-    return marker['complete'] and all(os.path.isfile(path) for path in paths)
+def _files_of(root: str, layout: Layout, split: Split) -> List[str]:
+    """All paths of a split, those of its pictures last."""
+    paths = [_annotation_path(root, layout, split)]
+    if split.with_detections:
+        paths.append(os.path.join(root, DETECTION_FILE))
+    return paths + [_picture_path(root, layout, split, index) for index in range(1, split.count + 1)]
 
 
-def _file_name(index: int) -> str:
-    return f'{index:012d}.jpg'
+def _annotation_path(root: str, layout: Layout, split: Split) -> str:
+    return os.path.join(root, layout.annotation_file.format(split=split.name))
 
 
-def _annotation_path(root: str, split: str) -> str:
-    return os.path.join(root, 'annotations', f'person_keypoints_{split}.json')
+def _picture_path(root: str, layout: Layout, split: Split, index: int) -> str:
+    return os.path.join(root, layout.picture_folder.format(split=split.name), layout.picture_name.format(index=index))
 
 
-def _detection_path(root: str) -> str:
-    return os.path.join(root, 'annotations', 'val2017_detections.json')
-
-
-def _write_split(root: str, split: str, count: int, seed: int, image_size: Tuple[int, int]) -> int:
+def _write_split(root: str, layout: Layout, split: Split, seed: int, image_size: Tuple[int, int]) -> int:
     """Write the pictures and annotations of a split; return the number of its people."""
-    os.makedirs(os.path.join(root, split), exist_ok=True)
+    os.makedirs(os.path.dirname(_picture_path(root, layout, split, 1)), exist_ok=True)
     images, annotations, detections = [], [], []
-    for index in tqdm(range(1, count + 1), desc=f'painting {split}', unit='picture'):
-        picture = make_picture(seed, split, index, image_size)
+    for index in tqdm(range(1, split.count + 1), desc=f'painting {split.name}', unit='picture'):
+        picture = make_picture(seed, split.painted_as, index, image_size, pair_share=split.pair_share)
+        path = _picture_path(root, layout, split, index)
         _, encoded = cv2.imencode('.jpg', picture.image, (cv2.IMWRITE_JPEG_QUALITY, picture.jpeg_quality))
-        write_bytes(os.path.join(root, split, _file_name(index)), encoded.tobytes())
-        images.append({'id': index, 'file_name': _file_name(index), 'width': image_size[0], 'height': image_size[1]})
+        write_bytes(path, encoded.tobytes())
+        images.append({'id': index, 'file_name': os.path.basename(path), 'width': image_size[0],
+                       'height': image_size[1]})
         for annotation in picture.annotations:
+            if layout.area_of_box:
+                annotation = {**annotation, 'area': annotation['bbox'][2] * annotation['bbox'][3]}
             annotations.append({'id': len(annotations) + 1, 'image_id': index, **annotation})
         detections += [{'image_id': index, **detection} for detection in picture.detections]
-    write_json(_annotation_path(root, split), {
-        'info': {'description': f'Synthetic people, {split}, seed {seed}'}, 'images': images,
+    write_json(_annotation_path(root, layout, split), {
+        'info': {'description': f'Synthetic people, {split.name}, seed {seed}'}, 'images': images,
         'annotations': annotations, 'categories': [_category()]})
-    if split == 'val2017':
-        write_json(_detection_path(root), detections)
+    if split.with_detections:
+        write_json(os.path.join(root, DETECTION_FILE), detections)
     return len(annotations)
 
 
@@ -304,15 +209,28 @@ def main() -> None:
     parser.add_argument('--num_train', type=int, default=1200, help='pictures in train2017 (default: %(default)s)')
     parser.add_argument('--num_val', type=int, default=300, help='pictures in val2017 (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=1, help='another seed paints other people (default: %(default)s)')
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument('--pairs', type=float, metavar='SHARE',
+                      help='people who overlap heavily: so many of the pictures of train2017 show two, one in front of '
+                      'the other, the others one; val2017 has pairs, singles2017 single people')
+    kind.add_argument('--ochuman', action='store_true',
+                      help='the pairs of val2017 in the layout of OCHuman, nothing to train on')
     chosen = parser.parse_args()
+    layout = OCHUMAN_LAYOUT if chosen.ochuman else COCO_LAYOUT
     try:
-        made = write_synthetic_coco(chosen.root, num_train=chosen.num_train, num_val=chosen.num_val, seed=chosen.seed)
+        if chosen.ochuman:
+            made = write_synthetic_ochuman(chosen.root, num_val=chosen.num_val, seed=chosen.seed)
+        else:
+            made = write_synthetic_coco(chosen.root, num_train=chosen.num_train, num_val=chosen.num_val,
+                                        seed=chosen.seed, pair_share=chosen.pairs)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    for split in SPLITS:
-        print(f'{split}: {made.num_pictures[split]} pictures of {made.num_people[split]} people in '
-              f'{os.path.join(made.root, split)}, annotations in {_annotation_path(made.root, split)}')
-    print(f'detections for val2017: {_detection_path(made.root)}')
+    for split, count in made.num_pictures.items():
+        print(f'{split}: {count} pictures of {made.num_people[split]} people in '
+              f'{os.path.join(made.root, layout.picture_folder.format(split=split))}, annotations in '
+              f'{os.path.join(made.root, layout.annotation_file.format(split=split))}')
+    if not chosen.ochuman:
+        print(f'detections for val2017: {os.path.join(made.root, DETECTION_FILE)}')
 
 
 if __name__ == '__main__':

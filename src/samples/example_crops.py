@@ -1,7 +1,7 @@
 """Crops to try a model on where nobody has given pictures: random pixels, and painted people."""
 import numpy as np
 
-from src.annotations.synthetic import make_picture
+from src.annotations.synthetic_pictures import make_picture
 from src.config import input_shape
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import cut_crop
