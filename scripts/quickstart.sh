@@ -2,15 +2,10 @@
 # Learn, score and draw poses on synthetic people with nothing but Python 3.9 to 3.12: bash scripts/quickstart.sh [FOLDER]
 set -eu
 cd "$(dirname "$0")/.."
-python=$(bash scripts/make_environment.sh .venv-quickstart requirements.txt requirements-extra.txt)
+# shellcheck source=quickstart_functions.sh
+. scripts/quickstart_functions.sh
 out=${1:-quickstart}
 recipes="simplepose_small_synthetic_160x128 mspn_small_synthetic_160x128"
-start=$(date +%s)
-
-say() {
-    echo
-    echo "== $* =="
-}
 
 # eval.py prints more than a first look needs; its whole output is in the log.
 score() { # RECIPE CHECKPOINT NAME
@@ -21,11 +16,7 @@ score() { # RECIPE CHECKPOINT NAME
 
 say "Synthetic people: 1600 pictures to learn from, 100 held out"
 "$python" -m src.annotations.synthetic --root "$out/data" --num_train 1600 --num_val 100 --seed 1
-rm -rf "$out/infer_img"
-mkdir -p "$out/infer_img"
-for number in 01 02 03 04 05 06 07 08 09 10 11 12; do
-    cp "$out/data/val2017/0000000000$number.jpg" "$out/infer_img/"
-done
+pick_pictures "$out"
 
 for recipe in $recipes; do
     rm -rf "${out:?}/$recipe"
@@ -40,13 +31,10 @@ for recipe in $recipes; do
     say "$recipe: score of the trained network on held-out people"
     score "$recipe" pose.ckpt trained
     say "$recipe: poses on twelve held-out pictures"
-    "$python" infer.py --ckpt_path "$out/$recipe/pose.ckpt" --data_url "$out/infer_img" \
-        --det_file_url "$out/data/annotations/val2017_detections.json" --img_save_dir "$out/$recipe/pictures" \
-        --score_thresh 0.3 > "$out/$recipe/infer.log"
-    tail -n 1 "$out/$recipe/infer.log"
+    draw "$out" "$out/$recipe"
 done
 
-say "Done in $(($(date +%s) - start)) s"
+say_done
 for recipe in $recipes; do
     echo "$recipe"
     echo "    before training  $(tail -n 1 "$out/$recipe/eval_untrained.log")"

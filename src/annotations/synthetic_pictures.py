@@ -27,7 +27,9 @@ TRUNCATED_SHARE = 0.09  # of people
 OBSTACLE_SHARE = 0.10
 MIN_LABELLED = 5  # keypoints
 MIN_SEEN = 6  # keypoints: nobody stands all but hidden behind another
-MIN_SEEN_BEHIND = 4  # keypoints of the one behind in a pair: enough to tell that, and about where, somebody is there
+# The one behind in a pair may be hidden more than that, as long as a look at the picture still tells the pose.
+MIN_SEEN_BEHIND = 4  # keypoints
+MIN_SEEN_BEHIND_SHARE = 0.25  # of the silhouette
 MIN_SILHOUETTE = 1500  # pixels
 CONTOUR_TOLERANCE = 0.6  # pixels that a polygon may stray from the silhouette
 FACE = ('nose', 'left_eye', 'right_eye')
@@ -35,6 +37,8 @@ _OBSTACLE_PART = 255
 
 # Random numbers and (W, H) of the picture -> figures from far to near.
 SampleFigures = Callable[[np.random.Generator, Tuple[int, int]], List[Figure]]
+# From far to near, how many keypoints and what share of the silhouette of every person is seen -> whether it will do.
+IsClear = Callable[[List[int], List[float]], bool]
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] 
             picture shows two people of whom one stands in front of the other (annotated from back to front), else one.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    sample_figures, least_seen = _choose_scene(rng, pair_share)
+    sample_figures, is_clear = _choose_scene(rng, pair_share)
     while True:
         figures = sample_figures(rng, image_size)
         outfits = [sample_outfit(rng) for _ in figures]
@@ -75,22 +79,30 @@ def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] 
         silhouettes, shown = _paint_people(rng, canvas, figures, outfits)
         annotations = [_annotate(figure, silhouette, shown, person)
                        for person, (figure, silhouette) in enumerate(zip(figures, silhouettes))]
-        if all(annotation['area'] >= MIN_SILHOUETTE and annotation['keypoints'][2::3].count(2) >= least
-               for annotation, least in zip(annotations, least_seen)):
+        num_seen = [annotation['keypoints'][2::3].count(2) for annotation in annotations]
+        if min(annotation['area'] for annotation in annotations) >= MIN_SILHOUETTE and is_clear(
+                num_seen, _seen_shares(silhouettes, shown)):
             break
     return SyntheticPicture(photograph(rng, canvas.picture()), int(rng.integers(70, 96)), annotations,
                             [_detect(rng, annotation['bbox'], image_size) for annotation in annotations])
 
 
-def _choose_scene(rng: np.random.Generator, pair_share: Optional[float]) -> Tuple[SampleFigures, Tuple[int, ...]]:
-    """Return what draws the people of a picture, and how many keypoints of each should be seen in the end."""
-    everybody = (MIN_SEEN,) * len(PEOPLE_SHARES)
+def _choose_scene(rng: np.random.Generator, pair_share: Optional[float]) -> Tuple[SampleFigures, IsClear]:
+    """Return what draws the people of a picture, and the rule that says whether enough of them is seen."""
     if pair_share is None:
-        return _sample_figures, everybody
+        return _sample_figures, _everybody_is_clear
     if rng.random() >= pair_share:
-        return functools.partial(_sample_figures, count=1), everybody
+        return functools.partial(_sample_figures, count=1), _everybody_is_clear
     # Drawn once for all attempts: otherwise heavy overlaps, which fail more often, would become rare.
-    return functools.partial(_sample_pair, iou=rng.uniform(*IOU_RANGE)), (MIN_SEEN_BEHIND, MIN_SEEN)
+    return functools.partial(_sample_pair, iou=rng.uniform(*IOU_RANGE)), _pair_is_clear
+
+
+def _everybody_is_clear(num_seen: List[int], seen_shares: List[float]) -> bool:
+    return min(num_seen) >= MIN_SEEN
+
+
+def _pair_is_clear(num_seen: List[int], seen_shares: List[float]) -> bool:
+    return num_seen[0] >= MIN_SEEN_BEHIND and seen_shares[0] >= MIN_SEEN_BEHIND_SHARE and num_seen[1] >= MIN_SEEN
 
 
 def _sample_figures(rng: np.random.Generator, image_size: Tuple[int, int], *, count: Optional[int] = None
@@ -166,6 +178,12 @@ def _paint_people(rng: np.random.Generator, canvas: Canvas, figures: List[Figure
 
 def _part_shift(person: int) -> int:
     return person * (len(PART_NUMBERS) + 1)
+
+
+def _seen_shares(silhouettes: List[np.ndarray], shown: np.ndarray) -> List[float]:
+    """The shares of the silhouettes that nothing covers; arguments as from _paint_people."""
+    return [np.count_nonzero((shown > _part_shift(person)) & (shown < _part_shift(person + 1)))
+            / max(np.count_nonzero(silhouette), 1) for person, silhouette in enumerate(silhouettes)]
 
 
 def _is_labelled(figure: Figure, name: str, image_size: Tuple[int, int]) -> bool:

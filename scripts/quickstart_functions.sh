@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# What the quickstarts share: their environment, headlines, and the pictures that they draw poses on. Expects to be
+# sourced from the root of the repository.
+
+python=$(bash scripts/make_environment.sh .venv-quickstart requirements.txt requirements-extra.txt)
+quickstart_start=$(date +%s)
+
+say() {
+    echo
+    echo "== $* =="
+}
+
+say_done() {
+    say "Done in $(($(date +%s) - quickstart_start)) s"
+}
+
+# Puts the first twelve pictures of the data set's val2017 into infer_img beside it.
+pick_pictures() { # FOLDER
+    rm -rf "$1/infer_img"
+    mkdir -p "$1/infer_img"
+    for number in 01 02 03 04 05 06 07 08 09 10 11 12; do
+        cp "$1/data/val2017/0000000000$number.jpg" "$1/infer_img/"
+    done
+}
+
+# Draws poses on the pictures of pick_pictures.
+draw() { # FOLDER FOLDER_OF_CHECKPOINT
+    "$python" infer.py --ckpt_path "$2/pose.ckpt" --data_url "$1/infer_img" \
+        --det_file_url "$1/data/annotations/val2017_detections.json" --img_save_dir "$2/pictures" \
+        --score_thresh 0.3 > "$2/infer.log"
+    tail -n 1 "$2/infer.log"
+}
