@@ -331,7 +331,8 @@ def locate(tmp_path):
 
 @pytest.mark.parametrize('folder, split_folder', [
     ('train2017', 'train2017'), ('images/train2017', 'train2017'), ('val2014', 'val2014'), ('', 'train2017'),
-    ('images', 'train2017'), ('images/val2014', 'train2014'), ('mine', 'mine'), ('images/mine', 'mine')])
+    ('images', 'train2017'), ('images/val2014', 'train2014'), ('test2017', 'val2017'), ('mine', 'mine'),
+    ('images/mine', 'mine')])
 def test_usual_layouts(locate, folder, split_folder):
     files = [f'{folder}/{name}'.lstrip('/') for name in ('b.jpg', 'a.jpg')]
     assert locate(files, ['a.jpg', 'b.jpg'], split_folder) == files[::-1]

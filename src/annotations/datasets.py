@@ -5,7 +5,7 @@ import numpy as np
 from easydict import EasyDict
 
 from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
-from src.annotations.mpii import load_mpii_people, load_mpii_truth
+from src.annotations.mpii import load_mpii_people, load_mpii_truth, mat_names
 from src.annotations.oks_truth import load_crowdpose_truth
 from src.annotations.people import People, read_json
 from src.skeletons import Skeleton, get_skeleton
@@ -64,7 +64,7 @@ def find_reason_without_score(config: EasyDict, path: str) -> str:
         if load_mpii_truth(path) is not None:
             return ''
         return (f'PCKh needs the sizes of the heads, which {path} does not hold: put the MATLAB ground truth beside it '
-                "(gt_valid.mat beside valid.json), or give every person joints and a 'headbox' or a 'head_size'")
+                f"as {mat_names(path)[0]}, or give every person joints and a 'headbox' or a 'head_size'")
     content = read_json(path)
     if isinstance(content, dict) and 'annotations' not in content:
         return f'{path} lists pictures without annotations, as the files of test sets do'

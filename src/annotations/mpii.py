@@ -137,13 +137,17 @@ def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> 
     return np.array(values, np.float64)
 
 
-def find_mat_file(path: str) -> Optional[str]:
-    """Return the MATLAB file that lies beside an MPII JSON file (valid.json: gt_valid.mat; mpii_val.json:
-    mpii_gt_val.mat), or None."""
-    folder, name = os.path.split(path)
-    stem = os.path.splitext(name)[0]
+def mat_names(path: str) -> Tuple[str, str]:
+    """Return how the MATLAB file of an MPII JSON file may be called (valid.json: gt_valid.mat; mpii_val.json:
+    gt_mpii_val.mat or mpii_gt_val.mat)."""
+    stem = os.path.splitext(os.path.basename(path))[0]
     head, separator, tail = stem.rpartition('_')
-    candidates = [os.path.join(folder, each) for each in (f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat')]
+    return f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat'
+
+
+def find_mat_file(path: str) -> Optional[str]:
+    """Return the MATLAB file that lies beside an MPII JSON file, or None."""
+    candidates = [os.path.join(os.path.dirname(path), name) for name in mat_names(path)]
     return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
 
 

@@ -6,15 +6,15 @@ from typing import Callable, Dict, List, Set, Tuple
 import cv2
 import numpy as np
 
-SPLIT_FOLDERS = ('train2014', 'val2014', 'train2017', 'val2017')
+SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
 
 
 def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> np.ndarray:
     """Return the path of every picture, (I,) bytes.
 
     Args:
-        root: folder that holds the pictures, or the COCO folders `train2014`, `val2014`, `train2017`, `val2017`, or
-            `images` with those.
+        root: folder that holds the pictures, or COCO's folders such as `train2014` and `val2017`, or `images` with
+            those.
         file_names: (I,) bytes.
         split_folder: where the pictures should be. Other folders are searched where it holds none of them, and for
             names that carry their split, such as COCO_val2014_…: the usual training list of COCO 2014 has pictures
