@@ -293,7 +293,7 @@ CASES: List[Case] = [
     Case('batch_size_negative', 'eval', '--use_gt_bbox --batch_size -1', ('TEST.BATCH_SIZE', 'positive', 'is -1')),
     Case('batch_larger_than_data', 'train', '--batch_size 64', ('do not fill one batch of 64', 'batch_size')),
     Case('lr_negative', 'train', '--lr=-0.001', ('TRAIN.LR', 'positive', '-0.001')),
-    Case('means_of_two', 'train', '--img_means 0.5 0.5', ('DATASET.MEANS', 'three values')),
+    Case('means_of_two', 'train', '--img_means 0.5 0.5', ('DATASET.MEANS', '3 values')),
     Case('stds_zero', 'train', '--img_stds 0 0 0 --epoch 1', ('DATASET.STDS', 'positive')),
     Case('begin_behind_end', 'train', '--set TRAIN.BEGIN_EPOCH=5', ('TRAIN.BEGIN_EPOCH 5', 'TRAIN.END_EPOCH 2')),
     Case('stage_num_zero', 'train', '--stage_num 0', ('MSPN.STAGE_NUM', 'positive')),
