@@ -76,8 +76,9 @@ class HRModule(nn.Cell):
         for paths in self.fuse_layers:
             # In the order of the release: floating-point sums depend on it.
             total = paths[0](branches[0])
-            for path, x in zip(paths[1:], branches[1:]):
-                total = total + path(x)
+            # By number: a slice of a CellList renames the parameters in it.
+            for source in range(1, len(branches)):
+                total = total + paths[source](branches[source])
             outputs = outputs + (self.relu(total),)
         return outputs
 
