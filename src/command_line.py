@@ -8,7 +8,7 @@ from typing import Callable, Dict, Optional, Tuple
 from easydict import EasyDict
 from tqdm import tqdm
 
-from src.config import DEFAULT_RECIPE, load_recipe, resolve
+from src.config import DEFAULT_RECIPE, load_recipe, num_hypotheses, resolve
 from src.device import LAUNCHER_VARIABLES
 
 
@@ -93,3 +93,6 @@ def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_pa
         section, name = key.split('.')
         if config[section][name] != carried[section][name]:
             say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')
+    if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and num_hypotheses(config) != num_hypotheses(carried):
+        say(f'warning: {ckpt_path} was made for {num_hypotheses(carried)} people in a box, not {num_hypotheses(config)}; '
+            'the instance codes of two mean others than those of three and four')

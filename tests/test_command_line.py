@@ -6,7 +6,8 @@ import sys
 import pytest
 from script_runs import ROOT
 
-from src.command_line import say
+from src.command_line import say, warn_of_other_flavour
+from src.config import load_recipe
 
 SAY_ON = '''
 import sys
@@ -44,3 +45,14 @@ def test_a_pipe_whose_reader_has_gone_does_not_end_the_run():
     finally:
         os.close(writer)
     assert done.returncode == 0 and done.stderr == 'the end'
+
+
+def test_a_checkpoint_for_another_number_of_people_in_a_box_is_not_taken_silently(capsys):
+    """Their weights have the same names; of a network that sees one person only there is nothing to say."""
+    three = load_recipe('mipnet_hrnet_w32_3inst_coco_256x192')
+    two, one = load_recipe('mipnet_hrnet_w32_coco_256x192'), load_recipe('hrnet_w32_coco_256x192')
+    for carried in (one, three):
+        warn_of_other_flavour(three, carried, 'a.ckpt')
+    assert capsys.readouterr().out == ''
+    warn_of_other_flavour(three, two, 'a.ckpt')
+    assert capsys.readouterr().out.startswith('warning: a.ckpt was made for 2 people in a box, not 3')
