@@ -65,8 +65,8 @@ def main() -> None:
         say(f'no score: {evaluation.reason_without_score}')
         return
     say(format_metrics(config, metrics))
-    for name, (metric, value) in ((name, next(iter(alone.items()))) for name, alone in evaluation.measure_alone(poses)):
-        say(f'{name} alone: {metric} {value:.4f}')
+    for name, alone in evaluation.measure_alone(poses):
+        say(f'{name} alone: {format_summary(config, alone)}')
     if processes.is_first:
         say(keypoint_table(config, evaluation.gt_file, results))
     say(f'{format_summary(config, metrics)} with {evaluation.box_report}')

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from src.annotations.datasets import configured_skeleton
 from src.command_line import resolve_test_config, run_command, say
 from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
 from src.device import set_up_device
@@ -16,7 +17,6 @@ from src.quantisation import quantise
 from src.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
 from src.samples.boxed_pictures import load_boxed_pictures
 from src.samples.example_crops import painted_crops, random_crops
-from src.skeletons import get_skeleton
 from src.weight_files import adopt_source, load_weights, read_weights
 
 CALIBRATION = 'people of --data_url'
@@ -69,7 +69,7 @@ def main() -> None:
         raise ImportError('an ONNX file is checked in the runtime that will serve it: pip install -r '
                           'requirements-deploy.txt')
     check_writable(path)
-    skeleton = get_skeleton(config.DATASET.SKELETON)
+    skeleton = configured_skeleton(config)
     crops = find_crops(arguments, config, skeleton)
     network, folded = build_configured_network(config), build_configured_network(config)
     for each in (network, folded):
