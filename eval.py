@@ -65,10 +65,10 @@ def main() -> None:
         say(f'no score: {evaluation.reason_without_score}')
         return
     say(format_metrics(config, metrics))
-    for name, alone in evaluation.measure_alone(poses):
-        say(f'{name} alone: {format_summary(config, alone)}')
     if processes.is_first:
         say(keypoint_table(config, evaluation.gt_file, results))
+    for name, alone in evaluation.measure_alone(poses):
+        say(f'{name} alone: {format_summary(config, alone)}')
     say(f'{format_summary(config, metrics)} with {evaluation.box_report}')
 
 

@@ -93,6 +93,7 @@ def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_pa
         section, name = key.split('.')
         if config[section][name] != carried[section][name]:
             say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')
-    if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and num_hypotheses(config) != num_hypotheses(carried):
-        say(f'warning: {ckpt_path} was made for {num_hypotheses(carried)} people in a box, not {num_hypotheses(config)}; '
-            'the instance codes of two mean others than those of three and four')
+    own, its = num_hypotheses(config), num_hypotheses(carried)
+    if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and own != its:
+        say(f'warning: {ckpt_path} was made for {its} people in a box, not {own}; the instance codes of two mean others '
+            'than those of three and four')
