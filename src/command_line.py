@@ -95,5 +95,5 @@ def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_pa
             say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')
     own, its = num_hypotheses(config), num_hypotheses(carried)
     if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and own != its:
-        say(f'warning: {ckpt_path} was made for {its} people in a box, not {own}; the instance codes of two mean others '
+        say(f'warning: {ckpt_path} was made for {its} people in a box, not {own}; the codes of two mean others '
             'than those of three and four')
