@@ -10,7 +10,7 @@ from src.files import make_folder, write_json
 from src.pictures import draw_people, write_picture
 from src.pose_sources import add_source_flags, open_source
 from src.prediction import predict_poses
-from src.results import coco_records, rank_by_protocol
+from src.results import box_score_factors, coco_records, rank_by_protocol
 from src.samples.boxed_pictures import load_boxed_pictures
 from src.samples.pictures_on_disk import read_picture
 
@@ -21,7 +21,8 @@ INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('da
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     add_source_flags(parser, 'checkpoint')
-    parser.add_argument('--score_thresh', type=float, default=0.7, help='people above are drawn (default: %(default)s)')
+    parser.add_argument('--score_thresh', type=float, default=0.7, help='people above are drawn, further people of a '
+                        'box above MIPNET.DECAY_THRE times that (default: %(default)s)')
     parser.add_argument('--keypoint_thresh', type=float, help='keypoints above are drawn')
     parser.add_argument('--data_url', default='./infer_img', help='folder of pictures (default: %(default)s)')
     parser.add_argument('--det_file_url', help='detection JSON (default: all in annotation/det_json)')
@@ -46,8 +47,9 @@ def main() -> None:
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
     write_json(os.path.join(arguments.img_save_dir, 'results.json'),
                coco_records(people, poses, rows, scores, with_hypothesis=num_hypotheses(config) > 1))
-    drawn = draw_results(arguments, config, people, poses, rows[scores[rows] > arguments.score_thresh], scores,
-                         pictures, skeleton)
+    # What lowers the scores of further people ranks them; it does not make their poses worse to look at.
+    is_drawn = scores > arguments.score_thresh * box_score_factors(poses, config.MIPNET.DECAY_THRE)
+    drawn = draw_results(arguments, config, people, poses, rows[is_drawn[rows]], scores, pictures, skeleton)
     say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn; pictures and results.json '
         f'are in {arguments.img_save_dir}')
 

@@ -29,6 +29,11 @@ def person_scores(box_scores: np.ndarray, keypoint_scores: np.ndarray, threshold
     return box_scores * total / np.maximum(counted.sum(axis=1), 1)
 
 
+def box_score_factors(poses: Poses, decay: float) -> np.ndarray:
+    """Return what the box score counts times for each pose: once for the first hypothesis, `decay` for the others."""
+    return np.where(poses.hypotheses > 0, decay, 1.0)
+
+
 def rank_poses(people: People, poses: Poses, skeleton: Skeleton, *, keypoint_threshold: Optional[float],
                nms_threshold: Optional[float], soft_nms: bool = False, decay: float = 1.0
                ) -> Tuple[np.ndarray, np.ndarray]:
@@ -40,7 +45,7 @@ def rank_poses(people: People, poses: Poses, skeleton: Skeleton, *, keypoint_thr
         soft_nms: drop by scores that fall with similarity instead, see `soft_oks_nms`; they come in that order.
         decay: factor of the box score for every hypothesis but the first.
     """
-    box_scores = people.box_scores[poses.people] * np.where(poses.hypotheses > 0, decay, 1.0)
+    box_scores = people.box_scores[poses.people] * box_score_factors(poses, decay)
     scores = person_scores(box_scores, poses.keypoints[:, :, 2], keypoint_threshold)
     image_ids, suppress = _image_ids(people, poses), soft_oks_nms if soft_nms else oks_nms
     # Second hypotheses come before the first and the first before the rest, as in the release: of equal scores a

@@ -83,9 +83,14 @@ def test_evaluation_of_a_file_is_that_of_the_checkpoint(ending, runtime, flags, 
 
 
 def test_inference_says_which_hypothesis_a_pose_is(material):
-    run('infer', '--ckpt_path pose.ckpt --data_url data/val2017 --det_file_url '
-        'data/annotations/val2017_detections.json --img_save_dir drawn --score_thresh -1 --keypoint_thresh -100 '
-        '--set TEST.OKS_NMS=false')
+    def infer(score_thresh: float) -> int:
+        """Return the number of people drawn."""
+        out = run('infer', '--ckpt_path pose.ckpt --data_url data/val2017 --det_file_url '
+                  'data/annotations/val2017_detections.json --img_save_dir drawn --keypoint_thresh -100 '
+                  f'--score_thresh {score_thresh} --set TEST.OKS_NMS=false')
+        return int(re.search(r'(\d+) of \d+ poses score above', out).group(1))
+
+    assert infer(-1) > 4
     records = json.loads(Path('drawn/results.json').read_text())
     counts = Counter(record['hypothesis'] for record in records)
     assert set(counts) == {0, 1} and counts[0] == counts[1] > 4
@@ -93,6 +98,10 @@ def test_inference_says_which_hypothesis_a_pose_is(material):
         before = cv2.imread(f'data/val2017/{number:012d}.jpg').astype(int)
         after = cv2.imread(f'drawn/{number}_res.jpg').astype(int)
         assert np.abs(before - after).max() > 100
+    # The threshold is lowered for further people as their scores are.
+    scores = sorted(record['score'] * (2 if record['hypothesis'] else 1) for record in records)
+    middle = (scores[len(scores) // 2] + scores[len(scores) // 2 - 1]) / 2
+    assert infer(middle) == len(scores) // 2
 
 
 @pytest.mark.parametrize('setting, message', [
