@@ -3,8 +3,8 @@
     python -m benchmarks.hypotheses [--recipe NAME] [--batch_sizes 1 8] [--rounds 15]
 
 Graph mode on CPU, all cores, random weights, which do not change the speed. Every round runs every way once, so that a
-drifting machine speed cancels out of the ratios; their median is printed, and the milliseconds of the best round. `trunk`
-and `rest` are the two parts of one hypothesis on their own.
+drifting machine speed cancels out of the ratios; their median is printed, and the milliseconds of the best round.
+`trunk` and `rest` are the two parts of one hypothesis on their own.
 """
 import argparse
 import statistics
