@@ -17,9 +17,12 @@ from golden_data import (
     small_simple_pose,
 )
 
-from src.networks import NETWORKS, build_network
+from src.config import load_recipe, resolve
+from src.networks import NETWORKS, build_configured_network, build_network, network_name
 from src.networks.blocks import BilinearResize, NearestUpsample, StemPool
-from src.networks.hrnet import HRModule
+from src.networks.hrnet import HRModule, HRNet
+from src.networks.mipnet import MIPNetHRNet, MIPNetResNet
+from src.networks.simple_pose import SimplePoseNet
 from src.weights import named_parameters
 
 # name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
@@ -77,6 +80,30 @@ def test_sizes(name, monkeypatch):
             assert (sum(trainable), sum(everything)) == (values_17, all_values_17)
         else:
             assert sum(trainable) == values_16
+
+
+SMALL_KEYS = {'MODEL.IMAGE_SIZE': [96, 64], 'MODEL.NUM_JOINTS': 14, 'MODEL.STEM_CHANNELS': 8,
+              'HRNET.MODULES': [1, 2, 1], 'HRNET.BLOCKS': 2, 'POSE_RESNET.NUM_DECONV_FILTERS': [16, 16, 16]}
+
+
+@pytest.mark.parametrize('overrides, name, kind', [
+    ({'MODEL.NAME': 'pose_resnet', 'POSE_RESNET.NUM_LAYERS': 18}, 'simplepose_r18', SimplePoseNet),
+    ({'MODEL.NAME': 'hrnet', 'HRNET.WIDTH': 8}, 'hrnet_w8', HRNet),
+    ({'MODEL.NAME': 'mipnet', 'HRNET.WIDTH': 8, 'MIPNET.SE_MODULES': [False, True, False, False],
+      'MIPNET.NUM_INSTANCES': 3}, 'mipnet_hrnet_w8', MIPNetHRNet),
+    ({'MODEL.NAME': 'mipnet', 'MIPNET.BACKBONE': 'pose_resnet', 'POSE_RESNET.NUM_LAYERS': 34}, 'mipnet_r34',
+     MIPNetResNet)])
+def test_a_configuration_builds_its_network(overrides, name, kind):
+    config = resolve(load_recipe('base'), {**SMALL_KEYS, **overrides})
+    network = build_configured_network(config)
+    assert network_name(config) == name and type(network) is kind
+    assert network.conv1.out_channels == 8 and network.final_layer.out_channels == 14
+    if kind in (HRNet, MIPNetHRNet):
+        assert [len(stage) for stage in (network.stage2, network.stage3, network.stage4)] == [1, 2, 1]
+        assert len(network.stage3[1].branches[2]) == 2 and network.stage3[0].branches[0][0].conv1.out_channels == 8
+    if kind is MIPNetHRNet:
+        assert (network.num_instances, network.se_modules) == (3, (False, True, False, False))
+        assert hasattr(network, 'stage2_se') and not hasattr(network, 'stage3_se')
 
 
 @pytest.mark.parametrize('name', ['mspn_1stg', 'simplepose_r18', 'hrnet_w32', 'mipnet_r50'])
