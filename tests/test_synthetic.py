@@ -10,8 +10,14 @@ import pytest
 from src.annotations.synthetic import MARKER_NAME, main, write_synthetic_coco, write_synthetic_ochuman
 from src.annotations.synthetic_canvas import Canvas, capsule, sample_colour
 from src.annotations.synthetic_figure import sample_figure
-from src.annotations.synthetic_pairs import DISTANCE_RANGE, HEIGHT_RANGE, IOU_RANGE, box_of_body, sample_pair
-from src.annotations.synthetic_pictures import MIN_SEEN, MIN_SEEN_BEHIND, make_picture
+from src.annotations.synthetic_pairs import DISTANCE_RANGE, HEIGHT_RANGE, box_of_body, sample_pair
+from src.annotations.synthetic_pictures import (
+    HELD_OUT_IOU_RANGE,
+    LEARNED_IOU_RANGE,
+    MIN_SEEN,
+    MIN_SEEN_BEHIND,
+    make_picture,
+)
 from src.skeletons import COCO
 
 SPLITS = ('train2017', 'val2017')
@@ -38,8 +44,8 @@ def annotations(pictures):
 
 @pytest.fixture(scope='module')
 def pairs():
-    """Annotations (behind, in front) of pairs, and the shape of their pictures."""
-    pictures = [make_picture(11, 'train2017', index, pair_share=1.0) for index in range(1, 61)]
+    """Shape of the picture and annotations (behind, in front) of held-out pairs."""
+    pictures = [make_picture(11, 'val2017', index, pair_share=1.0) for index in range(1, 61)]
     assert {len(picture.annotations) for picture in pictures} == {2}
     return [(picture.image.shape[:2], *picture.annotations) for picture in pictures]
 
@@ -221,7 +227,7 @@ def test_canvas_paints_where_it_is_told():
 def test_pairs_stand_on_one_ground_and_overlap_as_asked():
     rng = np.random.default_rng(0)
     sides = []
-    for iou in np.tile(np.linspace(*IOU_RANGE, 6), 5):
+    for iou in np.tile(np.linspace(LEARNED_IOU_RANGE[0], HELD_OUT_IOU_RANGE[1], 6), 5):
         behind, front = sample_pair(rng, 200.0, iou)
         assert iou_of(box_of_body(behind), box_of_body(front)) == pytest.approx(iou, abs=1e-6)
         assert HEIGHT_RANGE[0] / DISTANCE_RANGE[1] < behind.stature / front.stature < HEIGHT_RANGE[1]
@@ -230,13 +236,18 @@ def test_pairs_stand_on_one_ground_and_overlap_as_asked():
     assert 0.2 < np.mean(sides) < 0.8
 
 
-def test_boxes_of_pairs_overlap_as_in_ochuman(pairs):
-    overlaps = np.array([iou_of(corners_of(behind), corners_of(front)) for _, behind, front in pairs])
-    middle, half = np.mean(IOU_RANGE), np.ptp(IOU_RANGE) / 2
+def overlaps_of(pairs):
+    return np.array([iou_of(corners_of(behind), corners_of(front)) for _, behind, front in pairs])
+
+
+def test_held_out_pairs_overlap_more_than_those_to_learn_from(pairs):
+    learned = [make_picture(11, 'train2017', index, pair_share=1.0) for index in range(1, 31)]
+    learned = [(None, *picture.annotations) for picture in learned]
     # Uniform, but for limbs thicker or thinner than the average, and people cut off by the border.
-    assert overlaps.mean() == pytest.approx(middle, abs=0.06)
-    assert overlaps.std() == pytest.approx(half / 3 ** 0.5, abs=0.05)
-    assert overlaps.min() > IOU_RANGE[0] - 0.2
+    for overlaps, wanted in ((overlaps_of(learned), LEARNED_IOU_RANGE), (overlaps_of(pairs), HELD_OUT_IOU_RANGE)):
+        assert overlaps.mean() == pytest.approx(np.mean(wanted), abs=0.07)
+        assert overlaps.std() == pytest.approx(np.ptp(wanted) / 12 ** 0.5, abs=0.05)
+        assert np.all(np.abs(overlaps - np.mean(wanted)) < np.ptp(wanted) / 2 + 0.2)
 
 
 def test_hidden_people_are_annotated_as_if_nobody_stood_in_front(pairs):

@@ -1,7 +1,7 @@
 """Made-up data sets of people in the layout of COCO 2017 or of OCHuman, so that a first training needs no download.
 
     python -m src.annotations.synthetic --root DIR --num_train 1200 --num_val 300 --seed 1
-    python -m src.annotations.synthetic --root DIR --pairs 0.6      # people who overlap heavily, and single people
+    python -m src.annotations.synthetic --root DIR --pairs 0.6      # people who overlap, and single people
     python -m src.annotations.synthetic --root DIR --ochuman        # overlapping people to evaluate on
 
 As in COCO, visibility 2 is seen, 1 is hidden but inside the picture, and 0 is not labelled: outside the picture, or
@@ -83,8 +83,8 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
         seed: 0 or more; picture i of a split depends only on the seed, the split, i, the image size and the pair_share.
         image_size: (W, H) in pixels.
         pair_share: None paints one to three people a picture, most of them apart. With a number, 0 to 1, this share of
-            train2017 shows pairs, one in front of the other, and the rest one person; val2017 has pairs only, and a
-            third split, singles2017, single people only.
+            train2017 shows pairs, one in front of the other, and the rest one person; val2017 has pairs only, which
+            overlap more than those of train2017, and a third split, singles2017, single people only.
 
     Raises:
         ValueError: a count below 1, a negative seed, a picture too small for people or a share that is none.
@@ -211,8 +211,8 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=1, help='another seed paints other people (default: %(default)s)')
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--pairs', type=float, metavar='SHARE',
-                      help='people who overlap heavily: so many of the pictures of train2017 show two, one in front of '
-                      'the other, the others one; val2017 has pairs, singles2017 single people')
+                      help='people who overlap: this share, 0 to 1, of the pictures of train2017 shows two, one in '
+                      'front of the other, the others show one; val2017 has pairs, singles2017 single people')
     kind.add_argument('--ochuman', action='store_true',
                       help='the pairs of val2017 in the layout of OCHuman, nothing to train on')
     chosen = parser.parse_args()

@@ -9,9 +9,6 @@ import numpy as np
 
 from src.annotations.synthetic_figure import Figure, sample_figure
 
-# Of the two boxes. OCHuman calls people moderately occluded from 0.5 and hard from 0.75 (Zhang et al., Pose2Seg,
-# CVPR 2019).
-IOU_RANGE = (0.4, 0.9)
 DISTANCE_RANGE = (1.02, 1.16)  # of the one behind from the camera, in distances of the one in front
 HEIGHT_RANGE = (0.92, 1.08)  # of the one behind, in body heights of the one in front
 CAMERA_HEIGHT_RANGE = (0.5, 1.0)  # above the ground, in statures of the one in front
