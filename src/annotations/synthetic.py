@@ -25,6 +25,7 @@ MIN_IMAGE_SIDE = 160
 MARKER_NAME = 'synthetic.json'
 # Part of the marker: a folder made by an older painter is made anew. Raise it when the pictures change.
 PAINTER_VERSION = 3
+PAIRS_VERSION = 2  # the same for what only sets with pairs have
 
 
 class Layout(NamedTuple):
@@ -99,7 +100,7 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
     arguments = {'num_train': num_train, 'num_val': num_val}
     if crowded:
         splits.append(Split('singles2017', num_val, 'singles2017', 0.0))
-        arguments['pair_share'] = pair_share
+        arguments.update(pair_share=pair_share, pairs_version=PAIRS_VERSION)
     return _write_set(root, COCO_LAYOUT, splits, arguments, seed, image_size)
 
 
@@ -111,7 +112,7 @@ def write_synthetic_ochuman(root: str, *, num_val: int, seed: int, image_size: T
     annotation's area is that of its box. Arguments and errors are those of write_synthetic_coco.
     """
     return _write_set(root, OCHUMAN_LAYOUT, [Split('val', num_val, 'val2017', 1.0)],
-                      {'layout': 'ochuman', 'num_val': num_val}, seed, image_size)
+                      {'layout': 'ochuman', 'num_val': num_val, 'pairs_version': PAIRS_VERSION}, seed, image_size)
 
 
 def _write_set(root: str, layout: Layout, splits: Sequence[Split], arguments: Dict[str, Any], seed: int,
