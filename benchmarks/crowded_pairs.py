@@ -19,7 +19,9 @@ from benchmarks.timing import machine, print_table
 from src.annotations.synthetic import write_synthetic_coco
 
 ONE, TWO = 'simplepose_small_pairs_160x128', 'mipnet_small_pairs_160x128'
-NUM_TRAIN, NUM_VAL, PAIR_SHARE, DATA_SEED = 1600, 200, 0.6, 1
+NUM_TRAIN, NUM_VAL, PAIR_SHARE = 1600, 200, 0.6
+# The kinds of overlap were chosen while looking at scores on the people of seed 1.
+DATA_SEED = 2
 # What is scored -> split of the synthetic data set.
 SPLITS = {'pairs': 'val2017', 'singles': 'singles2017'}
 
