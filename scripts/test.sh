@@ -11,6 +11,7 @@ if [ -n "$version" ] && ! "$python" -c "import importlib.metadata as m; assert m
     "$python" -m pip install --quiet --disable-pip-version-check "mindspore==$version" "numpy<2"
 fi
 "$python" -m ruff check .
-# Two processes, each with whole files: fixtures of a file are costly and made once. If one of them dies the run ends
-# instead of waiting for it.
-exec "$python" -m pytest -q -n 2 --dist loadfile --max-worker-restart 0 "$@" tests
+# Two processes, each with whole files: fixtures of a file are costly and made once. In the order of their names, since by
+# the number of tests the few long ones would come last, and one process would wait for the other. If one of them dies
+# the run ends instead of waiting for it.
+exec "$python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 "$@" tests
