@@ -16,6 +16,8 @@ DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.NAME': ('mspn', 'pose_resnet', 'hrnet', 'mipnet'),
     'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'MSPN.STAGE_NUM': (1, 2, 3, 4),
+    'POSE_RESNET.NUM_LAYERS': (18, 34, 50, 101, 152),
     'MIPNET.BACKBONE': ('hrnet', 'pose_resnet'),
     'MIPNET.NUM_INSTANCES': (2, 3, 4),
     'POSE_RESNET.TARGET_TYPE': ('gaussian',),
@@ -183,8 +185,8 @@ def _check(config: EasyDict) -> None:
     section, name = heatmap_size_key(config).split('.')
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
-    positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM',
-                'MSPN.HEAD_SCALE', 'POSE_RESNET.SIGMA', 'HRNET.SIGMA', 'HRNET.WIDTH', 'HRNET.BLOCKS',
+    positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.HEAD_SCALE',
+                'POSE_RESNET.SIGMA', 'HRNET.SIGMA', 'HRNET.WIDTH', 'HRNET.BLOCKS',
                 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE', 'TRAIN.ACCUMULATE',
                 'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',

@@ -296,8 +296,9 @@ CASES: List[Case] = [
     Case('means_of_two', 'train', '--img_means 0.5 0.5', ('DATASET.MEANS', '3 values')),
     Case('stds_zero', 'train', '--img_stds 0 0 0 --epoch 1', ('DATASET.STDS', 'positive')),
     Case('begin_behind_end', 'train', '--set TRAIN.BEGIN_EPOCH=5', ('TRAIN.BEGIN_EPOCH 5', 'TRAIN.END_EPOCH 2')),
-    Case('stage_num_zero', 'train', '--stage_num 0', ('MSPN.STAGE_NUM', 'positive')),
-    Case('layers_unknown', 'train', '--set POSE_RESNET.NUM_LAYERS=99', ("'simplepose_r99'", 'simplepose_r18')),
+    Case('stage_num_zero', 'train', '--stage_num 0', ('MSPN.STAGE_NUM', 'one of 1, 2, 3, 4')),
+    Case('layers_unknown', 'train', '--set POSE_RESNET.NUM_LAYERS=99',
+         ('POSE_RESNET.NUM_LAYERS', '18, 34, 50, 101, 152')),
     Case('skeleton_unknown', 'train', '--set DATASET.SKELETON=cat', ("unknown skeleton 'cat'", 'coco')),
 
     Case('protocol_unknown', 'eval', '--use_gt_bbox --set DATASET.PROTOCOL=lsp',

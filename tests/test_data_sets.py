@@ -132,11 +132,11 @@ def test_true_poses_of_mpii(roots, tmp_path):
     write_mat(str(tmp_path / 'gt_valid.mat'), entries)
     config = config_of('mpii', roots['mpii'], **{'DATASET.TEST_JSON': path})
     evaluation = Evaluation(config, Processes('CPU'), ['DATASET.TEST_JSON'])
-    metrics, results = evaluation.measure_predictor(true_predictor(evaluation))
+    metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation))
     assert metrics['Mean'] == metrics['Mean@0.10'] == 100
     assert [record['image_id'] for record in results] == [int(entry['image'][:-4]) for entry in entries]
     # A head is 30 pixels large.
-    metrics, results = evaluation.measure_predictor(true_predictor(evaluation, noise=2.25))
+    metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation, noise=2.25))
     assert (metrics['Mean'], metrics['Mean@0.11'], metrics['Mean@0.10']) == (100, 100, 0)
     assert format_summary(config, metrics) == 'PCKh@0.5 mean 100.000'
     assert 'right_ankle     100.000' in keypoint_table(config, path, results)
@@ -147,7 +147,7 @@ def test_true_poses_of_mpii(roots, tmp_path):
 def test_true_poses_of_crowdpose(roots, rule):
     config = config_of('crowdpose', roots['crowdpose'], **{'TEST.CROWDPOSE_RULE': rule})
     evaluation = Evaluation(config, Processes('CPU'))
-    metrics, results = evaluation.measure_predictor(true_predictor(evaluation))
+    metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation))
     assert [round(value, 4) for value in metrics.values()] == [1] * 9 and len(results) == len(evaluation.people)
     assert format_summary(config, metrics) == f'AP 1.0000 by the {rule} rule'
     assert 'left_shoulder     1.000      0.000' in keypoint_table(config, evaluation.gt_file, results)
@@ -162,7 +162,7 @@ def test_true_poses_of_ochuman(roots, tmp_path):
         each['area'] = each['bbox'][2] * each['bbox'][3]
     config = config_of('ochuman', str(coco_root), **{'DATASET.TEST_JSON': write_json(tmp_path / 'gt.json', content)})
     evaluation = Evaluation(config, Processes('CPU'), ['DATASET.TEST_JSON'])
-    metrics, results = evaluation.measure_predictor(true_predictor(evaluation))
+    metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation))
     assert len(metrics) == 10 and metrics['AP'] == pytest.approx(1)
     assert 'the areas of its files are those of boxes' in format_metrics(config, metrics)
     assert keypoint_table(config, evaluation.gt_file, results).count('\n') == COCO.num_keypoints
@@ -180,7 +180,7 @@ def test_files_of_test_sets_are_predicted_without_a_score(roots, tmp_path):
     keys = ['DATASET.TEST_JSON', 'TEST.COCO_BBOX_FILE']
     evaluation = Evaluation(config, Processes('CPU'), keys, must_score=False)
     assert 'lists pictures without annotations' in evaluation.reason_without_score
-    metrics, results = evaluation.measure_predictor(Predictor(
+    metrics, results, _ = evaluation.measure_predictor(Predictor(
         lambda crops: (crops,), lambda crops, *_: (np.zeros((len(crops), 17, 2)), np.ones((len(crops), 17))), 2))
     assert metrics == {} and len(results) > 0
     with pytest.raises(ValueError, match='nothing to score by: .* lists pictures without annotations'):
