@@ -365,10 +365,11 @@ def test_a_file_gets_no_more_memory_and_time_than_its_size_deserves(name):
     write, message = BOMBS[name]
     write()
     tracemalloc.start()
-    begin = time.monotonic()
+    # Of this process: the machine may be busy with others.
+    begin = time.process_time()
     with pytest.raises(ValueError, match='bomb.pth.*' + message):
         read_torch_file('bomb.pth')
-    assert time.monotonic() - begin < 5
+    assert time.process_time() - begin < 5
     assert tracemalloc.get_traced_memory()[1] < 100 << 20
     tracemalloc.stop()
 
