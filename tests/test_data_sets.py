@@ -13,6 +13,7 @@ from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 
 from src.annotations.datasets import find_reason_without_score, load_people
 from src.annotations.files import find_annotation_file
+from src.annotations.synthetic import write_synthetic_ochuman
 from src.config import load_recipe, resolve
 from src.device import Processes
 from src.evaluation import Evaluation
@@ -302,6 +303,18 @@ def test_train_evaluate_and_infer_on_the_samples(protocol, recipe, tmp_path, cap
     else:
         assert 'no score: PCKh needs the sizes of the heads' in out and 'PCKh@0.5' not in out
         assert (tmp_path / 'p.mat').is_file()
+
+
+def test_train_evaluate_and_infer_on_synthetic_people_in_the_format_of_ochuman(tmp_path, capfd):
+    write_synthetic_ochuman(f'{tmp_path}/set', num_val=4, seed=1)
+    gt_file = f'{tmp_path}/set/annotations/ochuman_coco_format_val_range_0.00_1.00.json'
+    boxes = write_json(tmp_path / 'boxes.json', [
+        {**{key: person[key] for key in ('image_id', 'category_id', 'bbox')}, 'score': 0.9}
+        for person in json.loads(Path(gt_file).read_text())['annotations']])
+    out = train_evaluate_and_draw('ochuman', f'{tmp_path}/set', f'{tmp_path}/set/images', boxes, SIMPLE_POSE, tmp_path,
+                                  capfd, names=f'--gt_file_url {gt_file}')
+    assert "OCHuman: COCO's evaluator; the areas of its files are those of boxes" in out
+    assert re.search(r'^AP -?\d\.\d{4} with 8 of 8 ground-truth boxes on 4 pictures$', out, re.M)
 
 
 def test_training_evaluates_by_the_number_of_mpii(roots, tmp_path, capfd):
