@@ -9,6 +9,8 @@ MSPN_FRAME = 10
 HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
 # A heatmap cell is this many pixels of the network's input wide and high.
 PIXELS_PER_CELL = 4
+# MPII's files count pixels from 1.
+MPII_FIRST_PIXEL = 1
 # By the protocol of an evaluation, the number that says which of two results is better.
 MAIN_METRICS = {'coco': 'AP', 'ochuman': 'AP', 'crowdpose': 'AP', 'mpii': 'Mean'}
 

@@ -4,9 +4,7 @@ from typing import List
 import numpy as np
 
 from src.files import whole_file, write_json
-
-# MPII counts pixels from 1.
-MPII_FIRST_PIXEL = 1
+from src.protocols import MPII_FIRST_PIXEL
 
 
 def check_submission_path(path: str, protocol: str) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from src.annotations.people import MAX_INTEGER, People, is_number, read_field, read_json, release_memory
 from src.boxes import PIXELS_PER_SCALE
+from src.protocols import MPII_FIRST_PIXEL
 from src.skeletons import MPII
 
-FIRST_PIXEL = 1
 # Pixels per unit of scale by which all published loaders move the annotated centre down, so as not to cut off limbs.
 CENTRE_SHIFT = 15
 # Size of a head, in diagonals of its box.
@@ -113,7 +113,7 @@ def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
         raise ValueError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
     if not np.isfinite(scale) or scale <= 0:
         raise ValueError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
-    return center + [0, CENTRE_SHIFT * scale] - np.array(FIRST_PIXEL), float(scale)
+    return center + [0, CENTRE_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
 
 
 def _read_joints(entry: Dict, where: str) -> np.ndarray:
@@ -122,7 +122,7 @@ def _read_joints(entry: Dict, where: str) -> np.ndarray:
     visible = _read_numbers(entry, 'joints_vis', (16,), where)
     if not np.isin(visible, (0, 1)).all():
         raise ValueError(f"{where}: 'joints_vis' should be 0 or 1, is {entry['joints_vis']}")
-    return np.column_stack([places - FIRST_PIXEL, 2 * visible])
+    return np.column_stack([places - MPII_FIRST_PIXEL, 2 * visible])
 
 
 def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> np.ndarray:
@@ -219,7 +219,7 @@ def read_mat_file(path: str) -> MPIITruth:
             raise ValueError(f'{path}: {name} should be numbers of shape {shape}, is {array.dtype} {array.shape}')
     _check_mat_names(content['dataset_joints'], path)
     is_visible = np.asarray(absent.T, np.float64) == 0
-    keypoints = np.transpose(places, (2, 0, 1)).astype(np.float64) - FIRST_PIXEL
+    keypoints = np.transpose(places, (2, 0, 1)).astype(np.float64) - MPII_FIRST_PIXEL
     sizes = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(heads[1].astype(np.float64) - heads[0], axis=0)
     if not np.isfinite(keypoints[is_visible]).all():
         raise ValueError(f'{path}: pos_gt_src holds places that are not finite, of joints that are not missing')
