@@ -1,11 +1,13 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
+import contextlib
 import os
-from typing import Dict, Mapping, Optional, Tuple, Union
+from typing import Dict, Iterator, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 from easydict import EasyDict
 from mindspore import Parameter, nn
+from mindspore.train import serialization
 
 from src.config import from_json, to_json
 from src.files import whole_file
@@ -55,8 +57,8 @@ def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[dict, Dict
     """Return {name: parameter} and {name: text} of a checkpoint whose checksum, where it has one, is right.
 
     Raises:
-        ValueError: the file is missing, damaged, no MindSpore checkpoint or, if asked for, without a checksum; the
-            message names it.
+        ValueError: the file is missing, damaged, no MindSpore checkpoint, larger than the memory or, if asked for,
+            without a checksum; the message names it.
     """
     if not os.path.isfile(path):
         raise ValueError(f'the checkpoint {path} does not exist')
@@ -69,12 +71,30 @@ def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[dict, Dict
     if needs_checksum and not has_checksum:
         raise ValueError(f'{path} is damaged: it ends without a checksum ({size} bytes)')
     try:
-        content = ms.load_checkpoint(path, crc_check=has_checksum)
-    except (ValueError, RuntimeError, TypeError):
+        with _whatever_memory_is_free():
+            content = ms.load_checkpoint(path, crc_check=has_checksum)
+    except (ValueError, RuntimeError, TypeError) as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise ValueError(f'{path} ({size} bytes) does not fit into the memory of this machine') from None
         raise ValueError(f'{path} is damaged or no MindSpore checkpoint ({size} bytes)') from None
     texts = {name: value for name, value in content.items() if not isinstance(value, Parameter)}
     return {name: value for name, value in content.items() if name not in texts}, {
         name: str(value) for name, value in texts.items()}
+
+
+@contextlib.contextmanager
+def _whatever_memory_is_free() -> Iterator[None]:
+    """Keep MindSpore from refusing a file that is larger than the memory that nothing at all uses.
+
+    MindSpore 2.10 does not count what the system would give back, the cache of files read lately: on a machine that is
+    up for a while next to nothing is free in that sense, and any checkpoint is refused. None stands for unknown there.
+    """
+    limit = getattr(serialization, '_get_available_memory', None)
+    serialization._get_available_memory = lambda: None
+    try:
+        yield
+    finally:
+        serialization._get_available_memory = limit
 
 
 def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
