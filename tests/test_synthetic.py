@@ -12,8 +12,7 @@ from src.annotations.synthetic_canvas import Canvas, capsule, sample_colour
 from src.annotations.synthetic_figure import sample_figure
 from src.annotations.synthetic_pairs import DISTANCE_RANGE, HEIGHT_RANGE, box_of_body, sample_pair
 from src.annotations.synthetic_pictures import (
-    HELD_OUT_IOU_RANGE,
-    LEARNED_IOU_RANGE,
+    IOU_RANGES,
     MIN_SEEN,
     MIN_SEEN_BEHIND,
     make_picture,
@@ -227,7 +226,7 @@ def test_canvas_paints_where_it_is_told():
 def test_pairs_stand_on_one_ground_and_overlap_as_asked():
     rng = np.random.default_rng(0)
     sides = []
-    for iou in np.tile(np.linspace(LEARNED_IOU_RANGE[0], HELD_OUT_IOU_RANGE[1], 6), 5):
+    for iou in np.tile(np.linspace(min(IOU_RANGES.values())[0], max(IOU_RANGES.values())[1], 6), 5):
         behind, front = sample_pair(rng, 200.0, iou)
         assert iou_of(box_of_body(behind), box_of_body(front)) == pytest.approx(iou, abs=1e-6)
         assert HEIGHT_RANGE[0] / DISTANCE_RANGE[1] < behind.stature / front.stature < HEIGHT_RANGE[1]
@@ -240,14 +239,15 @@ def overlaps_of(pairs):
     return np.array([iou_of(corners_of(behind), corners_of(front)) for _, behind, front in pairs])
 
 
-def test_held_out_pairs_overlap_more_than_those_to_learn_from(pairs):
-    learned = [make_picture(11, 'train2017', index, pair_share=1.0) for index in range(1, 31)]
-    learned = [(None, *picture.annotations) for picture in learned]
+@pytest.mark.parametrize('split', IOU_RANGES)
+def test_pairs_of_a_split_overlap_as_they_should(split, pairs):
+    if split != 'val2017':
+        pairs = [(None, *make_picture(11, split, index, pair_share=1.0).annotations) for index in range(1, 31)]
+    overlaps, wanted = overlaps_of(pairs), IOU_RANGES[split]
     # Uniform, but for limbs thicker or thinner than the average, and people cut off by the border.
-    for overlaps, wanted in ((overlaps_of(learned), LEARNED_IOU_RANGE), (overlaps_of(pairs), HELD_OUT_IOU_RANGE)):
-        assert overlaps.mean() == pytest.approx(np.mean(wanted), abs=0.07)
-        assert overlaps.std() == pytest.approx(np.ptp(wanted) / 12 ** 0.5, abs=0.05)
-        assert np.all(np.abs(overlaps - np.mean(wanted)) < np.ptp(wanted) / 2 + 0.2)
+    assert overlaps.mean() == pytest.approx(np.mean(wanted), abs=0.07)
+    assert overlaps.std() == pytest.approx(np.ptp(wanted) / 12 ** 0.5, abs=0.05)
+    assert np.all(np.abs(overlaps - np.mean(wanted)) < np.ptp(wanted) / 2 + 0.2)
 
 
 def test_hidden_people_are_annotated_as_if_nobody_stood_in_front(pairs):
@@ -276,12 +276,12 @@ def test_splits_of_a_crowded_set(crowded_root, tmp_path):
     write_synthetic_coco(str(tmp_path), num_train=16, num_val=4, seed=3, pair_share=0.5)
     assert load_files(tmp_path) == load_files(crowded_root)
     counts = {}
-    for split in (*SPLITS, 'singles2017'):
+    for split in (*SPLITS, 'moderate2017', 'singles2017'):
         coco_file = pycocotools.coco.COCO(os.path.join(crowded_root, f'annotations/person_keypoints_{split}.json'))
         counts[split] = [len(coco_file.getAnnIds(imgIds=index)) for index in coco_file.getImgIds()]
         assert all(os.path.isfile(os.path.join(crowded_root, split, record['file_name']))
                    for record in coco_file.imgs.values())
-    assert counts['val2017'] == [2] * 4 and counts['singles2017'] == [1] * 4
+    assert counts['val2017'] == counts['moderate2017'] == [2] * 4 and counts['singles2017'] == [1] * 4
     assert set(counts['train2017']) == {1, 2} and len(counts['train2017']) == 16
 
 

@@ -25,7 +25,7 @@ MIN_IMAGE_SIDE = 160
 MARKER_NAME = 'synthetic.json'
 # Part of the marker: a folder made by an older painter is made anew. Raise it when the pictures change.
 PAINTER_VERSION = 3
-PAIRS_VERSION = 2  # the same for what only sets with pairs have
+PAIRS_VERSION = 3  # the same for what only sets with pairs have
 
 
 class Layout(NamedTuple):
@@ -80,12 +80,13 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
     Args:
         root: folder of the data set; made when missing.
         num_train: pictures in train2017.
-        num_val: pictures in val2017; with a pair_share as many again in singles2017.
+        num_val: pictures in val2017; with a pair_share as many again in moderate2017 and singles2017.
         seed: 0 or more; picture i of a split depends only on the seed, the split, i, the image size and the pair_share.
         image_size: (W, H) in pixels.
         pair_share: None paints one to three people a picture, most of them apart. With a number, 0 to 1, this share of
-            train2017 shows pairs, one in front of the other, and the rest one person; val2017 has pairs only, which
-            overlap more than those of train2017, and a third split, singles2017, single people only.
+            train2017 shows pairs, one in front of the other, and the rest one person. val2017 has pairs only, which
+            overlap heavily, more than those of train2017; there are two more splits, moderate2017 with pairs that
+            overlap less heavily and singles2017 with single people.
 
     Raises:
         ValueError: a count below 1, a negative seed, a picture too small for people or a share that is none.
@@ -99,7 +100,8 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
               Split('val2017', num_val, 'val2017', 1.0 if crowded else None, with_detections=True)]
     arguments = {'num_train': num_train, 'num_val': num_val}
     if crowded:
-        splits.append(Split('singles2017', num_val, 'singles2017', 0.0))
+        splits += [Split('moderate2017', num_val, 'moderate2017', 1.0),
+                   Split('singles2017', num_val, 'singles2017', 0.0)]
         arguments.update(pair_share=pair_share, pairs_version=PAIRS_VERSION)
     return _write_set(root, COCO_LAYOUT, splits, arguments, seed, image_size)
 
@@ -213,7 +215,8 @@ def main() -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument('--pairs', type=float, metavar='SHARE',
                       help='people who overlap: this share, 0 to 1, of the pictures of train2017 shows two, one in '
-                      'front of the other, the others show one; val2017 has pairs, singles2017 single people')
+                      'front of the other, the others show one; val2017 and moderate2017 have pairs, singles2017 '
+                      'single people')
     kind.add_argument('--ochuman', action='store_true',
                       help='the pairs of val2017 in the layout of OCHuman, nothing to train on')
     chosen = parser.parse_args()

@@ -16,17 +16,17 @@ from src.annotations.synthetic_people import PART_NUMBERS, SHOWN_BY, FigurePaint
 from src.annotations.synthetic_scenery import paint_background, paint_ground_shadow, paint_obstacle, photograph
 from src.skeletons import COCO
 
-SPLITS = ('train2017', 'val2017', 'singles2017')
+# A split's place decides its random numbers.
+SPLITS = ('train2017', 'val2017', 'singles2017', 'moderate2017')
 DEFAULT_IMAGE_SIZE = (480, 360)
 
 PEOPLE_SHARES = (0.45, 0.37, 0.18)  # of pictures with one, two and three people
 STATURE_RANGES = ((0.40, 0.88), (0.36, 0.80), (0.30, 0.66))  # in picture heights, by the number of people
 PAIR_STATURE_RANGE = (0.45, 0.84)
 # IoU of the boxes of a pair, uniform. As with COCO, which the published MIPNet learns from, and OCHuman, which it is
-# scored on, people overlap less where a network learns: OCHuman calls them moderately occluded from 0.5 on and hard
+# scored on, people overlap less where a network learns. OCHuman calls them moderately occluded from 0.5 on and hard
 # from 0.75 on (Zhang et al., Pose2Seg, CVPR 2019).
-LEARNED_IOU_RANGE = (0.1, 0.6)
-HELD_OUT_IOU_RANGE = (0.5, 0.9)
+IOU_RANGES = {'train2017': (0.1, 0.6), 'moderate2017': (0.5, 0.75), 'val2017': (0.75, 0.97)}
 OVERLAP_SHARE = 0.12  # of pictures with several people
 TRUNCATED_SHARE = 0.09  # of people
 OBSTACLE_SHARE = 0.10
@@ -74,11 +74,10 @@ def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] 
         image_size: (W, H) in pixels.
         pair_share: None paints one to three people, most of them apart. A number is the probability, 0 to 1, that the
             picture shows two people of whom one stands in front of the other (annotated from back to front), else one.
-            The IoU of the two boxes is that of LEARNED_IOU_RANGE in train2017, of HELD_OUT_IOU_RANGE elsewhere.
+            The IoU of the two boxes is that of IOU_RANGES; singles2017 has no pairs.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    iou_range = LEARNED_IOU_RANGE if split == 'train2017' else HELD_OUT_IOU_RANGE
-    sample_figures, is_clear = _choose_scene(rng, pair_share, iou_range)
+    sample_figures, is_clear = _choose_scene(rng, pair_share, split)
     while True:
         figures = sample_figures(rng, image_size)
         outfits = [sample_outfit(rng) for _ in figures]
@@ -94,15 +93,14 @@ def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] 
                             [_detect(rng, annotation['bbox'], image_size) for annotation in annotations])
 
 
-def _choose_scene(rng: np.random.Generator, pair_share: Optional[float], iou_range: Tuple[float, float]
-                  ) -> Tuple[SampleFigures, IsClear]:
+def _choose_scene(rng: np.random.Generator, pair_share: Optional[float], split: str) -> Tuple[SampleFigures, IsClear]:
     """Return what draws the people of a picture, and the rule that says whether enough of them is seen."""
     if pair_share is None:
         return _sample_figures, _everybody_is_clear
     if rng.random() >= pair_share:
         return functools.partial(_sample_figures, count=1), _everybody_is_clear
     # Drawn once for all attempts: otherwise heavy overlaps, which fail more often, would become rare.
-    return functools.partial(_sample_pair, iou=rng.uniform(*iou_range)), _pair_is_clear
+    return functools.partial(_sample_pair, iou=rng.uniform(*IOU_RANGES[split])), _pair_is_clear
 
 
 def _everybody_is_clear(num_seen: List[int], seen_shares: List[float]) -> bool:
