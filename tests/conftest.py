@@ -2,7 +2,6 @@
 import contextlib
 import ctypes
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -29,20 +28,3 @@ def returned_memory():
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # elsewhere than in glibc
         ctypes.CDLL('libc.so.6').malloc_trim(0)
-
-
-@pytest.fixture(scope='module')
-def own_core():
-    """Keep a worker of pytest-xdist on a core of its own while a file runs.
-
-    The runtimes of exported files start a thread for each core they see, which wait for each other actively: two
-    workers that do so at the same time take twice as long.
-    """
-    worker = os.environ.get('PYTEST_XDIST_WORKER', '')
-    if not worker or not hasattr(os, 'sched_setaffinity'):
-        yield
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker[len('gw'):]) % len(cores)]})
-    yield
-    os.sched_setaffinity(0, cores)

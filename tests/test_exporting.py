@@ -53,8 +53,6 @@ from src.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
 from src.samples.example_crops import painted_crops, random_crops
 from src.skeletons import COCO
 
-pytestmark = pytest.mark.usefixtures('own_core')
-
 # recipe -> its golden file, or None where there is no golden file and MindSpore's network is the reference
 FULL_SIZE = {'mspn_1stg_coco_256x192': 'mspn_1stg_256x192', 'mspn_2stg_coco_256x192': 'mspn_2stg_256x192',
              'mspn_3stg_coco_256x192': None, 'mspn_4stg_coco_384x288': 'mspn_4stg_384x288',
