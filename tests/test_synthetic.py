@@ -44,7 +44,7 @@ def annotations(pictures):
 @pytest.fixture(scope='module')
 def pairs():
     """Shape of the picture and annotations (behind, in front) of held-out pairs."""
-    pictures = [make_picture(11, 'val2017', index, pair_share=1.0) for index in range(1, 61)]
+    pictures = [make_picture(11, 'val2017', index, pair_share=1.0) for index in range(1, 31)]
     assert {len(picture.annotations) for picture in pictures} == {2}
     return [(picture.image.shape[:2], *picture.annotations) for picture in pictures]
 
