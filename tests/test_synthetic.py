@@ -242,7 +242,7 @@ def overlaps_of(pairs):
 @pytest.mark.parametrize('split', IOU_RANGES)
 def test_pairs_of_a_split_overlap_as_they_should(split, pairs):
     if split != 'val2017':
-        pairs = [(None, *make_picture(11, split, index, pair_share=1.0).annotations) for index in range(1, 31)]
+        pairs = [(None, *make_picture(11, split, index, pair_share=1.0).annotations) for index in range(1, 61)]
     overlaps, wanted = overlaps_of(pairs), IOU_RANGES[split]
     # Uniform, but for limbs thicker or thinner than the average, and people cut off by the border.
     assert overlaps.mean() == pytest.approx(np.mean(wanted), abs=0.07)

@@ -1,7 +1,7 @@
 """Made-up data sets of people in the layout of COCO 2017 or of OCHuman, so that a first training needs no download.
 
     python -m src.annotations.synthetic --root DIR --num_train 1200 --num_val 300 --seed 1
-    python -m src.annotations.synthetic --root DIR --pairs 0.6      # people who overlap, and single people
+    python -m src.annotations.synthetic --root DIR --pairs 0.8      # people who overlap, and single people
     python -m src.annotations.synthetic --root DIR --ochuman        # overlapping people to evaluate on
 
 As in COCO, visibility 2 is seen, 1 is hidden but inside the picture, and 0 is not labelled: outside the picture, or
@@ -25,7 +25,7 @@ MIN_IMAGE_SIDE = 160
 MARKER_NAME = 'synthetic.json'
 # Part of the marker: a folder made by an older painter is made anew. Raise it when the pictures change.
 PAINTER_VERSION = 3
-PAIRS_VERSION = 3  # the same for what only sets with pairs have
+PAIRS_VERSION = 4  # the same for what only sets with pairs have
 
 
 class Layout(NamedTuple):

@@ -26,7 +26,7 @@ PAIR_STATURE_RANGE = (0.45, 0.84)
 # IoU of the boxes of a pair, uniform. As with COCO, which the published MIPNet learns from, and OCHuman, which it is
 # scored on, people overlap less where a network learns. OCHuman calls them moderately occluded from 0.5 on and hard
 # from 0.75 on (Zhang et al., Pose2Seg, CVPR 2019).
-IOU_RANGES = {'train2017': (0.1, 0.6), 'moderate2017': (0.5, 0.75), 'val2017': (0.75, 0.97)}
+IOU_RANGES = {'train2017': (0.1, 0.8), 'moderate2017': (0.5, 0.75), 'val2017': (0.75, 0.97)}
 OVERLAP_SHARE = 0.12  # of pictures with several people
 TRUNCATED_SHARE = 0.09  # of people
 OBSTACLE_SHARE = 0.10
