@@ -53,11 +53,11 @@ from src.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
 from src.samples.example_crops import painted_crops, random_crops
 from src.skeletons import COCO
 
-# recipe -> its golden file, or None: where none has this size, MindSpore's network is the reference. Exports of 384x288
-# would cost minutes in all runtimes; test_networks.py compares MindSpore's networks with golden files of that size.
+# recipe -> its golden file, or None where there is no golden file and MindSpore's network is the reference
 FULL_SIZE = {'mspn_1stg_coco_256x192': 'mspn_1stg_256x192', 'mspn_2stg_coco_256x192': 'mspn_2stg_256x192',
-             'mspn_3stg_coco_256x192': None, 'mspn_4stg_coco_256x192': None,
-             'simplepose_r50_coco_256x192': 'simplepose_r50_256x192', 'simplepose_r152_coco_256x192': None}
+             'mspn_3stg_coco_256x192': None, 'mspn_4stg_coco_384x288': 'mspn_4stg_384x288',
+             'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
+             'simplepose_r152_coco_384x288': 'simplepose_r152_384x288'}
 TINY_KEYS = {'mspn_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MSPN.PLANES': [4, 8, 16, 32],
                                               'MSPN.UPSAMPLE_CHANNEL_NUM': 16, 'MODEL.IMAGE_SIZE': [64, 96]},
              'simplepose_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MODEL.IMAGE_SIZE': [64, 96],
@@ -128,7 +128,7 @@ def test_a_batch_norm_without_a_convolution_stays_and_is_exported(tmp_path):
 # Full size: ONNX and MINDIR, any batch and a fixed one, in all runtimes
 
 @pytest.mark.parametrize('recipe', FULL_SIZE)
-def test_full_size_files_compute_the_heatmaps_of_the_network(recipe, tmp_path):
+def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
     name, config = FULL_SIZE[recipe], load_recipe(recipe)
     network = seeded(config)
     height, width = config.MODEL.IMAGE_SIZE[::-1]
