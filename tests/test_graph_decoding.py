@@ -3,10 +3,10 @@ from functools import cache
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 from golden_data import COMPACT_FOLDER
 from mindspore import Tensor
+from openvino_runs import run_in_openvino
 
 from src.config import load_recipe, resolve
 from src.heatmaps import build_input_decoder
@@ -86,10 +86,7 @@ def test_in_onnxruntime(name, opset):
 @pytest.mark.parametrize('name', DECODERS)
 def test_in_openvino(name, precision):
     """Also where convolutions compute in bfloat16: places would not fit into its 8 bits."""
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(onnx_decoder(name)), 'CPU', {'INFERENCE_PRECISION_HINT': precision})
-    outputs = compiled([maps_of(name)])
-    assert_equals_numpy(name, outputs[0], outputs[1])
+    assert_equals_numpy(name, *run_in_openvino(onnx_decoder(name), {'heatmaps': maps_of(name)}, precision))
 
 
 def test_maps_that_are_hard_enough():

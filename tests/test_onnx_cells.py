@@ -2,7 +2,6 @@
 import mindspore as ms
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 from golden_data import (
     HEATMAP_TOLERANCE,
@@ -14,6 +13,7 @@ from golden_data import (
     small_mipnet_resnet,
 )
 from mindspore import Tensor, nn
+from openvino_runs import run_in_openvino
 
 from src.networks.blocks import BatchNorm, NearestUpsample
 from src.networks.folding import fold_batch_norms
@@ -38,9 +38,7 @@ def onnx_content(cell: nn.Cell, inputs: dict, output_shape, opset: int = 17) -> 
 def run_everywhere(content: bytes, inputs: dict):
     """Yield what each runtime makes of an ONNX model."""
     yield onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider']).run(None, inputs)[0]
-    core = openvino.Core()
-    model = core.compile_model(core.read_model(content), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
-    yield next(iter(model(inputs).values()))
+    yield run_in_openvino(content, inputs)[0]
 
 
 def seeded(build, **options) -> nn.Cell:
