@@ -465,8 +465,7 @@ def test_a_request_to_stop_reaches_every_process(of_two, case):
 def of_three(evaluation_cases, tmp_path_factory):
     """As `of_two`, on three processes."""
     tasks = {**{name: (name, {}) for name in ('gather', 'broadcast', 'overflow_on_last')},
-             **{name: ('evaluate', case['arguments']) for name, case in evaluation_cases.items()
-                if name != 'synthetic'}}
+             'few_batches': ('evaluate', evaluation_cases['few_batches']['arguments'])}
     return dict(zip(tasks, run_program(3, tmp_path_factory.mktemp('program') / 'of_three', list(tasks.values()))))
 
 
@@ -563,8 +562,7 @@ def case_of(cases: dict, name: str) -> dict:
     return cases[name]
 
 
-@pytest.mark.parametrize('name, job', [('synthetic', 'of_two'), ('few_batches', 'of_three'), ('coco_mini', 'of_two'),
-                                       ('coco_mini', 'of_three')])
+@pytest.mark.parametrize('name, job', [('synthetic', 'of_two'), ('coco_mini', 'of_two'), ('few_batches', 'of_three')])
 def test_several_processes_evaluate_as_one(evaluation_cases, request, name, job):
     """The people do not fill their last batch, and two batches leave one of three processes without any."""
     case = case_of(evaluation_cases, name)
@@ -599,7 +597,7 @@ def test_two_processes_write_the_results_of_one(evaluation_cases, tmp_path):
 # Interrupted trainings
 
 def interrupt(folder: Path, data: Path) -> dict:
-    """Disturb the same run four times, and let it end; return what was seen, by kind of disturbance."""
+    """Disturb the same run three times, and let it end; return what was seen, by kind of disturbance."""
     seen = {'folder': folder, 'moments': []}
     moments = random.SystemRandom()
 
@@ -615,10 +613,9 @@ def interrupt(folder: Path, data: Path) -> dict:
         os.kill(job.worker(1), signal.SIGKILL)
         killed = time.monotonic()
         seen['one killed'] = (job.wait(), job.out, time.monotonic() - killed, job.processes())
-    for step in (11, 20):
-        with start_and_wait_for(step) as job:
-            job.kill()
-            assert saved_steps(folder / 'ckpt')[-1] < STEPS, 'the run was over before the kill'
+    with start_and_wait_for(16) as job:
+        job.kill()
+        assert saved_steps(folder / 'ckpt')[-1] < STEPS, 'the run was over before the kill'
     with start_and_wait_for(30) as job:
         job.process.terminate()
         seen['stopped'] = (job.wait(), job.out, saved_steps(folder / 'ckpt')[-1], job.processes())

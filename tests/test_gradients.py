@@ -1,4 +1,5 @@
-"""Gradients of the full-size networks against PyTorch, and that no parameter of a network goes without one.
+"""Gradients and first training steps of the full-size networks against PyTorch, and that no parameter of a network goes
+without a gradient.
 
 Two modes, because they allow different claims. In eval mode (BatchNorm with its running statistics) the function is
 well conditioned and every gradient is held to 1e-3. In train mode the statistics of only two people, together with
@@ -27,9 +28,12 @@ from golden_data import (
     small_mspn,
     targets_and_loss_of,
 )
+from mindspore import nn
 
 from src.losses import JointsL2Loss, JointsMSELoss
+from src.optimizers import TorchAdam
 from src.targets import GaussianTargets, MSPNTargets
+from src.training_step import LossGraph, TrainStep
 from src.weights import named_parameters, pytorch_names
 
 # Of the golden train-mode norms: (deviation of the global norm, median deviation). About twice the distance between
@@ -44,11 +48,31 @@ def _loss_and_norms(network, model, inputs):
     """Return the loss and {PyTorch name: L2 norm of the gradient}."""
     parameters = network.trainable_params()
     loss, gradients = ms.value_and_grad(model, None, parameters)(*inputs)
+    return float(loss), _norms_by_name(network, [gradient.asnumpy() for gradient in gradients])
+
+
+def _norms_by_name(network, gradients):
+    """Return {PyTorch name: L2 norm} of the gradients of the network's trained parameters, in their order."""
     place = {id(parameter): name for name, parameter in named_parameters(network).items()}
     names = pytorch_names(network)
-    norms = {names[place[id(parameter)]]: np.linalg.norm(gradient.asnumpy().astype(np.float64))
-             for parameter, gradient in zip(parameters, gradients)}
-    return float(loss), norms
+    return {names[place[id(parameter)]]: np.linalg.norm(gradient.astype(np.float64))
+            for parameter, gradient in zip(network.trainable_params(), gradients)}
+
+
+def _take_steps(name, network):
+    """Return the losses before three training steps, and the gradient norms of the first."""
+    is_mspn = name in MSPN_TRAINED
+    decay = 1e-5 if is_mspn else 0.0
+    optimizer = TorchAdam(network.trainable_params(), np.full(3, 5e-4 if is_mspn else 1e-3), weight_decay=decay)
+    step = TrainStep(LossGraph(nn.Identity(), network, *targets_and_loss_of(name)), optimizer)
+    step.set_train()
+    before = [parameter.asnumpy().copy() for parameter in network.trainable_params()]
+    batch = (images_of(name), *joints_and_validity_of(name))
+    losses = [step(*batch).loss]
+    # Adam's first moment is now the part 1 - beta1 of what it was given, decay of the weights included.
+    norms = _norms_by_name(network, [moment.asnumpy() / (1 - optimizer.beta1) - decay * weights
+                                     for moment, weights in zip(optimizer.moment1, before)])
+    return losses + [step(*batch).loss for _ in range(2)], norms
 
 
 def _deviations(norms, names, reference):
@@ -63,13 +87,15 @@ def _global_norm(norms):
 
 @pytest.fixture(scope='module', params=TRAINED)
 def gradients(request):
-    """Return (golden name, eval-mode loss and norms, train-mode loss and norms); one network serves both."""
+    """Return (golden name, eval-mode loss and norms, losses of the first training steps and norms of the first); one
+    network serves both."""
     name = request.param
     network = seeded_network(name)
     inputs = [ms.Tensor(array) for array in (images_of(name), *joints_and_validity_of(name))]
-    model = NetworkWithLoss(network, *targets_and_loss_of(name))
-    # Eval mode first: train mode changes the running statistics.
-    in_eval, in_train = (_loss_and_norms(network, model.set_train(train), inputs) for train in (False, True))
+    model = NetworkWithLoss(network, *targets_and_loss_of(name)).set_train(False)
+    # Eval mode first: training changes the weights and the running statistics.
+    in_eval = _loss_and_norms(network, model, inputs)
+    in_train = _take_steps(name, network)
     del network, model
     gc.collect()
     return name, in_eval, in_train
@@ -91,14 +117,13 @@ def test_every_eval_mode_gradient_equals_pytorch(gradients):
 
 def test_train_mode_gradients_agree_with_the_golden_ones_as_far_as_float32_allows(gradients):
     """Loose where it must be: the original itself, rerun in another setting, misses single golden norms by up to 11 %
-    (see the head of this file), so the loss, the global norm and the median deviation are compared.
+    (see the head of this file), so the global norm and the median deviation are compared.
 
     Convolution biases in front of a BatchNorm are left out of the median: their true gradient is zero, the golden norms
     are rounding errors. All of MSPN's convolution biases are such.
     """
-    name, _, (loss, norms) = gradients
+    name, _, (_, norms) = gradients
     reference = golden(name)
-    assert loss == pytest.approx(float(reference['loss_trace'][0]), rel=LOSS_TOLERANCE)
     pairs = dict(zip(reference['grad_names'].tolist(), reference['grad_norms']))
     assert set(norms) == set(pairs)
     golden_norms = np.array(list(pairs.values()))
@@ -109,6 +134,20 @@ def test_train_mode_gradients_agree_with_the_golden_ones_as_far_as_float32_allow
     assert np.median(_deviations(norms, list(pairs), golden_norms)[with_gradient]) <= median_bound
     # What is zero in truth must be small here too.
     assert np.all(mine[~with_gradient] <= 1e-3 * golden_norms.max())
+
+
+def test_first_losses_of_the_trace(gradients):
+    """The first loss checks the forward pass, the second and third the optimiser too.
+
+    Batch statistics over two people are chaotic. The PyTorch original differs from its own trace, run with one thread
+    instead of two or with MKL-DNN off, by up to 5e-4 in the second loss and 3e-3 in the third; only the first can be
+    held to the strict tolerance. Without the optimiser's own rules (decay, place of epsilon) the second would be off
+    by far more.
+    """
+    name, _, (losses, _) = gradients
+    expected = golden(name)['loss_trace'][:3]
+    deviations = np.abs(np.array(losses) - expected) / expected
+    assert (deviations <= [LOSS_TOLERANCE, 1e-3, 5e-3]).all(), deviations
 
 
 @pytest.mark.parametrize('build, people', [*((build, 1) for build in SMALL_NETWORKS.values()),
