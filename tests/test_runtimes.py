@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Callable, NamedTuple
 from unittest import mock
@@ -84,6 +85,12 @@ def evaluate(source: str, flags: str = '') -> list:
     return json.loads(Path('results.json').read_text())
 
 
+@cache
+def evaluate_checkpoint(name: str, flags: str = '') -> list:
+    """Return the poses of a checkpoint of `material`; many files are compared with the same."""
+    return evaluate(f'--ckpt_path {name}.ckpt', flags)
+
+
 def assert_same_poses(ours: list, expected: list) -> None:
     def by_person(records):
         return sorted(records, key=lambda record: (record['image_id'], record['keypoints'][:2]))
@@ -107,14 +114,14 @@ def test_evaluation_of_a_file_is_that_of_the_checkpoint(name, runtime, flip, bat
     flags = f'--set TEST.FLIP_TEST={flip} --num_parallel_workers 2'
     path = export(name, RUNTIMES[runtime], batch)
     ours = evaluate(f'--model_file {path} --runtime {runtime}', f'{flags} --batch_size 3')
-    assert_same_poses(ours, evaluate(f'--ckpt_path {name}.ckpt', f'{flags} --batch_size 5'))
+    assert_same_poses(ours, evaluate_checkpoint(name, f'{flags} --batch_size 5'))
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
 @pytest.mark.parametrize('name', RECIPES)
 def test_everything_inside(name, runtime, material):
     path = export(name, RUNTIMES[runtime], '--input pixels --with_decode --flip_test --batch_size dynamic')
-    assert_same_poses(evaluate(f'--model_file {path} --runtime {runtime}'), evaluate(f'--ckpt_path {name}.ckpt'))
+    assert_same_poses(evaluate(f'--model_file {path} --runtime {runtime}'), evaluate_checkpoint(name))
 
 
 def test_the_ending_chooses_the_runtime(material):
@@ -140,7 +147,7 @@ def test_inference_draws_the_same_people(material):
 def test_openvino_in_other_precision_and_threads(flags, material):
     path = export('simplepose', '.onnx', '--batch_size dynamic')
     ours = evaluate(f'--model_file {path} --runtime openvino {flags}')
-    expected = evaluate('--ckpt_path simplepose.ckpt')
+    expected = evaluate_checkpoint('simplepose')
     scores, others = (np.array([record['score'] for record in sorted(
         records, key=lambda record: record['score'])]) for records in (ours, expected))
     np.testing.assert_allclose(scores, others, rtol=0.1)
@@ -167,7 +174,7 @@ def test_onnxruntime_is_told_the_threads(threads, material):
 
 def test_onnxruntime_with_one_thread(material):
     path = export('simplepose', '.onnx', '--batch_size dynamic')
-    assert_same_poses(evaluate(f'--model_file {path} --threads 1'), evaluate('--ckpt_path simplepose.ckpt'))
+    assert_same_poses(evaluate(f'--model_file {path} --threads 1'), evaluate_checkpoint('simplepose'))
 
 
 # int8
@@ -199,7 +206,7 @@ def test_int8_files_compute_in_integers_and_nearly_the_same(name, flags, materia
     assert str(file) == 'onnxruntime (int8)'
     told = re.search(r'differ by at most ([\d.]+) in onnxruntime, ([\d.]+) in openvino', outcome.out)
     assert all(0.0005 < float(number) < 0.15 for number in told.groups())
-    expected = evaluate(f'--ckpt_path {name}.ckpt', '--set TEST.FLIP_TEST=false')
+    expected = evaluate_checkpoint(name, '--set TEST.FLIP_TEST=false')
     for runtime in ('onnxruntime', 'openvino'):
         results = evaluate(f'--model_file {path} --runtime {runtime}', '--set TEST.FLIP_TEST=false')
         places, others = (np.array([record['keypoints'] for record in sorted(
