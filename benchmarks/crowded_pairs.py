@@ -20,9 +20,10 @@ from benchmarks.timing import machine, print_table
 from src.annotations.synthetic import write_synthetic_coco
 
 ONE, TWO = 'simplepose_small_pairs_160x128', 'mipnet_small_pairs_160x128'
-NUM_TRAIN, NUM_VAL, PAIR_SHARE = 6400, 200, 0.8
+# Of 200 held-out heavy pairs, which 200 matters more than the seed: the difference was 7.5 to 11.5 points.
+NUM_TRAIN, NUM_VAL, PAIR_SHARE = 6400, 800, 0.8
 # The overlaps, the number of pictures and the recipes' augmentation were chosen while looking at scores of seed 1, on
-# these held-out pairs as well as on others.
+# the first 200 of these held-out pictures as well as on others.
 DATA_SEED = 2
 # What is scored -> split of the synthetic data set: pairs that overlap heavily or less, and single people.
 SPLITS = {'heavy': 'val2017', 'moderate': 'moderate2017', 'singles': 'singles2017'}
