@@ -141,6 +141,11 @@ nap() {
     if [ "$naps" -le 50 ]; then sleep 0.1; else sleep 0.5; fi
 }
 
+# The clock shows whole seconds: at the moment itself the last of them has only begun.
+is_past() { # SECONDS of the clock
+    [ "$(date +%s)" -gt "$1" ]
+}
+
 # From here on a signal to stop sets interrupted and is handed on, as SIGTERM, to the command of run_to_end.
 catch_stop() {
     child='' interrupted=''
@@ -220,7 +225,7 @@ any_rank_is_alive() {
 end_job() { # SECONDS
     give_up=$(($(date +%s) + $1))
     terminate_ranks
-    while any_rank_is_alive && [ "$(date +%s)" -le "$give_up" ]; do
+    while any_rank_is_alive && ! is_past "$give_up"; do
         nap
         terminate_ranks
     done
@@ -405,7 +410,7 @@ supervise() { # SCRIPT ARGUMENT…
     if [ "$job_status" -eq 0 ]; then
         # All ranks have ended well; what msrun and its scheduler still do is of no importance.
         give_up=$(($(date +%s) + grace_seconds))
-        while [ -n "$launcher" ] && is_alive "$launcher" && [ "$(date +%s)" -le "$give_up" ]; do
+        while [ -n "$launcher" ] && is_alive "$launcher" && ! is_past "$give_up"; do
             nap
         done
         kill_leftovers 2>/dev/null
@@ -498,11 +503,10 @@ watch_job() {
             wait "$launcher" || job_status=$?
         elif [ -n "$stop_requested" ]; then
             terminate_ranks
-            # The clock shows whole seconds: only past the deadline has every one of them gone by.
             deadline=${deadline:-$(($(date +%s) + stop_seconds))}
             if [ "$told" = ' ' ]; then
                 culprit=start job_status=143
-            elif [ "$(date +%s)" -gt "$deadline" ]; then
+            elif is_past "$deadline"; then
                 culprit=stop job_status=137
             fi
         fi
