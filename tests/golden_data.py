@@ -157,19 +157,6 @@ def operator_by_operator():
         ms.set_context(mode=ms.GRAPH_MODE)
 
 
-class NetworkWithLoss(nn.Cell):
-    """(images, joints, validity) -> the loss, as one graph."""
-
-    def __init__(self, network, targets, loss):
-        # Otherwise the parameters' names get this cell's prefix.
-        super().__init__(auto_prefix=False)
-        self.network, self.targets, self.loss = network, targets, loss
-
-    def construct(self, images, joints, validity):
-        labels, weight = self.targets(joints, validity)
-        return self.loss(self.network.training_outputs(images), labels, weight)
-
-
 class TrainingOutputs(nn.Cell):
     """images -> what the loss supervises, as one graph."""
 

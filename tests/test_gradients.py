@@ -18,7 +18,6 @@ from golden_data import (
     MSPN_TRAINED,
     SMALL_NETWORKS,
     TRAINED,
-    NetworkWithLoss,
     golden,
     images_of,
     joints_and_validity_of,
@@ -59,12 +58,12 @@ def _norms_by_name(network, gradients):
             for parameter, gradient in zip(network.trainable_params(), gradients)}
 
 
-def _take_steps(name, network):
+def _take_steps(name, network, model):
     """Return the losses before three training steps, and the gradient norms of the first."""
     is_mspn = name in MSPN_TRAINED
     decay = 1e-5 if is_mspn else 0.0
     optimizer = TorchAdam(network.trainable_params(), np.full(3, 5e-4 if is_mspn else 1e-3), weight_decay=decay)
-    step = TrainStep(LossGraph(nn.Identity(), network, *targets_and_loss_of(name)), optimizer)
+    step = TrainStep(model, optimizer)
     step.set_train()
     before = [parameter.asnumpy().copy() for parameter in network.trainable_params()]
     batch = (images_of(name), *joints_and_validity_of(name))
@@ -92,10 +91,11 @@ def gradients(request):
     name = request.param
     network = seeded_network(name)
     inputs = [ms.Tensor(array) for array in (images_of(name), *joints_and_validity_of(name))]
-    model = NetworkWithLoss(network, *targets_and_loss_of(name)).set_train(False)
+    # The golden inputs are normalised already.
+    model = LossGraph(nn.Identity(), network, *targets_and_loss_of(name)).set_train(False)
     # Eval mode first: training changes the weights and the running statistics.
     in_eval = _loss_and_norms(network, model, inputs)
-    in_train = _take_steps(name, network)
+    in_train = _take_steps(name, network, model)
     del network, model
     gc.collect()
     return name, in_eval, in_train
@@ -162,7 +162,7 @@ def test_every_parameter_gets_a_finite_gradient(build, people):
     inputs = [ms.Tensor(rng.standard_normal((3, 3, 64, 64)).astype(np.float32)),
               ms.Tensor(rng.uniform(8, 56, (3 * people, 17, 2)).astype(np.float32)),
               ms.Tensor(np.ones((3 * people, 17), np.float32))]
-    model = NetworkWithLoss(network, targets, loss).set_train(True)
+    model = LossGraph(nn.Identity(), network, targets, loss).set_train(True)
     value, norms = _loss_and_norms(network, model, inputs)
     assert np.isfinite(value)
     assert set(norms) == {name for name in pytorch_names(network).values() if '.running_' not in name}
