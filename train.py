@@ -84,9 +84,9 @@ def main() -> None:
     if len(rates) <= config.TRAIN.WARMUP_STEPS:
         say(f'note: all {len(rates)} steps are warm-up of the learning rate (TRAIN.WARMUP_STEPS)')
     say(f'{config.TRAIN.END_EPOCH} epochs of {plan.steps_per_epoch} steps; the first step compiles the graph')
-    batches = iterate_batches(TrainingBatches(samples, plan, progress.step),
-                              num_workers=config.TRAIN.NUM_PARALLEL_WORKERS)
     with StopRequest() as stop, files.open_log(config, plan, progress, processes) as log:
+        batches = iterate_batches(TrainingBatches(samples, plan, progress.step), say=say, on_death=stop.fail,
+                                  num_workers=config.TRAIN.NUM_PARALLEL_WORKERS)
         run = TrainingRun(config=config, processes=processes, files=files, states=states, log=log, network=network,
                           step=step, progress=progress, evaluation=evaluation, steps_per_epoch=plan.steps_per_epoch,
                           evaluation_network=build_configured_network(config) if evaluation else None, say=say)
@@ -100,6 +100,8 @@ def main() -> None:
     say('speed: ' + json.dumps({**measure_speed(times), 'devices': processes.size, 'device_target': processes.target,
                                 'batch_size': config.TRAIN.BATCH_SIZE, 'recipe': recipe_name}))
     say(f'checkpoint: {files.ckpt}' + run.what_is_left(stop.is_set))
+    if run.what_is_left(stop.is_set):
+        stop.raise_failure()
 
 
 if __name__ == '__main__':

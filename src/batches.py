@@ -1,5 +1,4 @@
-"""Samples → batches: those of a training through MindSpore's GeneratorDataset and its worker processes, those of an
-evaluation by threads.
+"""Samples → batches: those of a training by processes, those of an evaluation by threads.
 
 Workers make whole batches: one message per batch instead of one per sample, and the order of a run is a pure function
 of its seed. What travels is the uint8 crop and the joints; normalisation and label maps happen inside the graph.
@@ -9,15 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import cpu_count
-from typing import Deque, Iterator, List, Tuple
+from typing import Callable, Deque, Iterator, Tuple
 
 import cv2
-import mindspore.dataset as ds
 import numpy as np
 
+from src.loader_processes import (
+    WorkerDiedError,
+    can_fork,
+    fit_into_memory,
+    free_memory,
+    iterate_in_processes,
+    largest_bytes,
+    make_here,
+)
 from src.samples.dataset import PersonSamples
 
-COLUMNS = ('images', 'joints', 'validity', 'rows', 'problem')
+# Finished batches that each process or thread keeps ready.
 PREFETCHED_BATCHES = 4
 
 
@@ -92,6 +99,11 @@ class BatchPlan:
         epoch, rows = self.joint_batch(step)
         return epoch, np.array_split(rows, self.num_shards)[self.shard]
 
+    @property
+    def largest_batch(self) -> int:
+        """Return the number of people in the largest of this device's batches: a remainder may join the last one."""
+        return max(len(self.batch(step)[1]) for step in (0, self.steps_per_epoch - 1))
+
     def least(self, step: int) -> int:
         """Return the number of people in the smallest of the devices' batches of step `step`."""
         return len(self.joint_batch(step)[1]) // self.num_shards
@@ -103,10 +115,7 @@ class BatchPlan:
 
 
 class TrainingBatches:
-    """Random access to the batches of a training run, from step `first_step` on.
-
-    A failure travels as text: an exception in a worker would reach the user as a page of the framework's internals.
-    """
+    """The batches of a training run, from step `first_step` on."""
 
     def __init__(self, samples: PersonSamples, plan: BatchPlan, first_step: int = 0):
         self.samples, self.plan, self.first_step = samples, plan, first_step
@@ -114,51 +123,85 @@ class TrainingBatches:
     def __len__(self) -> int:
         return self.plan.num_steps - self.first_step
 
-    def __getitem__(self, step: int) -> tuple:
+    @property
+    def largest_shape(self) -> Tuple[int, int, int, int]:
+        """(N, H, W, 3) of the pixels of the largest batch."""
+        return self.plan.largest_batch, *self.samples.input_shape, 3
+
+    def make(self, number: int, pixels: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cut the people of batch `number` into the first of `pixels` (N or more, H, W, 3) uint8.
+
+        Returns:
+            joints (N, K, 2) or (N, I, K, 2) float32, validity (N, K) or (N, I, K) float32, rows (N,) int32 of the
+            people.
+
+        Raises:
+            ValueError: a picture cannot be read.
+        """
         # Several workers share the cores; OpenCV's own threads would only get in their way.
         cv2.setNumThreads(1)
-        epoch, rows = self.plan.batch(self.first_step + int(step))
-        images = np.empty((len(rows), *self.samples.input_shape, 3), np.uint8)
-        joints: List[np.ndarray] = []
-        validity: List[np.ndarray] = []
-        problem = ''
-        try:
-            for place, row in enumerate(rows):
-                its_joints, its_validity = self.samples.training_sample(int(row), epoch, images[place])
-                joints.append(its_joints)
-                validity.append(its_validity)
-        except Exception as error:  # noqa: BLE001  whatever it is, the main process raises it
-            problem = str(error) or repr(error)
-            joints, validity = [np.zeros(2)] * len(rows), [np.zeros(2)] * len(rows)
-        return (images, np.array(joints, np.float32), np.array(validity, np.float32), rows.astype(np.int32),
-                np.array(problem))
+        epoch, rows = self.plan.batch(self.first_step + number)
+        joints, validity = zip(*(self.samples.training_sample(int(row), epoch, pixels[place])
+                                 for place, row in enumerate(rows)))
+        return np.array(joints, np.float32), np.array(validity, np.float32), rows.astype(np.int32)
+
+    def describe(self, number: int) -> str:
+        """Name the pictures of batch `number`."""
+        return self.samples.describe(self.plan.batch(self.first_step + number)[1])
 
 
-def iterate_batches(source: TrainingBatches, *, num_workers: int) -> Iterator[tuple]:
-    """Yield the batches of a training in order, as tuples of NumPy arrays without the problem column.
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def iterate_batches(source: TrainingBatches, *, num_workers: int, say: Callable[[str], None] = print,
+                    on_death: Callable[[WorkerDiedError], None] = _raise) -> Iterator[tuple]:
+    """Yield the batches of a training in order, as tuples of NumPy arrays: pixels, joints, validity, rows.
 
     Args:
-        num_workers: loader processes, at most one per core (MindSpore's limit); with 0 or 1 the batches are made in a
-            thread of this process.
+        num_workers: loader processes, at most one per core; with 0 or 1 the batches are made in a thread of this
+            process. Where memory for their batches is scarce there are fewer of both, which is said.
+        say: prints a line.
+        on_death: told of a loader process that has died; the batches after that are made by this process.
 
     Raises:
         ValueError: a sample could not be made; the message is the worker's.
+        WorkerDiedError: a loader process has died, and `on_death` is not given.
     """
-    if not len(source):
-        return
-    num_workers = min(max(1, num_workers), cpu_count())
     # Threads do not survive a fork: a worker that found OpenCV's pool of this process, which decoding heatmaps starts,
     # would wait for them forever.
     cv2.setNumThreads(1)
-    # Every worker keeps this many finished batches in shared memory; MindSpore's 16 are meant for single samples.
-    ds.config.set_prefetch_size(PREFETCHED_BATCHES)
-    dataset = ds.GeneratorDataset(
-        source, list(COLUMNS), shuffle=False, num_parallel_workers=num_workers,
-        python_multiprocessing=num_workers > 1)
-    for *arrays, problem in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
-        if problem.item():
-            raise ValueError(str(problem.item()))
-        yield tuple(arrays)
+    wanted = min(num_workers, cpu_count()) if can_fork() else 1
+    free = free_memory()
+    workers, slots = fit_into_memory(wanted, PREFETCHED_BATCHES, largest_bytes(source), free)
+    if wanted > 1 and (workers, slots) != (wanted, PREFETCHED_BATCHES):
+        needed = wanted * PREFETCHED_BATCHES * largest_bytes(source)
+        say(f'note: {wanted} loader processes need {needed / 1e6:.0f} MB for the batches that they make ahead, and '
+            f'{free / 1e6:.0f} MB of memory are free: there are '
+            + (f'{workers} with {slots} each' if workers > 1 else 'none, a thread makes them'))
+    made = None
+    if workers > 1:
+        try:
+            made = iterate_in_processes(source, num_workers=workers, num_slots=slots, on_death=on_death)
+        except OSError as error:
+            say(f'note: no loader processes can be started ({error.strerror or error}); a thread makes the batches')
+    yield from made or _iterate_in_threads(lambda step: make_here(source, step), len(source), 1, slots)
+
+
+def _iterate_in_threads(make: Callable[[int], tuple], count: int, num_threads: int, ahead: int) -> Iterator[tuple]:
+    """Yield `make` of 0 to `count` - 1 in order, made by threads; they end when the caller has gone."""
+    with ThreadPoolExecutor(num_threads, thread_name_prefix='loader') as pool:
+        waiting: Deque[Future] = deque()
+        try:
+            for step in range(count):
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > max(num_threads, ahead):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
 
 
 class TestBatches:
@@ -198,15 +241,4 @@ def iterate_test_batches(source: TestBatches, *, num_threads: int) -> Iterator[t
     if num_threads < 1:
         yield from map(source.__getitem__, range(len(source)))
         return
-    with ThreadPoolExecutor(num_threads, thread_name_prefix='loader') as pool:
-        waiting: Deque[Future] = deque()
-        try:
-            for step in range(len(source)):
-                waiting.append(pool.submit(source.__getitem__, step))
-                if len(waiting) > max(num_threads, PREFETCHED_BATCHES):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for each in waiting:
-                each.cancel()
+    yield from _iterate_in_threads(source.__getitem__, len(source), num_threads, PREFETCHED_BATCHES)

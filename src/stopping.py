@@ -1,28 +1,41 @@
-"""A polite end: SIGTERM and the first Ctrl-C let a training save its state before it leaves."""
+"""A polite end: SIGTERM and the first Ctrl-C let a training save its state before it leaves; the second ends it."""
 import contextlib
-import mmap
 import os
 import signal
+import threading
+import time
+
+# Two SIGTERMs that are closer than this are one request, told by two: the terminal or a scheduler, and a launcher.
+SAME_REQUEST_SECONDS = 1.0
+# So long the interpreter has to end by itself after the second signal; a call into a library may never come back.
+PATIENCE_SECONDS = 5.0
+NO_SIGNAL = b'\0'
+SAVING = 'saving and stopping within two steps or after the evaluation'
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT between `__enter__` and `__exit__`; a second SIGINT interrupts at once.
+    """Remembers SIGTERM and SIGINT between `__enter__` and `__exit__`; a second one ends the process at once.
 
-    While a graph runs MindSpore sends itself SIGTERM for SIGINT: then it does not interrupt, and is told as SIGTERM.
+    A second SIGINT interrupts, and so does a SIGTERM that comes over a second after the signal before. While a graph
+    runs MindSpore sends itself SIGTERM for SIGINT: then Ctrl-C does not interrupt, and is told as SIGTERM. Where the
+    main thread is inside a library and sees no signal, a thread that does ends the process.
 
-    Loader processes inherit the handlers. A signal to the whole group, as Ctrl-C or a job scheduler sends it, must not
-    end them before the step that they feed, so they ignore both signals until the owner has left the block.
+    Attributes:
+        is_set: the run should stop.
+        failure: why it had to stop, where it was not asked to; None otherwise.
     """
 
     def __init__(self):
-        self.is_set = False
-        self._owner = os.getpid()
-        # Shared with the forked processes.
-        self._is_over = mmap.mmap(-1, 1)
-        self._before = {}
+        self.is_set, self.failure = False, None
+        self._last, self._before, self._pipe = None, {}, ()
 
     def __enter__(self) -> 'StopRequest':
         self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        # The C library's part of the handler writes there at once, whatever the main thread does.
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(self._pipe[0],), name='signals', daemon=True).start()
         return self
 
     def listen(self) -> None:
@@ -30,21 +43,61 @@ class StopRequest:
         if self._before:
             signal.signal(signal.SIGINT, self._remember)
 
+    def fail(self, failure: Exception) -> None:
+        """Stop the run as if asked to, and keep the reason for `raise_failure`."""
+        self.is_set, self.failure = True, failure
+        _tell(f'{failure}: {SAVING}')
+
+    def raise_failure(self) -> None:
+        """Raise what `fail` was given, if anything."""
+        if self.failure is not None:
+            raise self.failure
+
     def __exit__(self, *_) -> None:
-        self._is_over[0] = 1
+        signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if self._pipe:
+            # Ends the thread, which closes the other end. Forked processes hold copies of this one.
+            os.write(self._pipe[1], NO_SIGNAL)
+            os.close(self._pipe[1])
+            self._pipe = ()
 
     def _remember(self, number, _frame) -> None:
-        if os.getpid() != self._owner:
-            if self._is_over[0]:
-                os._exit(0)
-            return
-        if self.is_set and number == signal.SIGINT:
+        now = time.monotonic()
+        if self._last is not None and _is_another_request(number, now - self._last):
             raise KeyboardInterrupt
-        self.is_set = True
-        # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
-        with contextlib.suppress(OSError):
-            os.write(1, f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation\n'
-                     .encode())
+        self.is_set, self._last = True, now
+        _tell(f'{signal.Signals(number).name}: {SAVING}; a second signal ends the run at once')
+
+    def _watch(self, pipe: int) -> None:
+        last = None
+        with os.fdopen(pipe, 'rb', buffering=0) as signals:
+            for (number,) in iter(lambda: signals.read(1), NO_SIGNAL):
+                now = time.monotonic()
+                if number not in self._before:
+                    continue
+                if last is not None and _is_another_request(number, now - last):
+                    self._end_after_patience(number)
+                last = now
+
+    def _end_after_patience(self, number: int) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while self._before:
+            if time.monotonic() > end:
+                _tell(f'{signal.Signals(number).name}: ended; the newest saved state is whole')
+                os._exit(128 + number)
+            time.sleep(0.05)
+
+
+def _is_another_request(number: int, seconds: float) -> bool:
+    """Whether a signal is a second request, so many seconds after the one before."""
+    return number == signal.SIGINT or seconds > SAME_REQUEST_SECONDS
+
+
+def _tell(text: str) -> None:
+    # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
+    with contextlib.suppress(OSError):
+        os.write(1, f'{text}\n'.encode())
+

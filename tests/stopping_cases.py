@@ -2,13 +2,17 @@
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from src import stopping
 from src.stopping import StopRequest
 
+ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -33,7 +37,8 @@ def test_a_signal_is_remembered_and_told(number, capfd):
         assert stop.is_set
     assert stop.is_set
     assert capfd.readouterr().out == (
-        f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation\n')
+        f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation; a second signal '
+        'ends the run at once\n')
 
 
 def test_the_second_ctrl_c_interrupts_at_once(handlers):
@@ -46,11 +51,65 @@ def test_the_second_ctrl_c_interrupts_at_once(handlers):
 
 
 @pytest.mark.parametrize('first, second', [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
-def test_a_job_scheduler_may_ask_twice(first, second):
+def test_a_terminal_and_a_launcher_may_tell_the_same_request(first, second):
     with StopRequest() as stop:
         send(first)
         send(second)
         assert stop.is_set
+
+
+@pytest.mark.parametrize('first', SIGNALS)
+def test_a_later_sigterm_ends_the_run_at_once(first, monkeypatch, handlers):
+    monkeypatch.setattr(stopping, 'SAME_REQUEST_SECONDS', 0.05)
+    with pytest.raises(KeyboardInterrupt), StopRequest():
+        send(first)
+        time.sleep(0.1)
+        send(signal.SIGTERM)
+        pytest.fail('nothing was interrupted')
+    assert [signal.getsignal(number) for number in SIGNALS] == [handlers[number] for number in SIGNALS]
+
+
+# The main thread waits inside a library for a lock that it holds: no signal brings it back into Python.
+STUCK = '''
+import ctypes, src
+from src import stopping
+stopping.SAME_REQUEST_SECONDS, stopping.PATIENCE_SECONDS = 0.1, 0.2
+lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+with stopping.StopRequest():
+    library.pthread_mutex_lock(lock)
+    print('stuck', flush=True)
+    library.pthread_mutex_lock(lock)
+'''
+
+
+@pytest.mark.parametrize('first, second', [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
+def test_a_second_signal_ends_a_process_that_is_stuck_in_a_library(first, second):
+    with subprocess.Popen([sys.executable, '-c', STUCK], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            assert process.stdout.readline() == 'stuck\n'
+            process.send_signal(first)
+            time.sleep(0.4)
+            assert process.poll() is None, 'the first signal has to wait for the library'
+            process.send_signal(second)
+            assert process.wait(20) == 128 + second
+            assert process.stdout.read().splitlines()[-1] == (
+                f'{signal.Signals(second).name}: ended; the newest saved state is whole')
+        finally:
+            process.kill()
+
+
+def test_a_failure_stops_the_run_like_a_signal(capfd):
+    """And it is raised when the run has saved."""
+    with StopRequest() as stop:
+        stop.raise_failure()
+        stop.fail(OSError('a loader died'))
+        assert stop.is_set
+        # The first signal after it is no second request.
+        send(signal.SIGTERM)
+    assert capfd.readouterr().out.splitlines()[0] == (
+        'a loader died: saving and stopping within two steps or after the evaluation')
+    with pytest.raises(OSError, match='a loader died'):
+        stop.raise_failure()
 
 
 def test_ctrl_c_after_sigterm_interrupts(capfd):
@@ -103,51 +162,3 @@ def test_a_signal_in_the_middle_of_a_print_harms_nothing(number, monkeypatch, ca
         assert stop.is_set
     assert Terminal.written == b'epoch: 1 step: 1, loss is 3\n'
     assert 'saving and stopping within two steps or after the evaluation' in capfd.readouterr().out
-
-
-# Loader processes
-
-class Child:
-    """A forked process that inherits the handlers, waits, and tells when it is ready and when it goes on."""
-
-    def __init__(self):
-        ours, theirs = os.pipe()
-        self.pid = os.fork()
-        if not self.pid:
-            os.write(theirs, b'r')
-            end = time.monotonic() + 30
-            while time.monotonic() < end:
-                time.sleep(0.01)
-            os._exit(9)
-        os.close(theirs)
-        assert os.read(ours, 1) == b'r'
-        os.close(ours)
-
-    def is_over(self, seconds: float) -> bool:
-        """Wait for its end, at most so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.status = os.waitstatus_to_exitcode(status)
-                return True
-            time.sleep(0.01)
-        return False
-
-
-@pytest.mark.parametrize('number', SIGNALS)
-def test_loader_processes_live_as_long_as_the_step_that_they_feed(number, capfd):
-    """A signal to the whole group reaches them too. They end by it once the owner has left the block."""
-    with StopRequest() as stop:
-        child = Child()
-        try:
-            for _ in range(3):
-                send(number, child.pid)
-            assert not child.is_over(0.3)
-            assert not stop.is_set
-        except BaseException:
-            os.kill(child.pid, signal.SIGKILL)
-            raise
-    send(number, child.pid)
-    assert child.is_over(10) and child.status == 0
-    assert 'stopping' not in capfd.readouterr().out

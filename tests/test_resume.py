@@ -216,7 +216,8 @@ def test_stopped_runs_end_politely_and_go_on(runs, data, tmp_path, capfd):
         assert sorted(str(path) for path in folder.rglob('*')) == before
         os.kill(training.process.pid, signal.SIGCONT)
         first = stop(training, lambda: os.kill(training.process.pid, signal.SIGTERM))
-        assert 'SIGTERM: saving and stopping within two steps or after the evaluation' in training.out
+        assert ('SIGTERM: saving and stopping within two steps or after the evaluation; a second signal ends the run '
+                'at once') in training.out
     with Training(folder, data, f'{arguments} --resume auto') as training:
         training.wait_until(lambda: training.steps >= first + 2)
         second = stop(training, lambda: os.killpg(training.process.pid, signal.SIGINT))
@@ -225,6 +226,28 @@ def test_stopped_runs_end_politely_and_go_on(runs, data, tmp_path, capfd):
         assert len(re.findall('^SIG(?:INT|TERM): saving and stopping', training.out, re.M)) == 1
     assert first < second < STEPS
     assert f'resumed after step {second} from' in run_to_the_end(folder, data, f'{PLAIN} --resume auto')
+    assert_same_ending(folder, whole)
+
+
+def test_a_dead_loader_is_an_error_and_costs_nothing(runs, data, tmp_path):
+    """The run saves and stops; that must not look like a polite stop, and --resume auto goes on as if undisturbed."""
+    whole, *_ = runs['plain']
+    folder = tmp_path / 'run'
+    arguments = PLAIN.replace('TRAIN.SAVE_STEPS=1', 'TRAIN.SAVE_STEPS=0 TRAIN.KEEP_STATES=9')
+    with Training(folder, data, arguments) as training:
+        training.wait_until(lambda: training.steps >= 2)
+        victim = next(pid for pid in training.group() if pid != training.process.pid)
+        os.kill(victim, signal.SIGKILL)
+        assert training.wait(60) == 2, training.out
+        training.wait_for_the_group()
+        step, lines = training.steps, training.out.splitlines()
+    assert 2 <= step < STEPS and max(states_of(folder)) == f'step_{step:08d}.ckpt'
+    assert lines[-2] == f'checkpoint: pose.ckpt (stopped after step {step} of {STEPS}; --resume auto goes on)'
+    assert re.fullmatch(rf'error: loader process [12] of 2 \(pid {victim}\) was killed \(SIGKILL\) while it read '
+                        r'\d+\.jpg, \d+\.jpg; the system does that where memory runs out .*', lines[-1])
+    assert lines[-1][len('error: '):] + ': saving and stopping within two steps or after the evaluation' in lines
+    assert 'SIGTERM' not in training.out and 'Traceback' not in training.out
+    assert f'resumed after step {step} from' in run_to_the_end(folder, data, f'{PLAIN} --resume auto')
     assert_same_ending(folder, whole)
 
 

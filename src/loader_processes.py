@@ -1,0 +1,281 @@
+"""Loader processes: items of a source made ahead, in order, and a death among them noticed instead of waited for.
+
+Not MindSpore's own: when one of those dies, MindSpore sends SIGTERM to the main process, which cannot be told from a
+polite stop, and where /dev/shm is small (64 MB in Docker) they wait for ever. Here arrays travel through memory that
+forked processes share with their parent: it needs no /dev/shm and counts as the job's own memory.
+"""
+import atexit
+import contextlib
+import mmap
+import multiprocessing
+import re
+import signal
+import time
+import traceback
+import warnings
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+
+import numpy as np
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How ready a loader is to be ended where memory runs out, from -1000 to 1000: readier than the process that holds
+# what was learned.
+OOM_SCORE = 500
+CONTROL_GROUPS = Path('/sys/fs/cgroup')
+
+
+class WorkerDiedError(ChildProcessError):
+    """A loader process ended before its work was done."""
+
+
+class SourceDefectError(Exception):
+    """An item could not be made, and no input of the user's is to blame; the message is the traceback."""
+
+
+class Source(Protocol):
+    """What loaders make items of.
+
+    Attributes:
+        largest_shape: of the large array of an item, uint8; items may have fewer rows.
+    """
+
+    largest_shape: Sequence[int]
+
+    def __len__(self) -> int: ...
+
+    def make(self, number: int, out: np.ndarray) -> tuple:
+        """Fill the first rows of `out` and return what else belongs to item `number`; its last array has as many
+        rows as were filled."""
+
+    def describe(self, number: int) -> str:
+        """Name what item `number` is made of."""
+
+
+def largest_bytes(source: Source) -> int:
+    """Return the bytes of the large array of an item."""
+    return max(1, int(np.prod(source.largest_shape, dtype=np.int64)))
+
+
+def can_fork() -> bool:
+    """Whether this system has processes that share their parent's memory (Windows has not)."""
+    return 'fork' in multiprocessing.get_all_start_methods()
+
+
+class _Reply(NamedTuple):
+    """What a worker sends: the rest of an item, or the text of an error and whether it is the user's to mend."""
+
+    rest: tuple = ()
+    error: str = ''
+    is_users: bool = False
+
+
+class _Worker:
+    """A process that makes items in the order in which it is asked for them; item n lies in slot n of its memory.
+
+    Args:
+        siblings: workers started before, whose pipes the new process must not keep open.
+
+    Raises:
+        OSError: there is no memory or no process left.
+    """
+
+    def __init__(self, source: Source, num_slots: int, siblings: Sequence['_Worker']):
+        self.source, self.asked = source, []
+        self.slots = np.frombuffer(mmap.mmap(-1, num_slots * largest_bytes(source)), np.uint8).reshape(
+            num_slots, *source.largest_shape)
+        self._count, self._taken = 0, 0
+        self.pipe, self._its_pipe = multiprocessing.get_context('fork').Pipe()
+        self.process = multiprocessing.get_context('fork').Process(
+            target=self._work, args=([each.pipe for each in siblings] + [self.pipe],), name='loader', daemon=True)
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forks beside threads; the child uses none of them.
+            warnings.simplefilter('ignore', DeprecationWarning)
+            self.process.start()
+        self._its_pipe.close()
+        # Python would wait at its end for a process that ignores SIGTERM.
+        atexit.register(self.end)
+
+    def ask(self, number: int) -> None:
+        """Order item `number`; whether the process still lives shows when it is taken."""
+        self.asked.append(number)
+        with contextlib.suppress(OSError):
+            self.pipe.send((number, self._count % len(self.slots)))
+        self._count += 1
+
+    def take(self, sentinels: Sequence[int]) -> tuple:
+        """Wait for the oldest item that was asked for.
+
+        Args:
+            sentinels: of all workers: a death elsewhere ends the waiting as well.
+
+        Raises:
+            WorkerDiedError: a process has ended.
+            ValueError: the item cannot be made; the message says why.
+            SourceDefectError: it cannot be made because of a defect.
+        """
+        if self.pipe not in wait([self.pipe, *sentinels]):
+            raise WorkerDiedError
+        try:
+            reply = self.pipe.recv()
+        except (EOFError, OSError):
+            raise WorkerDiedError from None
+        if reply.error:
+            raise (ValueError if reply.is_users else SourceDefectError)(reply.error)
+        slot = self.slots[self._taken % len(self.slots)]
+        self._taken += 1
+        self.asked.pop(0)
+        # A copy: the slot is filled anew while the item is in use.
+        return (slot[:len(reply.rest[-1])].copy(), *reply.rest)
+
+    def end(self) -> None:
+        """End the process, whatever it does; it holds nothing that could be lost."""
+        atexit.unregister(self.end)
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def _work(self, strangers: List[Connection]) -> None:
+        # A signal to the whole group, as Ctrl-C or a job scheduler sends it, must not end a loader before the step that
+        # it feeds: its parent ends it, or the end of the pipe when the parent has died.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        with contextlib.suppress(OSError), open('/proc/self/oom_score_adj', 'w', encoding='ascii') as file:
+            file.write(str(OOM_SCORE))
+        for pipe in strangers:
+            pipe.close()
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                number, slot = self._its_pipe.recv()
+                self._its_pipe.send(self._make(number, slot))
+
+    def _make(self, number: int, slot: int) -> _Reply:
+        try:
+            return _Reply(self.source.make(number, self.slots[slot]))
+        except (ValueError, OSError, MemoryError) as error:
+            return _Reply(error=str(error) or repr(error), is_users=True)
+        except Exception:  # noqa: BLE001  whatever it is, the main process raises it
+            return _Reply(error=traceback.format_exc())
+
+
+def iterate_in_processes(source: Source, *, num_workers: int, num_slots: int,
+                         on_death: Callable[[WorkerDiedError], None]) -> Iterator[tuple]:
+    """Start processes, and return an iterator over all items of `source` in order, each (array, *rest).
+
+    Args:
+        num_workers: processes; worker w makes the items w, w + num_workers, and so on.
+        num_slots: items that each of them makes ahead.
+        on_death: told of the first process that dies. This process then makes the items that are still wanted, so
+            that the caller can end in good order.
+
+    Raises:
+        OSError: there is no memory or no process left.
+        ValueError: later, an item cannot be made; the message is the worker's.
+        SourceDefectError: later, the same by a defect of the source.
+    """
+    workers: List[_Worker] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        for _ in range(num_workers):
+            workers.append(_Worker(source, num_slots, workers))
+    except OSError:
+        _end(workers)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _iterate(source, workers, num_workers * num_slots, on_death)
+
+
+def _iterate(source: Source, workers: List[_Worker], ahead: int,
+             on_death: Callable[[WorkerDiedError], None]) -> Iterator[tuple]:
+    done, death = 0, None
+    sentinels = [worker.process.sentinel for worker in workers]
+    try:
+        for number in range(min(ahead, len(source))):
+            workers[number % len(workers)].ask(number)
+        for number in range(len(source)):
+            item = workers[number % len(workers)].take(sentinels)
+            if number + ahead < len(source):
+                workers[number % len(workers)].ask(number + ahead)
+            done = number + 1
+            yield item
+    except WorkerDiedError:
+        death = _describe_death(workers)
+    finally:
+        _end(workers)
+    if death is not None:
+        on_death(death)
+        yield from (make_here(source, number) for number in range(done, len(source)))
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.end()
+
+
+def make_here(source: Source, number: int) -> tuple:
+    """Return item `number`, made by this process."""
+    array = np.empty(source.largest_shape, np.uint8)
+    rest = source.make(number, array)
+    return (array[:len(rest[-1])], *rest)
+
+
+def _describe_death(workers: Sequence[_Worker]) -> WorkerDiedError:
+    number, worker = _find_dead(workers)
+    status, advice = worker.process.exitcode, ''
+    if status == -signal.SIGKILL:
+        free = free_memory()
+        now = '' if free is None else f' ({free / 1e6:.0f} MB are free now)'
+        how = 'was killed (SIGKILL)'
+        advice = (f'; the system does that where memory runs out{now}: fewer TRAIN.NUM_PARALLEL_WORKERS or a smaller '
+                  'batch need less')
+    elif status < 0:
+        how, advice = f'crashed ({signal.Signals(-status).name})', '; is one of the pictures damaged?'
+    else:
+        how = f'ended with status {status}'
+    at = f' while it read {worker.source.describe(worker.asked[0])}' if worker.asked else ''
+    return WorkerDiedError(f'loader process {number} of {len(workers)} (pid {worker.process.pid}) {how}{at}{advice}')
+
+
+def _find_dead(workers: Sequence[_Worker]) -> Tuple[int, _Worker]:
+    """Return the number, from 1, and the worker that has died; the end of its pipe shows a moment before its own."""
+    end = time.monotonic() + 10
+    while True:
+        for number, worker in enumerate(workers, 1):
+            if worker.process.exitcode is not None:
+                return number, worker
+        if time.monotonic() > end:
+            raise SourceDefectError('a loader process has closed its pipe, but lives')
+        time.sleep(0.01)
+
+
+def fit_into_memory(num_workers: int, num_slots: int, item_bytes: int, free_bytes: Optional[int]) -> Tuple[int, int]:
+    """Return how many workers, and items ahead of each, need at most half of the free memory; 0 workers where not even
+    one does.
+
+    Args:
+        free_bytes: None where it is unknown; then everything fits.
+    """
+    while free_bytes is not None and num_workers and num_workers * num_slots * item_bytes > free_bytes // 2:
+        if num_slots > 1:
+            num_slots -= 1
+        else:
+            num_workers -= 1
+    return num_workers, num_slots
+
+
+def free_memory() -> Optional[int]:
+    """Return the bytes that this process can still take, by the system and its control group; None: unknown."""
+    found = []
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        text = Path('/proc/meminfo').read_text(encoding='ascii')
+        found.append(1024 * int(re.search(r'^MemAvailable:\s*(\d+) kB', text, re.M)[1]))
+    # Of the control group that a container shows its processes as the root, in its second and first version.
+    for limit, used in (('memory.max', 'memory.current'),
+                        ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int((CONTROL_GROUPS / limit).read_text()) - int((CONTROL_GROUPS / used).read_text()))
+    return max(0, min(found)) if found else None
