@@ -133,7 +133,8 @@ class _Worker:
         """End the process, whatever it does; it holds nothing that could be lost."""
         atexit.unregister(self.end)
         self.process.kill()
-        self.process.join()
+        # Not even SIGKILL ends a process whose file server does not answer.
+        self.process.join(timeout=5)
         self.pipe.close()
 
     def _work(self, strangers: List[Connection]) -> None:
