@@ -10,11 +10,12 @@ from src.evaluation import Evaluation
 from src.files import check_writable, write_json
 from src.metrics.scoring import format_metrics, format_summary, keypoint_table
 from src.pose_sources import add_source_flags, open_source
+from src.printing import ArgumentParser
 from src.submissions import check_submission_path, write_submission
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     add_source_flags(parser, 'checkpoint (default: TEST.MODEL_FILE of --recipe)')
     parser.add_argument('--use_gt_bbox', action='store_true', help='take the boxes from the annotation file')
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
@@ -52,7 +53,7 @@ def main() -> None:
             check_writable(path)
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
-    say(f'ground truth: {evaluation.gt_file}\nboxes: {evaluation.box_report}')
+    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}')
     metrics, results, poses = evaluation.measure_predictor(
         source.build_predictor(config, evaluation.skeleton.flip_index))
     if processes.is_first:
@@ -64,9 +65,9 @@ def main() -> None:
     if evaluation.reason_without_score:
         say(f'no score: {evaluation.reason_without_score}')
         return
-    say(format_metrics(config, metrics))
+    say(*format_metrics(config, metrics).split('\n'))
     if processes.is_first:
-        say(keypoint_table(config, evaluation.gt_file, results))
+        say(*keypoint_table(config, evaluation.gt_file, results).split('\n'))
     for name, alone in evaluation.measure_alone(poses):
         say(f'{name} alone: {format_summary(config, alone)}')
     say(f'{format_summary(config, metrics)} with {evaluation.box_report}')

@@ -13,6 +13,7 @@ from src.files import check_writable, whole_file
 from src.heatmaps import build_input_decoder
 from src.networks import build_configured_network, network_name
 from src.predictors import network_predictor
+from src.printing import ArgumentParser
 from src.quantisation import quantise
 from src.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
 from src.samples.boxed_pictures import load_boxed_pictures
@@ -24,7 +25,7 @@ EXPORT_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag.startswith
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--ckpt_path', required=True, help='checkpoint, or weights that param_convert.py knows')
     parser.add_argument('--file_format', choices=list(FILE_FORMATS), type=str.upper,
                         help='default: by the ending of the name, else MINDIR')

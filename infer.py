@@ -10,6 +10,7 @@ from src.files import make_folder, write_json
 from src.pictures import draw_people, write_picture
 from src.pose_sources import add_source_flags, open_source
 from src.prediction import predict_poses
+from src.printing import ArgumentParser
 from src.results import box_score_factors, coco_records, rank_by_protocol
 from src.samples.boxed_pictures import load_boxed_pictures
 from src.samples.pictures_on_disk import read_picture
@@ -19,7 +20,7 @@ INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('da
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     add_source_flags(parser, 'checkpoint')
     parser.add_argument('--score_thresh', type=float, default=0.7, help='people above are drawn, further people of a '
                         'box above MIPNET.DECAY_THRE times that (default: %(default)s)')

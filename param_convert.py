@@ -10,6 +10,7 @@ from src.config import add_config_flags, read_overrides, recipe_names
 from src.device import set_up_device
 from src.files import check_writable
 from src.networks import build_configured_network, network_name
+from src.printing import ArgumentParser
 from src.weight_files import adopt_source, load_weights, read_weights, write_pytorch_safetensors
 from src.weight_sources import Conversion, ConversionError, Row
 
@@ -17,7 +18,7 @@ OUTPUT_ENDINGS = ('.ckpt', '.safetensors')
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument('--input', required=True, help='.pth, .pth.tar, .safetensors or .ckpt of a format that the '
                         'README lists')
     parser.add_argument('--output', required=True, help='.ckpt; or .safetensors, with PyTorch\'s names')

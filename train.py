@@ -13,6 +13,7 @@ from src.device import join_processes
 from src.evaluation import Evaluation
 from src.files import check_writable
 from src.networks import build_configured_network, network_name
+from src.printing import ArgumentParser
 from src.run_states import RunIdentity, RunStates
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
@@ -25,7 +26,7 @@ from src.training_setup import build_started_network, build_train_step, choose_p
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     add_config_flags(parser, TRAIN_FLAGS, default_recipe=DEFAULT_RECIPE)
     parser.add_argument('--metrics_path', help='JSON-lines file of every step (default: beside the checkpoint)')
     parser.add_argument('--resume', metavar='auto|PATH', help='continue from the newest whole state beside the '

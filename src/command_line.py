@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from src.config import DEFAULT_RECIPE, load_recipe, num_hypotheses, resolve
 from src.device import LAUNCHER_VARIABLES
+from src.printing import printable
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -17,6 +18,10 @@ def run_command(main: Callable[[], None]) -> None:
 
     POSE_TRACEBACK=1 in the environment shows where it came from.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # Help texts and bars are others' to print; they too should not end at a letter that the encoding lacks.
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         main()
     except KeyboardInterrupt:
@@ -24,19 +29,25 @@ def run_command(main: Callable[[], None]) -> None:
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         if os.environ.get('POSE_TRACEBACK'):
             with contextlib.suppress(OSError):
-                traceback.print_exc()
+                print_traceback()
         # A RuntimeError is MindSpore's: its place may say more than its text.
         hint = ' (POSE_TRACEBACK=1 shows where)' if isinstance(error, RuntimeError) else ''
         with contextlib.suppress(OSError):
-            print('error: ' + ' '.join(str(error).split()) + hint, file=sys.stderr, flush=True)
+            print('error: ' + printable(' '.join(str(error).split()), sys.stderr) + hint, file=sys.stderr, flush=True)
         leave_job(2)
         sys.exit(2)
     except Exception:
         with contextlib.suppress(OSError):
-            traceback.print_exc()
+            print_traceback()
             sys.stderr.flush()
         leave_job(1)
         sys.exit(1)
+
+
+def print_traceback() -> None:
+    """Print where the exception that is being handled came from: like all else, its message may be from outside."""
+    print(*(printable(line, sys.stderr) for line in traceback.format_exc().rstrip().split('\n')), sep='\n',
+          file=sys.stderr)
 
 
 def leave_job(status: int) -> None:
@@ -47,13 +58,14 @@ def leave_job(status: int) -> None:
         os._exit(status)
 
 
-def say(text: str) -> None:
-    """Print one line at once, above a progress bar where there is one.
+def say(*lines: str) -> None:
+    """Print lines at once, above a progress bar where there is one, each as `printable` shows it.
 
     A log on a full disk, or a pipe whose reader has gone, costs the line, not the run.
     """
     try:
-        tqdm.write(text, file=sys.stdout)
+        for line in lines:
+            tqdm.write(printable(line, sys.stdout), file=sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115  until the process ends

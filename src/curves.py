@@ -4,15 +4,16 @@ Training writes one JSON object per line and step, such as
 ``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``, and one per evaluation, such as
 ``{"epoch": 1, "step": 172, "AP": 0.41}``.
 """
-import argparse
 import io
 import json
 import math
+import sys
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from src.files import write_bytes
+from src.printing import ArgumentParser, printable
 from src.protocols import MAIN_METRICS
 
 _LOG_SPAN = 20.0
@@ -181,7 +182,7 @@ def _mark_epochs(panels: Sequence[Any], epochs: np.ndarray, steps: np.ndarray) -
 
 def main() -> None:
     """Draw the curve named on the command line."""
-    parser = argparse.ArgumentParser(description='Draw the loss curve of a training run.')
+    parser = ArgumentParser(description='Draw the loss curve of a training run.')
     parser.add_argument('jsonl_path', help='metrics that train.py wrote beside the checkpoint')
     parser.add_argument('png_path', help='picture to write')
     parser.add_argument('--title', default='')
@@ -190,7 +191,7 @@ def main() -> None:
         draw_loss_curve(chosen.jsonl_path, chosen.png_path, title=chosen.title)
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
-    print(f'loss curve: {chosen.png_path}')
+    print(printable(f'loss curve: {chosen.png_path}', sys.stdout))
 
 
 if __name__ == '__main__':

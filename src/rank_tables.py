@@ -18,6 +18,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from src.files import write_bytes
+from src.printing import ArgumentParser, printable
 
 HCCN_CONF = '/etc/hccn.conf'
 USUAL_DEVICE_COUNTS = (1, 2, 4, 8)
@@ -281,7 +282,7 @@ def _read_servers(arguments: argparse.Namespace) -> Tuple[List[Server], List[str
 
 
 def _parse_arguments(words: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog='python -m src.rank_tables', description=__doc__.splitlines()[0],
+    parser = ArgumentParser(prog='python -m src.rank_tables', description=__doc__.splitlines()[0],
                                      allow_abbrev=False)
     commands = parser.add_subparsers(dest='command', required=True)
     make = commands.add_parser('make', help='write a table', allow_abbrev=False)
@@ -312,11 +313,11 @@ def main(words: Optional[Sequence[str]] = None) -> None:
             table = load_rank_table(path, arguments.device_num)
             notes = check_rank_table(table, path)
     except (ValueError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        print('error: ' + printable(' '.join(str(error).split()), sys.stderr), file=sys.stderr)
         sys.exit(2)
-    print(_summarize(path, table))
+    print(printable(_summarize(path, table), sys.stdout))
     for note in notes:
-        print(f'note: {note}')
+        print(printable(f'note: {note}', sys.stdout))
 
 
 if __name__ == '__main__':

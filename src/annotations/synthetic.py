@@ -8,7 +8,6 @@ As in COCO, visibility 2 is seen, 1 is hidden but inside the picture, and 0 is n
 the nose and eyes of a person seen from behind. Boxes, areas and outlines are those of whole people, as if nobody stood
 in front of them.
 """
-import argparse
 import json
 import os
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ import cv2
 from tqdm import tqdm
 
 from src.annotations.synthetic_pictures import DEFAULT_IMAGE_SIZE, make_picture
+from src.command_line import say
 from src.files import write_bytes, write_json
+from src.printing import ArgumentParser
 from src.skeletons import COCO
 
 MIN_IMAGE_SIDE = 160
@@ -126,7 +127,7 @@ def _write_set(root: str, layout: Layout, splits: Sequence[Split], arguments: Di
     marker = _load_marker(root)
     if marker is not None and marker.get('arguments') == arguments and marker['complete'] and all(
             os.path.isfile(path) for split in splits for path in _files_of(root, layout, split)):
-        print(f'{root} already holds this synthetic data set; it is used as it is')
+        say(f'{root} already holds this synthetic data set; it is used as it is')
         return SyntheticSet(root, counts, marker['num_people'], reused=True)
     if marker is None and any(os.path.exists(_annotation_path(root, layout, split)) for split in splits):
         raise FileExistsError(f'{root} holds annotations that are not synthetic; choose another folder')
@@ -207,7 +208,7 @@ def _category() -> Dict[str, Any]:
 
 def main() -> None:
     """Write the data set named on the command line and say where it lies."""
-    parser = argparse.ArgumentParser(description='Paint a small data set of people in the layout of COCO 2017.')
+    parser = ArgumentParser(description='Paint a small data set of people in the layout of COCO 2017.')
     parser.add_argument('--root', required=True, help='folder of the data set')
     parser.add_argument('--num_train', type=int, default=1200, help='pictures in train2017 (default: %(default)s)')
     parser.add_argument('--num_val', type=int, default=300, help='pictures in val2017 (default: %(default)s)')
@@ -230,11 +231,11 @@ def main() -> None:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     for split, count in made.num_pictures.items():
-        print(f'{split}: {count} pictures of {made.num_people[split]} people in '
-              f'{os.path.join(made.root, layout.picture_folder.format(split=split))}, annotations in '
-              f'{os.path.join(made.root, layout.annotation_file.format(split=split))}')
+        say(f'{split}: {count} pictures of {made.num_people[split]} people in '
+            f'{os.path.join(made.root, layout.picture_folder.format(split=split))}, annotations in '
+            f'{os.path.join(made.root, layout.annotation_file.format(split=split))}')
     if not chosen.ochuman:
-        print(f'detections for val2017: {os.path.join(made.root, DETECTION_FILE)}')
+        say(f'detections for val2017: {os.path.join(made.root, DETECTION_FILE)}')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,55 @@
+"""Texts from outside, as a terminal may show them: names of files, words of the command line, messages of libraries.
+
+What is printed raw can move the cursor, change the title of the window or turn a name around, and what the encoding of
+the output does not have ends the run.
+"""
+import argparse
+import reprlib
+import unicodedata
+from typing import Any, NoReturn, Optional, TextIO
+
+# Joiners between the letters of Persian and Indian names, and between the parts of a pictograph.
+_JOINERS = '\u200c\u200d'
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxtuple, _BRIEF.maxdict = 3, 20, 20, 4
+_BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 100, 40, 100
+
+
+def printable(text: str, stream: Optional[TextIO] = None) -> str:
+    """Return one line of text with everything spelled out (`\\x1b`, `\\n`, `\\u202e`) that a terminal would obey
+    instead of showing it; letters of all languages stay.
+
+    A byte of a file name that is no UTF-8 becomes `\\xff`.
+
+    Args:
+        stream: where it goes: what its encoding does not have is spelled out as well.
+    """
+    if not text.isprintable():
+        text = ''.join(letter if letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == 'Zs'
+                       else _spell_out(letter) for letter in text)
+    encoding = getattr(stream, 'encoding', None)
+    return text.encode(encoding, 'backslashreplace').decode(encoding) if encoding else text
+
+
+def _spell_out(letter: str) -> str:
+    # Python carries a byte of a name that is no UTF-8 as half of a surrogate pair.
+    if '\udc80' <= letter <= '\udcff':
+        return f'\\x{ord(letter) - 0xdc00:02x}'
+    return letter.encode('unicode_escape').decode('ascii')
+
+
+def brief(value: Any) -> str:
+    """Return the `repr` of a value of any size and depth, cut to 300 letters, in bounded time."""
+    try:
+        return _BRIEF.repr(value)[:300]
+    except ValueError:
+        # Python refuses to write out so many digits.
+        return 'a number of thousands of digits'
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Python's, but what was typed is quoted as `printable` shows it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and end with exit status 2."""
+        super().error(printable(message))
