@@ -2,6 +2,8 @@
 import argparse
 import os
 
+import numpy as np
+
 from src.annotations.datasets import configured_skeleton
 from src.command_line import run_command, say
 from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides
@@ -60,9 +62,12 @@ def draw_results(arguments, config, people, poses, rows, scores, pictures, skele
     keypoint_thresh = 0.7 if config.MODEL.NAME == 'mspn' else 0.2
     if arguments.keypoint_thresh is not None:
         keypoint_thresh = arguments.keypoint_thresh
-    for index, (image_id, path) in enumerate(zip(pictures.image_ids, pictures.paths)):
-        chosen = rows[people.image_index[poses.people[rows]] == index]
-        drawing = draw_people(read_picture(path.decode()), poses.keypoints[chosen], skeleton,
+    # Sorted once: a search for every picture would take the square of their number.
+    picture_of_row = people.image_index[poses.people[rows]]
+    by_picture = rows[np.argsort(picture_of_row, kind='stable')]
+    ends = np.cumsum(np.bincount(picture_of_row, minlength=len(pictures.paths)))
+    for image_id, path, chosen in zip(pictures.image_ids, pictures.paths, np.split(by_picture, ends[:-1])):
+        drawing = draw_people(read_picture(path), poses.keypoints[chosen], skeleton,
                               person_scores=scores[chosen], boxes_xywh=people.boxes_xywh[poses.people[chosen]],
                               is_further=poses.hypotheses[chosen] > 0, keypoint_score_thresh=keypoint_thresh)
         write_picture(os.path.join(arguments.img_save_dir, f'{image_id}_res.jpg'), drawing)

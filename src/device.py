@@ -17,6 +17,8 @@ TARGETS = ('Ascend', 'GPU', 'CPU')
 # Where launchers tell the number of processes, and which launcher each belongs to.
 LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
 LIMIT_IS_OURS = 'POSE_SET_ONEDNN_MAX_CPU_ISA'
+# OpenCV's own name of its bound, which is 2 ** 30 unless set: 6 GB for a JPEG of a few bytes that says so.
+MAX_PIXELS_VARIABLE, MAX_PIXELS = 'OPENCV_IO_MAX_IMAGE_PIXELS', 250_000_000
 
 
 def installed_mindspore_version() -> str:
@@ -32,13 +34,15 @@ def _major_minor(version: str) -> tuple:
 
 
 def prepare_environment() -> None:
-    """Set the defaults of the process environment that MindSpore reads when it starts; a user's own value stays.
+    """Set the defaults of the process environment that MindSpore and OpenCV read when they start; a user's own value
+    stays.
 
     From MindSpore 2.8 on (oneDNN 3.10) a 3x3 convolution falls to oneDNN's reference kernel on CPUs with AVX-512 and
     runs over 100 times slower than with the instruction set capped at AVX2. Older versions are not affected.
     """
     # 3 = errors only: the framework's own deprecation warnings say nothing to a user of this package.
     os.environ.setdefault('GLOG_v', '3')
+    os.environ.setdefault(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
     version = installed_mindspore_version()
     is_affected = version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64')
     if is_affected and 'ONEDNN_MAX_CPU_ISA' not in os.environ:

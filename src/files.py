@@ -1,9 +1,14 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and reading those that have an end."""
 import contextlib
+import errno
 import glob
 import json
 import os
-from typing import Any, Iterator
+import stat
+from typing import IO, Any, Iterator, Optional, Union
+
+# What fits int64; COCO's ids of crowds have twelve digits.
+MAX_INTEGER = 2 ** 63
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -66,6 +71,57 @@ def _remove_orphans(folder: str, name: str) -> None:
             pass
 
 
+def open_regular(path: Union[str, bytes], mode: str = 'rb', encoding: Optional[str] = None) -> IO:
+    """Open a file to read it. A named pipe or a device, which might never end or never begin, is refused.
+
+    Raises:
+        OSError: it is missing, unreadable or no regular file (nor a link to one).
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise OSError(errno.EINVAL, 'it is a named pipe, a socket or a device, not a regular file', path)
+    return open(path, mode, encoding=encoding)
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is missing, unreadable, no regular file or not JSON; the message names it and the place.
+    """
+    try:
+        with open_regular(path, 'r', encoding='utf-8') as file:
+            return parse_json(file.read())
+    except OSError as error:
+        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+    except ValueError as error:
+        raise ValueError(f'{path} is not a JSON file: {error}') from None
+
+
+def parse_json(text: str) -> Any:
+    """Return what a text of JSON says. As Python's own parser does, it takes NaN, and 1e400 for infinity.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError('its lists and objects are nested too deeply') from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python refuses to read so many digits.
+        raise ValueError('it holds a number of thousands of digits') from None
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that fits an array; NaN and infinity are."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return isinstance(value, float) or abs(value) < MAX_INTEGER
+
+
 def write_json(path: str, content: Any) -> None:
     """Write a JSON file, whole or not at all.
 
@@ -105,6 +161,7 @@ def check_writable(path: str) -> None:
     Raises:
         OSError: it cannot; the message names the path. Better now than after days of training.
     """
-    if os.path.isdir(path):
-        raise OSError(f'{path} should be a file to write, is a folder')
+    if os.path.exists(path) and not os.path.isfile(path):
+        # A file is written beside it and renamed: whoever may do that to /dev/null would take it from everybody.
+        raise OSError(f'{path} should be a file to write, is a {"folder" if os.path.isdir(path) else "pipe or device"}')
     make_folder(os.path.dirname(os.path.abspath(path)))

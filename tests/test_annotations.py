@@ -9,7 +9,7 @@ import pytest
 
 from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
 from src.annotations.detections import BoxReport, detected_people, load_detections
-from src.annotations.people import read_json
+from src.files import read_json
 from src.samples.pictures_on_disk import find_numbered_pictures, locate_pictures, read_picture
 from src.skeletons import COCO
 

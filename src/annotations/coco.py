@@ -3,12 +3,24 @@
 Layouts of COCO 2014 and 2017 and of any data set in the same format: OCHuman, CrowdPose.
 """
 import math
+from collections import Counter
 from typing import Dict, Tuple
 
 import numpy as np
 
-from src.annotations.people import MAX_INTEGER, People, read_box, read_field, read_json, release_memory
+from src.annotations.people import (
+    MAX_COORDINATE,
+    People,
+    is_coordinate,
+    name_bytes,
+    read_box,
+    read_field,
+    read_name,
+    release_memory,
+)
 from src.boxes import clip_box_to_picture, find_unusable_boxes
+from src.files import read_json
+from src.printing import brief
 from src.skeletons import Skeleton
 
 SAMPLE_RULES = ('mspn', 'simple_pose')
@@ -89,9 +101,10 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarr
         raise ValueError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
                          f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
     # COCO has eleven million of them: a loop over single values would take longer than reading the file.
-    if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_INTEGER
+    if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_COORDINATE
             and all(map(math.isfinite, values))):
-        raise ValueError(f"{where}: 'keypoints' should be finite numbers, is {values!r}"[:300])
+        odd = next(value for value in values if not is_coordinate(value))
+        raise ValueError(f"{where}: 'keypoints' should be finite numbers within ±1e9, one is {brief(odd)}")
     if not set(values[2::3]) <= {0, 1, 2}:
         raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {values[2::3]}')
     return np.array(values)
@@ -147,10 +160,11 @@ def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.nd
     for number, image in enumerate(images):
         where = f'{path}, image {number}'
         ids.append(read_field(image, 'id', int, where))
-        names.append(read_field(image, 'file_name', str, where).encode())
+        names.append(name_bytes(read_name(image, 'file_name', where)))
         sizes.append((read_field(image, 'width', int, where), read_field(image, 'height', int, where)))
     if len(set(ids)) < len(ids):
-        twice = next(image_id for image_id in ids if ids.count(image_id) > 1)
+        counts = Counter(ids)
+        twice = next(image_id for image_id in ids if counts[image_id] > 1)
         raise ValueError(f'{path}: the image id {twice} is there twice')
     return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64)
 

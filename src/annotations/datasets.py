@@ -7,7 +7,8 @@ from easydict import EasyDict
 from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
 from src.annotations.mpii import load_mpii_people, load_mpii_truth, mat_names
 from src.annotations.oks_truth import load_crowdpose_truth
-from src.annotations.people import People, read_json
+from src.annotations.people import People
+from src.files import read_json
 from src.skeletons import Skeleton, get_skeleton
 
 

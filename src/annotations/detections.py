@@ -7,8 +7,9 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from src.annotations.people import People, read_box, read_field, read_json
+from src.annotations.people import People, read_box, read_field
 from src.boxes import find_outside_boxes, find_unusable_boxes
+from src.files import read_json
 
 PERSON_CATEGORY = 1
 

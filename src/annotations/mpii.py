@@ -10,8 +10,10 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from src.annotations.people import MAX_INTEGER, People, is_number, read_field, read_json, release_memory
-from src.boxes import PIXELS_PER_SCALE
+from src.annotations.people import People, is_coordinate, name_bytes, read_field, read_name, release_memory
+from src.boxes import LARGEST_COORDINATE, PIXELS_PER_SCALE
+from src.files import read_json
+from src.printing import brief
 from src.protocols import MPII_FIRST_PIXEL
 from src.skeletons import MPII
 
@@ -57,7 +59,7 @@ def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:
     names, centers, scales, keypoints = [], [], [], []
     for number, entry in enumerate(entries):
         where = f'{path}, person {number}'
-        names.append(read_field(entry, 'image', str, where))
+        names.append(read_name(entry, 'image', where))
         center, scale = _read_center(entry, where)
         centers.append(center)
         scales.append(scale)
@@ -100,7 +102,7 @@ def number_pictures(names: List[str]) -> Tuple[np.ndarray, np.ndarray, np.ndarra
     ids = [int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= 18 else -1 for stem in stems]
     if min(ids) < 0 or len(set(ids)) < len(ids):
         ids = list(range(1, len(distinct) + 1))
-    return (np.array(ids, np.int64), np.array([name.encode() for name in distinct]),
+    return (np.array(ids, np.int64), np.array(list(map(name_bytes, distinct))),
             np.array([index_of[name] for name in names], np.int32))
 
 
@@ -111,7 +113,7 @@ def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
     # The published loaders take a centre of -1 for a mark that the person has no place.
     if center[0] == -1:
         raise ValueError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
-    if not np.isfinite(scale) or scale <= 0:
+    if not 0 < scale < LARGEST_COORDINATE / PIXELS_PER_SCALE:
         raise ValueError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
     return center + [0, CENTRE_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
 
@@ -129,11 +131,9 @@ def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> 
     values = read_field(entry, key, list, where)
     rows = values if len(shape) == 2 else [values]
     if len(rows) != (shape[0] if len(shape) == 2 else 1) or not all(
-            isinstance(row, list) and len(row) == shape[-1]
-            and all(is_number(value) and np.isfinite(value) and abs(value) < MAX_INTEGER for value in row)
-            for row in rows):
+            isinstance(row, list) and len(row) == shape[-1] and all(map(is_coordinate, row)) for row in rows):
         size = ' x '.join(map(str, shape))
-        raise ValueError(f'{where}: {key!r} should be {size} finite numbers, is {values!r}'[:300])
+        raise ValueError(f'{where}: {key!r} should be {size} finite numbers, is {brief(values)}')
     return np.array(values, np.float64)
 
 
@@ -223,8 +223,9 @@ def read_mat_file(path: str) -> MPIITruth:
     sizes = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(heads[1].astype(np.float64) - heads[0], axis=0)
     if not np.isfinite(keypoints[is_visible]).all():
         raise ValueError(f'{path}: pos_gt_src holds places that are not finite, of joints that are not missing')
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise ValueError(f'{path}: the head of person {np.flatnonzero(~(sizes > 0))[0]} has no size (headboxes_src)')
+    has_size = np.isfinite(sizes) & (sizes > 0)
+    if not has_size.all():
+        raise ValueError(f'{path}: the head of person {np.flatnonzero(~has_size)[0]} has no size (headboxes_src)')
     return MPIITruth(keypoints, is_visible, sizes)
 
 

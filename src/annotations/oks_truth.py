@@ -6,7 +6,8 @@ from typing import Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from src.annotations.coco import read_area, read_images, read_keypoints
-from src.annotations.people import read_box, read_field, read_json
+from src.annotations.people import read_box, read_field
+from src.files import read_json
 from src.skeletons import Skeleton
 
 # CrowdPose's files have no areas; its evaluator takes this share of the box.

@@ -1,11 +1,10 @@
-"""The store of annotated or detected people, and the reading of JSON files with errors that name what is wrong.
+"""The store of annotated or detected people, and the fields of their files, with errors that name what is wrong.
 
 Everything is kept in NumPy arrays: loader workers are forked, and millions of small Python objects would be copied
 into each of them as soon as their reference counts are touched.
 """
 import ctypes
 import gc
-import json
 import math
 import sys
 from dataclasses import dataclass, replace
@@ -13,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
-# What fits int64; COCO's ids of crowds have twelve digits.
-MAX_INTEGER = 2 ** 63
+from src.files import MAX_INTEGER, is_number
+from src.printing import brief
+
+# Of a place in a picture: what lies beyond would not survive int32 or be anywhere near a picture.
+MAX_COORDINATE = 1e9
+# Bytes; no system opens longer ones. The names of a file are kept in an array as wide as the longest.
+MAX_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -51,21 +55,6 @@ class People:
                        box_scores=self.box_scores[rows], keypoints=self.keypoints[rows])
 
 
-def read_json(path: str) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: the file is missing, unreadable or not JSON; the message names it and the place.
-    """
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'{path} is not a JSON file: {error}') from None
-
-
 def read_field(entry: Any, key: str, kind, where: str) -> Any:
     """Return entry[key] after checking that it is there and of `kind` (a type or a tuple of types).
 
@@ -79,10 +68,32 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         names = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise ValueError(f'{where}: {key!r} should be {names}, is {value!r}'[:300])
+        raise ValueError(f'{where}: {key!r} should be {names}, is {brief(value)}')
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-        raise ValueError(f'{where}: {key!r} is too large: {value}'[:300])
+        raise ValueError(f'{where}: {key!r} is too large: {brief(value)}')
     return value
+
+
+def read_name(entry: Any, key: str, where: str) -> str:
+    """Return the name of a picture, entry[key]; `name_bytes` makes what the disk knows it by.
+
+    Raises:
+        ValueError: it is missing, no text, or no name that a file can have.
+    """
+    name = read_field(entry, key, str, where)
+    try:
+        is_name = len(name_bytes(name)) <= MAX_NAME and '\0' not in name
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f'{where}: {key!r} should be the name of a file, is {brief(name)}')
+    return name
+
+
+def name_bytes(name: str) -> bytes:
+    """Return a name of an annotation file as the bytes on disk: UTF-8, in which bytes that are none may be carried as
+    Python carries them (`\\udcff`)."""
+    return name.encode('utf-8', 'surrogateescape')
 
 
 def read_box(entry: Any, where: str) -> list:
@@ -93,15 +104,13 @@ def read_box(entry: Any, where: str) -> list:
     """
     box = read_field(entry, 'bbox', list, where)
     if len(box) != 4 or not all(value is None or is_number(value) for value in box):
-        raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {box!r}"[:300])
+        raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
 
 
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that fits the arrays; NaN and infinity are."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return isinstance(value, float) or abs(value) < MAX_INTEGER
+def is_coordinate(value: Any) -> bool:
+    """Whether a JSON value is a finite number that a place in a picture can have."""
+    return is_number(value) and abs(value) < MAX_COORDINATE
 
 
 def release_memory() -> None:

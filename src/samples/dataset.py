@@ -3,6 +3,7 @@
 A training sample is a crop with keypoint positions in it; label maps are made from those inside the graph. A test
 sample is a crop with the centre and scale that lead back to the picture.
 """
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Optional, Tuple
@@ -75,11 +76,11 @@ class PersonSamples:
 
     def describe(self, rows: np.ndarray) -> str:
         """Name the pictures of some people, for messages."""
-        names = [self.people.file_names[self.people.image_index[row]].decode() for row in rows]
+        names = [os.fsdecode(self.people.file_names[self.people.image_index[row]]) for row in rows]
         return ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
 
     def _picture(self, index: int) -> np.ndarray:
-        path = self.paths[self.people.image_index[index]].decode()
+        path = self.paths[self.people.image_index[index]]
         honour_exif = self.recipe.honours_exif if self.honour_exif is None else self.honour_exif
         return read_picture(path, honour_exif=honour_exif)
 

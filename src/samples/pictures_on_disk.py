@@ -1,10 +1,15 @@
 """Finding and reading pictures: every failure names the file."""
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Set, Tuple, Union
 
 import cv2
 import numpy as np
+
+from src.device import MAX_PIXELS, MAX_PIXELS_VARIABLE
+from src.files import open_regular
+from src.printing import printable
+from src.samples.picture_headers import claimed_size
 
 SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
 
@@ -26,32 +31,37 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
     """
     if not os.path.isdir(root):
         raise ValueError(f'the picture folder {root} does not exist (data_url)')
+    # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
     own = _list_folders(root, (split_folder, f'images/{split_folder}'))
     others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
     paths: List[bytes] = []
-    missing: List[str] = []
+    missing: List[bytes] = []
     # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
-    bases = [os.path.basename(name.decode()) for name in file_names.tolist()]
+    bases = list(map(os.path.basename, file_names.tolist()))
     is_split_there = any(base in names for names in own.values() for base in bases)
     for base in bases:
         holders = [folder for folder, names in own.items() if base in names]
-        if not holders and (base.startswith('COCO_') or not is_split_there):
+        if not holders and (base.startswith(b'COCO_') or not is_split_there):
             holders = [folder for folder, names in others.items() if base in names]
         if not holders:
             missing.append(base)
         elif len(holders) > 1:
-            raise ValueError(f'the picture {base} is in several folders: {", ".join(holders)}; '
+            raise ValueError(f'the picture {os.fsdecode(base)} is in several folders: {_listed(holders)}; '
                              'give the one that is meant with --data_url')
         else:
-            paths.append(os.path.join(holders[0], base).encode())
+            paths.append(os.path.join(holders[0], base))
     if missing:
-        raise ValueError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {", ".join(missing[:3])}; '
-                         f'looked in {", ".join(dict.fromkeys([*own, *others]))}')
+        raise ValueError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {_listed(missing[:3])}; '
+                         f'looked in {_listed(dict.fromkeys([*own, *others]))}')
     return np.array(paths)
 
 
-def _list_folders(root: str, folders: Tuple[str, ...]) -> Dict[str, Set[str]]:
-    paths = [os.path.join(root, folder) if folder else root for folder in folders]
+def _listed(names: Iterable[bytes]) -> str:
+    return ', '.join(map(os.fsdecode, names))
+
+
+def _list_folders(root: str, folders: Tuple[str, ...]) -> Dict[bytes, Set[bytes]]:
+    paths = [os.fsencode(os.path.join(root, folder) if folder else root) for folder in folders]
     return {path: set(os.listdir(path)) for path in paths if os.path.isdir(path)}
 
 
@@ -104,43 +114,64 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
                 say(f'left out: {error}')
     if not found:
         raise ValueError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
-    return NumberedPictures(np.array(list(found), np.int64), np.array([path.encode() for path, _ in found.values()]),
+    paths = np.array([os.fsencode(path) for path, _ in found.values()])
+    return NumberedPictures(np.array(list(found), np.int64), paths,
                             np.array([size for _, size in found.values()], np.int64))
 
 
-def read_picture(path: str, *, honour_exif: bool = True) -> np.ndarray:
+def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.ndarray:
     """Read a picture as (height, width, 3) uint8 BGR.
 
     Args:
         honour_exif: turn the picture as its EXIF orientation says.
 
     Raises:
-        ValueError: the file is missing, truncated or not a picture; the message names it.
+        ValueError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
+            OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it.
     """
+    # Spelled out here: the message may come from a loader process, through code that takes UTF-8 only.
+    name, most = printable(os.fsdecode(path)), _max_pixels()
+    too_large = (f'should have at most {most} pixels; {MAX_PIXELS_VARIABLE} in the environment raises this bound of '
+                 'the memory that a picture can take')
     try:
-        content = np.fromfile(path, np.uint8)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            # No format needs more than 8 bytes for a pixel, and a few for the rest.
+            if size > 8 * most + 2 ** 24:
+                raise ValueError(f'the picture {name} of {size} bytes {too_large}')
+            content = file.read()
     except OSError as error:
-        raise ValueError(f'cannot read the picture {path}: {error.strerror or error}') from None
-    if not content.size:
-        raise ValueError(f'the picture {path} is empty')
+        raise ValueError(f'cannot read the picture {name}: {error.strerror or error}') from None
+    if not content:
+        raise ValueError(f'the picture {name} is empty')
+    width, height = claimed_size(content) or (0, 0)
+    if width * height > most:
+        raise ValueError(f'the picture {name} of {width} x {height} {too_large}')
     if _is_truncated_jpeg(content):
-        raise ValueError(f'the picture {path} is truncated: its JPEG data has no end')
+        raise ValueError(f'the picture {name} is truncated: its JPEG data has no end')
     flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        picture = cv2.imdecode(content, flags)
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
-        raise ValueError(f'{path} cannot be decoded as a picture: {error.err}') from None
+        if 'CV_IO_MAX_IMAGE_PIXELS' in error.err:
+            raise ValueError(f'the picture {name} {too_large}') from None
+        raise ValueError(f'{name} cannot be decoded as a picture: {error.err}') from None
     if picture is None:
-        raise ValueError(f'{path} is not a picture that OpenCV can read')
+        raise ValueError(f'{name} is not a picture that OpenCV can read')
     return picture
 
 
-def _is_truncated_jpeg(content: np.ndarray) -> bool:
+def _max_pixels() -> int:
+    """Return the bound that OpenCV reads as well, when it is first imported; it also knows units, such as 900MB."""
+    text = os.environ.get(MAX_PIXELS_VARIABLE, '')
+    return int(text) if text.isdecimal() else MAX_PIXELS
+
+
+def _is_truncated_jpeg(content: bytes) -> bool:
     """OpenCV fills the missing part of a truncated JPEG with grey and says nothing to the program."""
-    if content[:2].tobytes() != b'\xff\xd8':
+    if not content.startswith(b'\xff\xd8'):
         return False
-    if b'\xff\xd9' in content[-64:].tobytes():
+    if b'\xff\xd9' in content[-64:]:
         return False
-    data = content.tobytes()
     # An end marker before the last start of scan belongs to a thumbnail.
-    return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
+    return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')
