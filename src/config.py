@@ -8,8 +8,11 @@ import os
 from copy import deepcopy
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
-import yaml
 from easydict import EasyDict
+
+from src.files import MAX_INTEGER, parse_json
+from src.printing import brief
+from src.yaml_files import read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
@@ -87,25 +90,30 @@ def load_recipe(name: str) -> EasyDict:
 def _load_tree(name: str, seen: List[str]) -> EasyDict:
     path = name if name.endswith('.yaml') else os.path.join(RECIPE_FOLDER, name + '.yaml')
     if not os.path.isfile(path):
-        raise ValueError(f'unknown recipe {name!r}; known: {", ".join(recipe_names())}, or the path of a .yaml file')
+        raise ValueError(f'unknown recipe {brief(name)}; known: {", ".join(recipe_names())}, or the path of a .yaml '
+                         'file')
     if path in seen:
-        raise ValueError(f'recipe {name!r} builds on itself')
-    try:
-        with open(path, encoding='utf-8') as file:
-            content = yaml.safe_load(file)
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is not a YAML file: {error}') from None
+        raise ValueError(f'recipe {brief(name)} builds on itself')
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
     if name == 'base':
         return EasyDict(content)
-    config = _load_tree(str(content.pop('BASE', 'base')), seen + [path])
+    base = content.pop('BASE', 'base')
+    if not isinstance(base, str):
+        raise ValueError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
+    config = _load_tree(base, seen + [path])
     for section, values in content.items():
-        if not isinstance(values, dict):
-            raise ValueError(f'{path}: {section} should be a section of keys, is {values!r}')
+        if not isinstance(section, str) or not isinstance(values, dict):
+            raise ValueError(f'{path}: {_as_key(section)} should be a section of keys, is {brief(values)}')
         for key, value in values.items():
-            set_value(config, f'{section}.{key}', value, where=path)
+            set_value(config, f'{_as_key(section)}.{_as_key(key)}', value, where=path)
     return config
+
+
+def _as_key(key: Any) -> str:
+    """Return what a YAML file has as a key: text, or something that is no key."""
+    return key[:100] if isinstance(key, str) else brief(key)
 
 
 def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> None:
@@ -118,7 +126,7 @@ def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> Non
     section, _, name = key.partition('.')
     if section not in config or name not in config[section]:
         known = [f'{section}.{each}' for each in config[section]] if section in config else list(config)
-        raise ValueError(f'{prefix}unknown config key {key!r}; known here: {", ".join(known)}')
+        raise ValueError(f'{prefix}unknown config key {brief(key)}; known here: {", ".join(known)}')
     try:
         config[section][name] = parse_value(value, like=config[section][name])
     except ValueError as error:
@@ -131,17 +139,19 @@ def parse_value(value: Any, like: Any) -> Any:
     Raises:
         ValueError: it is not of that kind.
     """
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ValueError(f'should be below 2**63, is {brief(value)}')
     if isinstance(like, list):
         if isinstance(value, str):
             value = value.strip().strip('[]()').replace(',', ' ').split()
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f'should be a list such as {like}, is {value!r}')
+            raise ValueError(f'should be a list such as {like}, is {brief(value)}')
         # All lists of the tree hold numbers; an emptied one says no more than that.
         return [parse_value(each, like[0] if like else 0.0) for each in value]
     if isinstance(like, bool):
         word = str(value).strip().lower()
         if word not in ('true', 'yes', 'on', '1', 'false', 'no', 'off', '0'):
-            raise ValueError(f'should be true or false, is {value!r}')
+            raise ValueError(f'should be true or false, is {brief(value)}')
         return word in ('true', 'yes', 'on', '1')
     if isinstance(like, (int, float)):
         kind, what = (int, 'a whole number') if isinstance(like, int) else (float, 'a number')
@@ -150,12 +160,14 @@ def parse_value(value: Any, like: Any) -> Any:
                 raise ValueError
             number = kind(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f'should be {what}, is {value!r}') from None
+            raise ValueError(f'should be {what}, is {brief(value)}') from None
+        if kind is int and abs(number) >= MAX_INTEGER:
+            raise ValueError(f'should be below 2**63, is {brief(value)}')
         if number != number or number in (float('inf'), float('-inf')):
-            raise ValueError(f'should be finite, is {value!r}')
+            raise ValueError(f'should be finite, is {brief(value)}')
         return number
     if isinstance(value, (list, dict)):
-        raise ValueError(f'should be text, is {value!r}')
+        raise ValueError(f'should be text, is {brief(value)}')
     return '' if value is None else str(value)
 
 
@@ -261,7 +273,7 @@ def from_json(text: str, where: str) -> EasyDict:
     """
     config = _load_tree('base', [])
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         items = [(f'{section}.{name}', value) for section, values in content.items() for name, value in values.items()]
     except (ValueError, AttributeError):
         raise ValueError(f'{where}: its configuration is damaged') from None

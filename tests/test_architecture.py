@@ -11,8 +11,8 @@ MAX_LINES = 400
 # From the first to the last; a file imports from its own row or from rows above, never from one below.
 LAYERS = (
     ('src', 'src.device', 'src.printing'),
-    ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.config', 'src.protocols', 'src.schedules',
-     'src.stopping', 'src.loader_processes', 'src.onnx_graph'),
+    ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.yaml_files', 'src.config', 'src.protocols',
+     'src.schedules', 'src.stopping', 'src.loader_processes', 'src.onnx_graph'),
     ('src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables', 'src.runtimes'),
     ('src.heatmaps', 'src.metrics_log', 'src.multi_shift'),
     ('src.annotations',),
