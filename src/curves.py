@@ -5,15 +5,14 @@ Training writes one JSON object per line and step, such as
 ``{"epoch": 1, "step": 172, "AP": 0.41}``.
 """
 import io
-import json
 import math
 import sys
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from src.files import write_bytes
-from src.printing import ArgumentParser, printable
+from src.files import is_number, open_regular, parse_json, write_bytes
+from src.printing import ArgumentParser, brief, printable
 from src.protocols import MAIN_METRICS
 
 _LOG_SPAN = 20.0
@@ -30,21 +29,25 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
     A damaged last line is left out: a run that was killed while writing leaves one. Blank lines do not count.
 
     Raises:
-        ValueError: another line is not a JSON object; the message gives its number, from 1.
-        OSError: the file cannot be read.
+        ValueError: another line is not a JSON object, or an epoch or step no finite number; the message gives the
+            number of the line, from 1.
+        OSError: the file cannot be read, or is no regular file.
     """
-    with open(jsonl_path, 'rb') as file:
+    with open_regular(jsonl_path) as file:
         numbered = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
     rows = []
     for number, line in numbered:
         try:
-            row = json.loads(line.decode('utf-8'))
+            row = parse_json(line.decode('utf-8'))
             if not isinstance(row, dict):
-                raise ValueError(f'expected an object, got {row!r}')
+                raise ValueError(f'expected an object, got {brief(row)}')
         except ValueError as error:
             if number == numbered[-1][0]:
                 break
             raise ValueError(f'{jsonl_path}, line {number} is damaged: {error}') from error
+        for key in ('epoch', 'step'):
+            if key in row and not (is_number(row[key]) and math.isfinite(row[key])):
+                raise ValueError(f'{jsonl_path}, line {number}: {key} should be a finite number, is {brief(row[key])}')
         rows.append(row)
     return rows
 
@@ -97,6 +100,8 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     last = f'{count}, median loss at the end {medians[-1]:.4g}'
     if len(evaluations):
         last += f', best {metric} {evaluations[:, 1].max():.3f}'
+    # A dollar sign would begin a formula.
+    title = printable(title).replace('$', r'\$')
     figure.suptitle(f'{title}: {last}' if title else last, fontsize=11, color=_TEXT_COLOR)
 
     content = io.BytesIO()
@@ -120,9 +125,10 @@ def _read_columns(
         if 'loss' in row and row['loss'] is None:
             row['loss'] = math.nan
         missing = [name for name in ('epoch', 'step', metric if numbers else 'loss')
-                   if not isinstance(row.get(name), (int, float))]
+                   if not is_number(row.get(name))]
+        missing += ['lr'] if row.get('lr') is not None and not is_number(row['lr']) else []
         if missing:
-            raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {row}')
+            raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {brief(row)}')
         (scores if numbers else rows)[row['epoch'], row['step']] = row
     if not rows:
         raise ValueError(f'{jsonl_path} holds no step')

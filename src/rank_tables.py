@@ -17,12 +17,12 @@ import socket
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from src.files import write_bytes
-from src.printing import ArgumentParser, printable
+from src.files import open_regular, parse_json, write_bytes
+from src.printing import ArgumentParser, brief, printable
 
 HCCN_CONF = '/etc/hccn.conf'
 USUAL_DEVICE_COUNTS = (1, 2, 4, 8)
-_NUMBER = re.compile(r'0|[1-9][0-9]*')
+_NUMBER = re.compile(r'0|[1-9][0-9]{0,8}')
 
 
 class Server(NamedTuple):
@@ -108,8 +108,8 @@ def load_rank_table(path: str, device_num: Optional[int] = None) -> dict:
         ValueError: the file is missing, is not JSON or holds a wrong table; the message begins with its path.
     """
     try:
-        with open(path, encoding='utf-8') as file:
-            table = json.load(file)
+        with open_regular(path, 'r', encoding='utf-8') as file:
+            table = parse_json(file.read())
     except OSError as error:
         raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
     except ValueError as error:
@@ -132,7 +132,7 @@ def read_device_ips(path: str) -> Dict[int, str]:
     try:
         with open(path, encoding='utf-8', errors='replace') as file:
             for line in file:
-                match = re.fullmatch(r'\s*address_([0-9]+)\s*=\s*(.*?)\s*', line)
+                match = re.fullmatch(r'\s*address_([0-9]{1,9})\s*=\s*(.*?)\s*', line)
                 if match:
                     if not _is_ip(match[2]):
                         raise ValueError(f'{path}: {line.strip()!r} should be an address such as address_0=192.98.92.1')
@@ -173,7 +173,14 @@ def parse_server(text: str) -> Server:
 
 
 def _found(entry: dict, key: str) -> str:
-    return f'is {json.dumps(entry[key])}' if key in entry else 'is missing'
+    return f'is {_quoted(entry[key])}' if key in entry else 'is missing'
+
+
+def _quoted(value: Any) -> str:
+    try:
+        return json.dumps(value)[:300]
+    except (RecursionError, ValueError):
+        return brief(value)
 
 
 def _devices(count: int) -> str:
@@ -197,7 +204,7 @@ def _read_list(entry: dict, key: str, where: str) -> list:
 def _check_server(server: Any, where: str, owners: Dict[str, Dict[str, str]], *, needs_ips: bool) -> None:
     """Check one entry of server_list and note in `owners` which server_id, device_ip and rank_id it takes."""
     if not isinstance(server, dict):
-        raise ValueError(f'{where}: should be an object with server_id and device, is {json.dumps(server)}')
+        raise ValueError(f'{where}: should be an object with server_id and device, is {_quoted(server)}')
     server_id = server.get('server_id')
     # HCCL takes any name; but what looks like an address should be one.
     if not isinstance(server_id, str) or not server_id or (
@@ -210,7 +217,7 @@ def _check_server(server: Any, where: str, owners: Dict[str, Dict[str, str]], *,
         place = f'{where}, device {number}'
         if not isinstance(device, dict):
             raise ValueError(f'{place}: should be an object with device_id, device_ip and rank_id, is '
-                             f'{json.dumps(device)}')
+                             f'{_quoted(device)}')
         for key in ('device_id', 'rank_id'):
             if not isinstance(device.get(key), str) or not _NUMBER.fullmatch(device[key]):
                 raise ValueError(f'{place}: {key} should be a number as text such as "0", {_found(device, key)}')

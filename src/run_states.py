@@ -18,7 +18,7 @@ from mindspore import Parameter, Tensor
 
 from src.checkpoints import CONFIG_KEY, read_entries, write_checkpoint
 from src.config import differing_keys, from_json, to_json
-from src.files import make_folder
+from src.files import make_folder, parse_json
 
 PROGRESS_KEY = 'progress'
 # These may change between a run and its continuation. What of END_EPOCH and BATCH_SIZE matters is compared by its
@@ -205,10 +205,13 @@ def _read(path: str) -> Tuple[Dict[str, Parameter], Progress, dict, EasyDict]:
     if PROGRESS_KEY not in texts or CONFIG_KEY not in texts:
         raise ValueError(f'{path} is a checkpoint of weights, not the state of a run; give it as --pretrained_path')
     try:
-        told = json.loads(texts[PROGRESS_KEY])
+        told = parse_json(texts[PROGRESS_KEY])
         progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
         run = told['run']
-        if not isinstance(run, dict) or not isinstance(progress.step, int) or progress.step < 0:
+        counts = asdict(progress)
+        best = counts.pop('best_ap')
+        if not (isinstance(run, dict) and all(type(each) is int and 0 <= each < 2 ** 63 for each in counts.values())
+                and (best is None or (type(best) in (int, float) and abs(best) < 2 ** 63))):
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f'{path}: its progress is damaged') from None

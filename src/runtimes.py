@@ -13,6 +13,7 @@ from easydict import EasyDict
 
 from src.config import from_json, input_shape, num_hypotheses
 from src.device import instruction_sets_unlimited, usable_cores
+from src.files import parse_json
 from src.protocols import instance_codes
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
@@ -204,7 +205,7 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
     try:
         facts = {}
         for key in METADATA_KEYS[1:]:
-            facts[key] = json.loads(graph.metadata[key])
+            facts[key] = parse_json(graph.metadata[key])
         key = 'decoder'
         has_decoder = bool(facts['decoder']['inside'])
         key = 'flip_test'
@@ -222,6 +223,8 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
             raise ValueError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
         key = 'normalisation'
         factor, shift = (np.array(facts[key][name], np.float32).reshape(3) for name in ('factor', 'shift'))
+        if not np.isfinite([factor, shift]).all():
+            raise ValueError('it holds numbers that are not finite')
         key = 'versions'
         facts['versions'].get('weights')
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -104,10 +104,44 @@ def test_an_evaluation_without_its_step_has_no_place(tmp_path):
 @pytest.mark.parametrize('row, message', [
     ({'epoch': 1, 'step': 2, 'AP': 'high'}, 'AP missing or not a number'),
     ({'step': 2, 'AP': 0.5}, 'epoch missing or not a number'),
-    ({'epoch': 1, 'step': 2, 'loss': 'low'}, 'loss missing or not a number')])
+    ({'epoch': 1, 'step': 2, 'loss': 'low'}, 'loss missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'loss': 10 ** 400}, 'loss missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'loss': True}, 'loss missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'loss': 1, 'lr': 'low'}, 'lr missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'loss': 1, 'lr': 10 ** 400}, 'lr missing or not a number'),
+    ({'epoch': 1, 'step': 2, 'AP': [[[[1]]]]}, 'AP missing or not a number'),
+    ({'epoch': 1, 'step': float('nan'), 'loss': 1}, 'line 2: step should be a finite number, is nan'),
+    ({'epoch': float('inf'), 'step': 1, 'loss': 1}, 'line 2: epoch should be a finite number, is inf'),
+    ({'epoch': 1, 'step': 10 ** 400, 'loss': 1}, 'line 2: step should be a finite number, is 1000'),
+    ({'epoch': 1, 'step': '2', 'loss': 1}, "line 2: step should be a finite number, is '2'")])
 def test_wrong_rows_are_named(tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
         curves._read_columns(_write(tmp_path / 'metrics.jsonl', [*_rows(1, 1), row]))
+
+
+@pytest.mark.parametrize('line, message', [
+    ('[' * 10 ** 5, 'nested too deeply'), (f'{{"step": {"7" * 5000}}}', 'a number of thousands of digits'),
+    ('[' * 900 + ']' * 900, 'expected an object')])
+def test_lines_that_python_cannot_read_are_named(tmp_path, line, message):
+    with pytest.raises(ValueError, match=f'metrics.jsonl, line 31 is damaged: .*{message}') as found:
+        load_metrics(_write(tmp_path / 'metrics.jsonl', _rows(), f'{line}\n{{"epoch": 4}}\n'))
+    assert len(str(found.value)) < 500
+
+
+def test_metrics_are_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / 'metrics.jsonl')
+    with pytest.raises(OSError, match='not a regular file'):
+        load_metrics(str(tmp_path / 'metrics.jsonl'))
+
+
+def test_a_title_is_shown_as_it_is(tmp_path, monkeypatch):
+    """Not as a formula, which a name with two dollar signs would be, and a broken one an error."""
+    pytest.importorskip('matplotlib')
+    from matplotlib.figure import Figure
+    titles = []
+    monkeypatch.setattr(Figure, 'suptitle', lambda self, text, **_: titles.append(text))
+    draw_loss_curve(_write(tmp_path / 'metrics.jsonl', _rows()), str(tmp_path / 'curve.png'), title='a$\x1b^$b\udcff')
+    assert titles[0].startswith(r'a\$\x1b^\$b\xff: 30 steps')
 
 
 def test_the_loss_of_an_overflow_is_a_gap(tmp_path):

@@ -203,7 +203,9 @@ def test_recount_needs_no_counts(evaluate):
     ([], 'no result'), ([record(PLACES, 0.9, 7)], r'1 image ids of the results are not in .*gt.json, e.g. \[7\]'),
     ([record(PLACES[:5], 0.9, 1)], 'result 0: 15 keypoint values, should be 42'),
     ([record(PLACES, 0.9, 1), record(PLACES * np.inf, 0.9, 1)], 'not finite, the first is number 1'),
-    ([record(PLACES, float('nan'), 1)], 'not finite')])
+    ([record(PLACES, float('nan'), 1)], 'not finite'),
+    ([record(PLACES, 0.9, 1), record(PLACES, 10 ** 400, 1)], 'result 1 holds 1000.*, should hold numbers'),
+    ([record(PLACES, 'high', 1)], "result 0 holds 'high', should hold numbers")])
 def test_results_that_cannot_be_scored(evaluate, results, message):
     with pytest.raises(ValueError, match=message), np.errstate(invalid='ignore'):
         evaluate(crowdpose_content((PLACES, 2, {})), results)

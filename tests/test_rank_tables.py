@@ -169,6 +169,7 @@ MISTAKES = [
     (at(1, 1, 'device_ip', '192.98.92'), r'server 1, device 1: device_ip should be an IP .*, is "192.98.92"'),
     (at(1, 1, 'device_ip', None), r'server 1, device 1: device_ip is missing; .* \(address_5 in /etc/hccn.conf'),
     (at(1, 1, 'rank_id', '-1'), r'server 1, device 1: rank_id should be a number .*, is "-1"'),
+    (at(1, 1, 'rank_id', '7' * 5000), r'server 1, device 1: rank_id should be a number as text'),
     (at(1, 1, 'rank_id', '2'), r'server 1, device 1: rank_id "2" is taken: server 1, device 0 has it'),
     (at(1, 1, 'rank_id', '4'), r'rank ids of 4 devices should be 0 to 3, but 3 is missing and 4 is there '
                                r'\(server 1, device 1\)'),
@@ -188,7 +189,12 @@ def test_check_names_the_place_and_what_would_be_right(tmp_path, capsys, mistake
 
 @pytest.mark.parametrize('content, message', [
     (None, 'cannot be read: No such file'), (b'{', 'is not a JSON file'), (b'\xff\xfe\x00', 'is not a JSON file'),
-    (b'[]', 'should be an object with version, server_count, server_list and status, is a list')])
+    (b'[]', 'should be an object with version, server_count, server_list and status, is a list'),
+    (b'[' * 10 ** 5, 'is not a JSON file: its lists and objects are nested too deeply'),
+    (b'{"version": ' + b'7' * 5000 + b'}', 'is not a JSON file: it holds a number of thousands of digits'),
+    (b'{"version": ' + b'[' * 900 + b']' * 900 + b'}', 'version should be "1.0", is [[['),
+    (b'{"version": "\x1b[31m\\ud800"}', 'Invalid control character'),
+    (b'{"version": "\\u001b[31m\\ud800"}', r'version should be "1.0", is "\u001b[31m\ud800"')])
 def test_check_of_something_else(tmp_path, capsys, content, message):
     path = tmp_path / 'table.json'
     if content is not None:

@@ -309,7 +309,9 @@ GOOD = {**dataclasses.asdict(Progress(step=6)), 'run': {}}
 @pytest.mark.parametrize('text', [
     '{', '[]', '6', 'null', '{}', json.dumps({**GOOD, 'run': None}), json.dumps({**GOOD, 'run': 'x'}),
     json.dumps({**GOOD, 'step': '6'}), json.dumps({**GOOD, 'step': -1}), json.dumps({**GOOD, 'step': None}),
-    json.dumps({**GOOD, 'step': 6.5}), json.dumps({**GOOD, 'step': float('nan')}),
+    json.dumps({**GOOD, 'step': 6.5}), json.dumps({**GOOD, 'step': float('nan')}), json.dumps({**GOOD, 'skipped': '1'}),
+    json.dumps({**GOOD, 'best_ap': float('nan')}), json.dumps({**GOOD, 'best_ap': 10 ** 400}), '[' * 10 ** 5,
+    json.dumps(GOOD).replace('"step": 6', '"step": ' + '7' * 5000), json.dumps({**GOOD, 'evaluated_step': None}),
     json.dumps({key: value for key, value in GOOD.items() if key != 'skipped'}),
     json.dumps({key: value for key, value in GOOD.items() if key != 'run'})])
 def test_damaged_progress_with_a_right_checksum(saved, text):

@@ -336,6 +336,11 @@ FILES = {
     'flip.onnx': (edited('flip.onnx', with_facts(flip_test='{}')), 'impossible of its flip_test'),
     'factor.onnx': (edited('factor.onnx', with_facts(normalisation='{"factor": [1]}')),
                     'impossible of its normalisation'),
+    'infinite.onnx': (edited('infinite.onnx', with_facts(
+        normalisation='{"factor": [1, 1, 1e400], "shift": [0, 0, 0]}')),
+                      'impossible of its normalisation .*not finite'),
+    'deep.onnx': (edited('deep.onnx', with_facts(decoder='[' * 10 ** 5)),
+                  'impossible of its decoder .*nested too deeply'),
     'kind.onnx': (edited('kind.onnx', with_facts(input='{"kind": "sound"}')), 'impossible of its input'),
     'size.onnx': (edited('size.onnx', with_another_input_size),
                   r'impossible of its input \(its graph takes \(3, 96, 64\)'),

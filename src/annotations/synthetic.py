@@ -8,7 +8,6 @@ As in COCO, visibility 2 is seen, 1 is hidden but inside the picture, and 0 is n
 the nose and eyes of a person seen from behind. Boxes, areas and outlines are those of whole people, as if nobody stood
 in front of them.
 """
-import json
 import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from src.annotations.synthetic_pictures import DEFAULT_IMAGE_SIZE, make_picture
 from src.command_line import say
-from src.files import write_bytes, write_json
+from src.files import read_json, write_bytes, write_json
 from src.printing import ArgumentParser
 from src.skeletons import COCO
 
@@ -157,8 +156,10 @@ def _load_marker(root: str) -> Optional[Dict[str, Any]]:
     path = os.path.join(root, MARKER_NAME)
     if not os.path.isfile(path):
         return None
-    with open(path, encoding='utf-8') as file:
-        return json.load(file)
+    marker = read_json(path)
+    if not isinstance(marker, dict) or 'complete' not in marker:
+        raise ValueError(f'{path} is not the note of a synthetic data set; choose another folder')
+    return marker
 
 
 def _files_of(root: str, layout: Layout, split: Split) -> List[str]:

@@ -4,6 +4,9 @@ from typing import Iterable, List
 
 import numpy as np
 
+from src.files import is_number
+from src.printing import brief
+
 
 @dataclass(frozen=True)
 class Found:
@@ -45,8 +48,15 @@ def read_records(results: List[dict], num_keypoints: int) -> Found:
         if len(record['keypoints']) != 3 * num_keypoints:
             raise ValueError(f"result {number}: {len(record['keypoints'])} keypoint values, should be "
                              f'{3 * num_keypoints} ({num_keypoints} keypoints, x, y, score each)')
-    keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(-1, num_keypoints, 3)
-    scores = np.array([record['score'] for record in results], np.float64)
+    try:
+        keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(-1, num_keypoints, 3)
+        scores = np.array([record['score'] for record in results], np.float64)
+    except (TypeError, ValueError, OverflowError):
+        for number, record in enumerate(results):
+            odd = [value for value in (*record['keypoints'], record['score']) if not is_number(value)]
+            if odd:
+                raise ValueError(f'result {number} holds {brief(odd[0])}, should hold numbers') from None
+        raise
     broken = ~(np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(scores))
     if broken.any():
         raise ValueError(f'{broken.sum()} results hold numbers that are not finite, the first is number '
