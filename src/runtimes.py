@@ -164,6 +164,8 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
     """
     if not os.path.isfile(path):
         raise ValueError(f'the model file {path} does not exist')
+    if not os.fsencode(path).decode('utf-8', 'ignore') == path:
+        raise ValueError(f'the model file {path} should lie where all names are UTF-8; the runtimes read no others')
     by_ending = default_runtime(path)
     runtime = runtime or by_ending
     if runtime not in LOADERS:

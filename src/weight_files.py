@@ -11,7 +11,7 @@ from mindspore import nn
 from src.checkpoints import CONFIG_KEY, OPTIMIZER_PREFIXES, read_checkpoint
 from src.command_line import say
 from src.config import from_json, to_json
-from src.files import write_bytes
+from src.files import parse_json, write_bytes
 from src.torch_files import read_torch_file
 from src.weight_sources import Conversion, adopt_settings, convert_weights
 from src.weights import assign_weights, named_parameters, pytorch_names
@@ -55,11 +55,11 @@ def _refuse_stand_in(path: str) -> None:
 
 def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
     try:
-        with safetensors.safe_open(path, framework='np') as file:
-            told = file.metadata() or {}
-        # Not get_tensor: NumPy knows no bfloat16.
+        # Not safe_open and get_tensor: the one takes no names but UTF-8, and NumPy knows no bfloat16.
         with open(path, 'rb') as file:
-            entries = safetensors.deserialize(file.read())
+            content = file.read()
+        entries = safetensors.deserialize(content)
+        told = parse_json(content[8:8 + int.from_bytes(content[:8], 'little')].decode()).get('__metadata__') or {}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): {error}') from None
     arrays = {}

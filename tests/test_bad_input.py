@@ -549,8 +549,12 @@ def test_inference_leaves_out_pictures_that_cannot_be_used(call):
     cut('data/val2017/000000000001.jpg', 0.5)()
     shutil.copy('data/val2017/000000000002.jpg', 'data/val2017/holiday.jpg')
     shutil.copy('data/val2017/000000000002.jpg', 'data/val2017/2.jpg')
+    # Latin-1, with a colour for the terminal; and one that nobody ever writes into.
+    shutil.copy('data/val2017/000000000002.jpg', os.fsdecode(b'data/val2017/caf\xe9\x1b[31m.jpg'))
+    os.mkfifo('data/val2017/5.jpg')
     outcome = call('infer')
     assert outcome.status == 0, outcome.err
-    for part in ('000000000001.jpg is truncated', 'holiday.jpg is not named by an image id', 'same image id as'):
+    for part in ('000000000001.jpg is truncated', 'holiday.jpg is not named by an image id', 'same image id as',
+                 r'caf\xe9\x1b[31m.jpg is not named by an image id', '5.jpg: it is a named pipe'):
         assert part in outcome.out
     assert sorted(os.listdir('out')) == ['2_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json']

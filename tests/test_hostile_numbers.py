@@ -6,14 +6,18 @@ import time
 import cv2
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from src.annotations.coco import load_coco_images, load_coco_people
 from src.annotations.detections import load_detections
 from src.annotations.mpii import load_mpii_people, read_mat_file
 from src.annotations.oks_truth import load_coco_truth, load_crowdpose_truth
+from src.config import load_recipe, to_json
 from src.files import parse_json, read_json
+from src.runtimes import open_model_file
 from src.samples.pictures_on_disk import find_numbered_pictures, locate_pictures, read_picture
 from src.skeletons import COCO, CROWDPOSE
+from src.weight_files import read_weights
 
 DIGITS = '7' * 5000
 WRONG_TEXTS = {
@@ -173,6 +177,22 @@ def test_folders_are_searched_by_names_that_are_no_utf8(latin):
     pictures = find_numbered_pictures(os.path.join(latin, 'val2017'), said.append)
     assert pictures.image_ids.tolist() == [42] and read_picture(pictures.paths[0]).shape == (9, 12, 3)
     assert len(said) == 3 and any('\udcff43.jpg is not named by an image id' in line for line in said)
+
+
+def test_weights_lie_where_names_are_no_utf8(latin):
+    path = os.path.join(latin, 'caf\udce9.safetensors')
+    with open(path, 'wb') as file:
+        file.write(safetensors.numpy.save({'x': np.ones(3, np.float32)}, {'config': to_json(load_recipe('base'))}))
+    weights, config = read_weights(path)
+    assert weights['x'].tolist() == [1, 1, 1] and config == load_recipe('base')
+
+
+def test_exported_files_lie_where_names_are_utf8(latin):
+    """The runtimes' own limit."""
+    path = os.path.join(latin, 'x.onnx')
+    open(path, 'wb').close()
+    with pytest.raises(ValueError, match='x.onnx should lie where all names are UTF-8'):
+        open_model_file(path)
 
 
 def test_errors_of_pictures_can_leave_a_loader_process(latin):

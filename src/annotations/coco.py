@@ -104,7 +104,7 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarr
     if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_COORDINATE
             and all(map(math.isfinite, values))):
         odd = next(value for value in values if not is_coordinate(value))
-        raise ValueError(f"{where}: 'keypoints' should be finite numbers within ±1e9, one is {brief(odd)}")
+        raise ValueError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
     if not set(values[2::3]) <= {0, 1, 2}:
         raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {values[2::3]}')
     return np.array(values)

@@ -131,8 +131,8 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
     """
     # Spelled out here: the message may come from a loader process, through code that takes UTF-8 only.
     name, most = printable(os.fsdecode(path)), _max_pixels()
-    too_large = (f'should have at most {most} pixels; {MAX_PIXELS_VARIABLE} in the environment raises this bound of '
-                 'the memory that a picture can take')
+    too_large = (f'is larger than the bound of {most} pixels; to read it, raise {MAX_PIXELS_VARIABLE} in the '
+                 'environment')
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -146,7 +146,7 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         raise ValueError(f'the picture {name} is empty')
     width, height = claimed_size(content) or (0, 0)
     if width * height > most:
-        raise ValueError(f'the picture {name} of {width} x {height} {too_large}')
+        raise ValueError(f'the picture {name} of {width} x {height} pixels {too_large}')
     if _is_truncated_jpeg(content):
         raise ValueError(f'the picture {name} is truncated: its JPEG data has no end')
     flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
