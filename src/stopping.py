@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 
+from src.printing import printable
+
 # Two SIGTERMs that are closer than this are one request, told by two: the terminal or a scheduler, and a launcher.
 SAME_REQUEST_SECONDS = 1.0
 # So long the interpreter has to end by itself after the second signal; a call into a library may never come back.
@@ -99,5 +101,5 @@ def _is_another_request(number: int, seconds: float) -> bool:
 def _tell(text: str) -> None:
     # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
     with contextlib.suppress(OSError):
-        os.write(1, f'{text}\n'.encode())
+        os.write(1, f'{printable(text)}\n'.encode())
 
