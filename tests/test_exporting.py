@@ -14,6 +14,8 @@ import onnxruntime
 import pytest
 from golden_data import (
     HEATMAP_TOLERANCE,
+    HRNET,
+    MIPNET,
     SMALL_NETWORKS,
     golden,
     images_of,
@@ -160,6 +162,29 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
                     same = min(size, 3)
                     assert np.abs(other[:same] - heatmaps[:same]).max() <= 0.1 * HEATMAP_TOLERANCE * peak
             os.remove(path)
+
+
+@pytest.mark.parametrize('recipe, file_format', [
+    ('hrnet_w32_coco_256x192', 'ONNX'), ('mipnet_hrnet_w32_crowdpose_256x192', 'ONNX'),
+    ('mipnet_hrnet_w32_crowdpose_256x192', 'MINDIR')])
+def test_full_size_files_with_branches_meet_the_golden_heatmaps(recipe, file_format, tmp_path):
+    """HRNet, and MIPNet with each of its codes. Of MINDIR MIPNet stands for both: its graph holds HRNet's, and to
+    compile either takes long."""
+    config = load_recipe(recipe)
+    name = MIPNET if config.MODEL.NAME == 'mipnet' else HRNET
+    images, stored = images_of(name), golden(name)
+    batch = len(images)
+    wanted = [([images], 'heatmaps')] if name == HRNET else [
+        ([images, np.tile(code, (batch, 1))], f'heatmaps_lambda{number}')
+        for number, code in enumerate(np.eye(2, dtype=np.float32))]
+    path = written(tmp_path / f'pose{FILE_FORMATS[file_format]}', config,
+                   ExportPlan(file_format, batch_size=0 if file_format == 'ONNX' else batch))
+    for runtime in installed_runtimes(path):
+        run = open_model_file(path, runtime).graph.run
+        for inputs, key in wanted:
+            heatmaps, = run(*inputs)
+            allowed = HEATMAP_TOLERANCE * float(stored[f'{key}_peak'])
+            assert np.abs(heatmaps[:, :, ::4, ::4] - stored[f'{key}_every4']).max() <= allowed
 
 
 # What is inside

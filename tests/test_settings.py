@@ -246,8 +246,9 @@ def rates_of_two() -> Observation:
             raise SystemExit(0)
         return end_with_rates
 
-    return Observation(found('rates'), 'train', {'src.device.join_processes': replace(lambda *_: Processes('CPU', 0, 2)),
-                                       'src.schedules.learning_rates': calculate})
+    return Observation(found('rates'), 'train', {
+        'src.device.join_processes': replace(lambda *_: Processes('CPU', 0, 2)),
+        'src.schedules.learning_rates': calculate})
 
 
 def device(script: str) -> Observation:
