@@ -143,14 +143,62 @@ def test_inference_draws_the_same_people(material):
     assert_same_poses(*outputs)
 
 
-@pytest.mark.parametrize('flags', ['--precision bf16', '--threads 1', f'--precision bf16 --threads {TWO_OR_ALL}'])
-def test_openvino_in_other_precision_and_threads(flags, material):
+class Moved(NamedTuple):
+    """Between the poses of two evaluations: how far each keypoint has moved, in pixels, and by how much its score
+    differs, as a part of the largest score."""
+
+    places: np.ndarray
+    scores: np.ndarray
+
+
+EVERYBODY = 'TEST.OKS_NMS=false'
+
+
+def compare_poses(ours: list, expected: list) -> Moved:
+    """Pair up the poses of each picture, of evaluations with EVERYBODY, by the places of most of their keypoints."""
+    assert len(ours) == len(expected) > 5
+    pairs, left = [], list(range(len(expected)))
+    tables, others = (np.array([record['keypoints'] for record in records]).reshape(len(records), -1, 3)
+                      for records in (ours, expected))
+    for record, table in zip(ours, tables):
+        mates = [row for row in left if expected[row]['image_id'] == record['image_id']]
+        left.remove(min(mates, key=lambda row: np.median(np.abs(table - others[row])[:, :2].max(axis=1))))
+        pairs.append(next(row for row in mates if row not in left))
+    difference = np.abs(tables - others[pairs])
+    return Moved(difference[..., :2].max(axis=2).ravel(), difference[..., 2].ravel() / np.abs(others[..., 2]).max())
+
+
+@pytest.mark.parametrize('flags', ['--threads 1', f'--threads {TWO_OR_ALL}'])
+def test_openvino_with_some_threads(flags, material):
     path = export('simplepose', '.onnx', '--batch_size dynamic')
-    ours = evaluate(f'--model_file {path} --runtime openvino {flags}')
-    expected = evaluate_checkpoint('simplepose')
-    scores, others = (np.array([record['score'] for record in sorted(
-        records, key=lambda record: record['score'])]) for records in (ours, expected))
-    np.testing.assert_allclose(scores, others, rtol=0.1)
+    assert_same_poses(evaluate(f'--model_file {path} --runtime openvino {flags}'), evaluate_checkpoint('simplepose'))
+
+
+# bfloat16 and int8 differ by what they are, and a heatmap of made-up weights has near maxima, between which a keypoint
+# may move across the picture. The bounds come from five other pairs of weights and pictures, which no test sees:
+# bfloat16: at most 3.2 % of the keypoints of SimplePoseNet moved by over 0.02 pixels and 10.3 % of MSPN's, 5.1 % of
+# either by over 2; keypoint scores differed by at most 0.95 % and 0.29 % of the largest.
+# int8: at most 21 % and 35 % moved by over 0.02 pixels, 15 % and 27 % by over 2; scores differed by 9.7 % and 0.43 %.
+BF16_BOUNDS = {'simplepose': (0.06, 0.06, 0.02), 'mspn': (0.18, 0.1, 0.006)}
+INT8_BOUNDS = {'simplepose': (0.33, 0.25, 0.15), 'mspn': (0.48, 0.4, 0.01)}
+
+
+def assert_nearly_the_same_poses(ours: list, expected: list, bounds: tuple) -> None:
+    moved = compare_poses(ours, expected)
+    share_that_moves, share_that_moves_far, worst_score = bounds
+    assert (moved.places > MOST_MOVE_LESS).mean() <= share_that_moves
+    assert (moved.places > 2).mean() <= share_that_moves_far
+    assert moved.scores.max() <= worst_score
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_openvino_in_bfloat16(name, material):
+    path = export(name, '.onnx', '--batch_size dynamic')
+    ours = evaluate(f'--model_file {path} --runtime openvino --precision bf16 --threads {TWO_OR_ALL}',
+                    f'--set {EVERYBODY}')
+    expected = evaluate_checkpoint(name, f'--set {EVERYBODY}')
+    assert_nearly_the_same_poses(ours, expected, BF16_BOUNDS[name])
+    assert compare_poses(ours, expected).scores.max() > 1e-5, 'it was computed in float32'
 
 
 @pytest.mark.parametrize('precision, threads', [('f32', 0), ('bf16', 1), ('f32', TWO_OR_ALL)])
@@ -206,14 +254,10 @@ def test_int8_files_compute_in_integers_and_nearly_the_same(name, flags, materia
     assert str(file) == 'onnxruntime (int8)'
     told = re.search(r'differ by at most ([\d.]+) in onnxruntime, ([\d.]+) in openvino', outcome.out)
     assert all(0.0005 < float(number) < 0.15 for number in told.groups())
-    expected = evaluate_checkpoint(name, '--set TEST.FLIP_TEST=false')
+    flags = f'--set TEST.FLIP_TEST=false {EVERYBODY}'
     for runtime in ('onnxruntime', 'openvino'):
-        results = evaluate(f'--model_file {path} --runtime {runtime}', '--set TEST.FLIP_TEST=false')
-        places, others = (np.array([record['keypoints'] for record in sorted(
-            records, key=lambda record: (record['image_id'], record['score']))]).reshape(-1, 3)
-            for records in (results, expected))
-        # Heatmaps of made-up weights have many near maxima; half of the keypoints stay where they are all the same.
-        assert np.median(np.abs(places[:, :2] - others[:, :2]).max(axis=1)) < 2
+        results = evaluate(f'--model_file {path} --runtime {runtime}', flags)
+        assert_nearly_the_same_poses(results, evaluate_checkpoint(name, flags), INT8_BOUNDS[name])
     assert not [name for name in os.listdir() if '.tmp' in name]
 
 
