@@ -277,7 +277,9 @@ KEY_ROWS = [
       for script in ('train', 'eval', 'infer', 'export')),
     *(Row('DEVICE.ID', 1, device(script), also={'DEVICE.TARGET': 'GPU'})
       for script in ('train', 'eval', 'infer', 'export')),
-    *rows('GENERAL.SEED', [2], [WEIGHTS, CROPS, ORDER]),
+    *rows('GENERAL.SEED', [2], [WEIGHTS, ORDER]),
+    # Everybody in one batch, or it would show in whom the order leaves out.
+    *rows('GENERAL.SEED', [2], CROPS, also={'TRAIN.BATCH_SIZE': 100, 'TRAIN.DROP_REMAINDER': False}),
     *rows('MODEL.NAME', ['mspn'], [SHAPES, TARGETS, LOSS, CROPS, DECODED, RESULTS]),
     *rows('MODEL.NAME', ['mipnet'], [SHAPES, CROPS]),
     *rows('MODEL.INIT_WEIGHTS', ['true'], [WEIGHTS], also={'MODEL.PRETRAINED': '{folder}/start.ckpt'}),
