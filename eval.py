@@ -41,8 +41,9 @@ def main() -> None:
     source, config, overrides = open_source(arguments, find_checkpoints(arguments),
                                             lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
-    if names_detections and arguments.use_gt_bbox:
-        raise ValueError('give --det_file_url or --use_gt_bbox, not both')
+    asks_for_truth = arguments.use_gt_bbox or ('TEST.USE_GT_BBOX' in overrides and config.TEST.USE_GT_BBOX)
+    if names_detections and asks_for_truth:
+        raise ValueError('give --det_file_url or --use_gt_bbox, not both (TEST.COCO_BBOX_FILE, TEST.USE_GT_BBOX)')
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')

@@ -2,7 +2,7 @@
 import numpy as np
 
 
-def learning_rates(train, *, steps_per_epoch: int, num_devices: int = 1) -> np.ndarray:
+def learning_rates(train, *, steps_per_epoch: int, num_devices: int) -> np.ndarray:
     """Return the learning rate of every step, (END_EPOCH * steps_per_epoch,) float32.
 
     Args:

@@ -544,3 +544,12 @@ def test_every_flag_is_shown_to_have_an_effect(script, scripts):
 def test_what_is_shown_elsewhere_is_there(place):
     file, _, name = place.partition('::')
     assert f'def {name}(' in (ROOT / 'tests' / file).read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('named', ['{folder}/boxes.json', ''])
+def test_boxes_of_two_kinds_contradict_each_other(named, scripts):
+    """Whichever way they are asked for: neither may be dropped without a word."""
+    flags = CKPT + f' --det_file_url {named}' * bool(named)
+    run = scripts.run('eval', 'simplepose', {}, {'TEST.USE_GT_BBOX': 'true'}, flags, PREDICTED)
+    assert run.status == (2 if named else 0)
+    assert ('give --det_file_url or --use_gt_bbox, not both' in run.err) == bool(named)
