@@ -86,7 +86,7 @@ def _convolution(cell: Union[nn.Conv2d, nn.Conv2dTranspose], x: Value, label: st
     attributes = {'kernel_shape': list(weight.shape[2:]), 'strides': _pair(cell.stride),
                   'pads': [top, left, bottom, right], 'dilations': _pair(cell.dilation), 'group': cell.group}
     if isinstance(cell, nn.Conv2dTranspose):
-        return x.graph.add('ConvTranspose', *inputs, **attributes, output_padding=_pair(cell.output_padding))
+        return x.graph.add('ConvTranspose', *inputs, **attributes)
     return x.graph.add('Conv', *inputs, **attributes)
 
 

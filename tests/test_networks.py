@@ -22,7 +22,7 @@ from src.networks import NETWORKS, build_configured_network, build_network, netw
 from src.networks.blocks import BilinearResize, NearestUpsample, StemPool
 from src.networks.hrnet import HRModule, HRNet
 from src.networks.mipnet import MIPNetHRNet, MIPNetResNet
-from src.networks.simple_pose import SimplePoseNet
+from src.networks.simple_pose import SimplePoseNet, make_deconv_layers
 from src.weights import named_parameters
 
 # name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
@@ -151,6 +151,23 @@ def test_other_simple_pose_heads_double_the_size_three_times(kernels, final_kern
     assert network.set_train(False)(ms.Tensor(seeded_input(0, (1, 3, 64, 64)))).shape == (1, 17, 16, 16)
 
 
+@pytest.mark.parametrize('kernel, padding, output_padding', [(4, 1, 0), (3, 1, 1), (2, 0, 0)])
+def test_transposed_convolutions_are_those_of_pytorch(kernel, padding, output_padding):
+    """Every input cell adds its kernel to the output; padding cuts off a border, output padding leaves some of it."""
+    deconvolution = make_deconv_layers(3, [6], [kernel], True)[0]
+    images, (height, width) = seeded_input(1, (2, 3, 4, 5)), (8, 10)
+    weight, bias = seeded_input(2, (3, 6, kernel, kernel)), seeded_input(3, (6,))
+    whole = np.zeros((2, 6, height + kernel, width + kernel))
+    for y, x in np.ndindex(4, 5):
+        whole[:, :, 2 * y:2 * y + kernel, 2 * x:2 * x + kernel] += np.einsum('nc,cokl->nokl', images[:, :, y, x], weight)
+    # What PyTorch's formula says of the size.
+    assert (4 - 1) * 2 - 2 * padding + kernel + output_padding == height
+    expected = whole[:, :, padding:padding + height, padding:padding + width] + bias[:, None, None]
+    for parameter, value in ((deconvolution.weight, weight), (deconvolution.bias, bias)):
+        parameter.set_data(ms.Tensor(value))
+    np.testing.assert_allclose(deconvolution(ms.Tensor(images)).asnumpy(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize('kind', SMALL_NETWORKS)
 def test_one_person_equals_the_same_person_in_a_batch(kind):
     network = SMALL_NETWORKS[kind]().set_train(False)
@@ -254,6 +271,14 @@ def test_initial_values_of_mspn():
         else:
             weight = arrays[name[:-len('bias')] + 'weight'] if name.endswith('bias') else values
             _assert_uniform(values, 1 / np.sqrt(np.prod(weight.shape[1:])))
+
+
+def test_the_head_scale_is_that_of_the_batch_norm_that_ends_each_head():
+    scaled = [(name, parameter.asnumpy()) for name, parameter in named_parameters(small_mspn(head_scale=5.0)).items()
+              if name.endswith('gamma') and not (parameter.asnumpy() == 1).all()]
+    assert [name for name, _ in scaled] == [f'stage{stage}.upsample.up{unit}.res_conv2.bn.gamma'
+                                            for stage in (0, 1) for unit in (1, 2, 3, 4)]
+    assert all((values == 5).all() for _, values in scaled)
 
 
 def test_initial_values_of_simple_pose():

@@ -60,6 +60,4 @@ def _like(linear: Linear) -> Linear:
         return nn.Dense(linear.in_channels, linear.out_channels, **options)
     options.update(stride=linear.stride, pad_mode='pad', padding=linear.padding, dilation=linear.dilation,
                    group=linear.group)
-    if isinstance(linear, nn.Conv2dTranspose):
-        options['output_padding'] = linear.output_padding
     return type(linear)(linear.in_channels, linear.out_channels, linear.kernel_size, **options)

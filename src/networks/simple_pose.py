@@ -16,8 +16,9 @@ from src.networks.blocks import (
 )
 from src.networks.resnet import ResNet
 
-# kernel size of a transposed convolution -> (padding, output padding) that exactly double the size
-DECONV_PADDINGS = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+# kernel size of a transposed convolution -> padding (top, bottom, left, right) that exactly doubles the size. For kernel 3
+# PyTorch calls it padding 1 and output padding 1; MindSpore's own output padding is a border of zeros.
+DECONV_PADDINGS = {4: (1, 1, 1, 1), 3: (1, 0, 1, 0), 2: (0, 0, 0, 0)}
 
 
 def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequence[int], bias: bool):
@@ -27,9 +28,8 @@ def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequen
         if kernel not in DECONV_PADDINGS:
             raise ValueError(f'a transposed convolution of kernel {kernel} is not supported; '
                              f'use one of {sorted(DECONV_PADDINGS)}')
-        padding, output_padding = DECONV_PADDINGS[kernel]
-        cells += [nn.Conv2dTranspose(in_channels, out_channels, kernel, stride=2, pad_mode='pad', padding=padding,
-                                     output_padding=output_padding, has_bias=bias, weight_init='zeros',
+        cells += [nn.Conv2dTranspose(in_channels, out_channels, kernel, stride=2, pad_mode='pad',
+                                     padding=DECONV_PADDINGS[kernel], has_bias=bias, weight_init='zeros',
                                      bias_init='zeros'),
                   BatchNorm(out_channels), nn.ReLU()]
         in_channels = out_channels
