@@ -1,4 +1,5 @@
 """Files → people and pictures: each model's sample rules, what happens to bad boxes, and errors that name the place."""
+import dataclasses
 import json
 import re
 import struct
@@ -9,7 +10,12 @@ import pytest
 
 from src.annotations.coco import check_evaluable, load_coco_images, load_coco_people
 from src.annotations.detections import BoxReport, detected_people, load_detections
+from src.annotations.people import People
+from src.config import load_recipe
 from src.files import read_json
+from src.samples.augmentation import MIPNetCrops, MSPNCrops, SimplePoseCrops
+from src.samples.boxed_pictures import load_boxed_pictures
+from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import find_numbered_pictures, locate_pictures, read_picture
 from src.skeletons import COCO
 
@@ -394,6 +400,44 @@ def test_exif_orientation_is_honoured_on_request_only(write):
         path = write(with_orientation(content, orientation), f'{orientation}.jpg')
         np.testing.assert_array_equal(read_picture(path, honour_exif=True), turned)
         np.testing.assert_array_equal(read_picture(path, honour_exif=False), plain)
+
+
+@pytest.mark.parametrize('recipe, is_upright', [
+    (MSPNCrops(), True), (SimplePoseCrops(), False), (SimplePoseCrops(half_body_probability=0.3), False),
+    (MIPNetCrops(), False)], ids=['mspn', 'simple_pose', 'hrnet', 'mipnet'])
+def test_exif_orientation_of_each_recipe(write, recipe, is_upright):
+    """MSPN's release turns pictures as a camera says, the others cut from what the sensor saw; in both kinds of
+    samples."""
+    path = write(with_orientation(jpeg(), 6), '7.jpg')
+    keypoints = np.tile([10, 10, 2], (1, 17, 1))
+    people = People(np.array([7]), np.array([b'7.jpg']), np.array([[60, 40]]), np.zeros(1, np.int32),
+                    np.array([[5.0, 5, 30, 30]]), np.ones(1), keypoints)
+    samples = PersonSamples(people, np.array([path.encode()]), recipe, COCO, (64, 64))
+    seen = {}
+    for honours in (True, False):
+        forced = dataclasses.replace(samples, honour_exif=honours)
+        out = np.empty((64, 64, 3), np.uint8)
+        forced.training_sample(0, 0, out)
+        seen[honours] = out, forced.test_samples(np.array([0]))[0][0]
+    out = np.empty((64, 64, 3), np.uint8)
+    samples.training_sample(0, 0, out)
+    for number, crop in enumerate((out, samples.test_samples(np.array([0]))[0][0])):
+        np.testing.assert_array_equal(crop, seen[is_upright][number])
+        assert not np.array_equal(crop, seen[not is_upright][number])
+
+
+@pytest.mark.parametrize('recipe', ['mspn_2stg_coco_256x192', 'simplepose_r50_coco_256x192'])
+def test_an_inference_looks_at_photographs_upright(write, tmp_path, recipe):
+    """Whatever the recipe does with the pictures of its benchmark."""
+    write(with_orientation(jpeg(), 6), '7.jpg')
+    # Of whatever category and score: it is the user's box.
+    boxes = write([{'image_id': 7, 'category_id': 18, 'bbox': [5, 5, 30, 45], 'score': -0.5}], 'boxes.json')
+    config = load_recipe(recipe)
+    pictures, samples = load_boxed_pictures(config, COCO, str(tmp_path), boxes, lambda _: None)
+    assert pictures.sizes.tolist() == [[40, 60]]
+    upright = dataclasses.replace(samples, honour_exif=True).test_samples(np.array([0]))[0]
+    np.testing.assert_array_equal(samples.test_samples(np.array([0]))[0], upright)
+    assert not np.array_equal(dataclasses.replace(samples, honour_exif=False).test_samples(np.array([0]))[0], upright)
 
 
 def test_pictures_of_any_kind_come_as_three_channels(write):

@@ -7,7 +7,7 @@ import pytest
 from mindspore import Parameter, Tensor
 from mindspore.train import serialization
 
-from src.checkpoints import read_entries, write_checkpoint
+from src.checkpoints import read_checkpoint, read_entries, write_checkpoint
 
 
 @pytest.fixture
@@ -15,6 +15,15 @@ def path(tmp_path):
     path = str(tmp_path / 'pose.ckpt')
     write_checkpoint(path, {'weight': Parameter(Tensor(np.arange(1000, dtype=np.float32)))}, {'note': 'text'})
     return path
+
+
+def test_what_an_optimiser_adds_is_no_weight(tmp_path):
+    """Of ours and of MindSpore's own, whose checkpoints others have."""
+    names = ('moment1.weight', 'moment2.weight', 'moments.weight', 'beta1_power', 'beta2_power', 'step_index',
+             'loss_scale', 'loss_scale_counter', 'global_step', 'learning_rate', 'epoch_num', 'step_num')
+    path = str(tmp_path / 'pose.ckpt')
+    write_checkpoint(path, {name: Parameter(Tensor(np.zeros(1, np.float32))) for name in ('weight', *names)}, {})
+    assert list(read_checkpoint(path)[0]) == ['weight']
 
 
 def test_memory_that_holds_files_read_lately_counts_as_free(path, monkeypatch):

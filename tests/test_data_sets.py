@@ -53,9 +53,44 @@ def test_layouts_are_consistent(skeleton):
     assert skeleton.is_above_hips.sum() < skeleton.num_keypoints
 
 
+# As the files and evaluators of the data sets number them; l and r are left and right.
+PUBLISHED_ORDER = {
+    'coco': 'nose l_eye r_eye l_ear r_ear l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee '
+            'r_knee l_ankle r_ankle',
+    'crowdpose': 'l_shoulder r_shoulder l_elbow r_elbow l_wrist r_wrist l_hip r_hip l_knee r_knee l_ankle r_ankle head '
+                 'neck',
+    'mpii': 'r_ankle r_knee r_hip l_hip l_knee l_ankle pelvis thorax upper_neck head_top r_wrist r_elbow r_shoulder '
+            'l_shoulder l_elbow l_wrist'}
+# In thousandths, of left and right alike.
+PUBLISHED_SIGMAS = {'nose': 26, 'eye': 25, 'ear': 35, 'shoulder': 79, 'elbow': 72, 'wrist': 62, 'hip': 107, 'knee': 87,
+                    'ankle': 89, 'head': 79, 'neck': 79}
+
+
+@pytest.mark.parametrize('name', PUBLISHED_ORDER)
+def test_published_order_of_keypoints(name):
+    words = PUBLISHED_ORDER[name].split()
+    in_full = [{'l_': 'left_', 'r_': 'right_'}.get(word[:2], word[:2]) + word[2:] for word in words]
+    assert list(SKELETONS[name].keypoint_names) == in_full
+
+
+@pytest.mark.parametrize('skeleton', [COCO, CROWDPOSE], ids=['coco', 'crowdpose'])
+def test_published_oks_sigmas(skeleton):
+    expected = [PUBLISHED_SIGMAS[name.split('_')[-1]] / 1000 for name in skeleton.keypoint_names]
+    assert list(skeleton.oks_sigmas) == expected
+
+
+def test_published_limbs_of_coco():
+    """COCO's own pairs, counted from 1."""
+    pairs = [(16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9), (8, 10),
+             (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7)]
+    assert {frozenset(link) for link in (COCO.link_index + 1).tolist()} == {frozenset(pair) for pair in pairs}
+    assert len(COCO.links) == len(pairs)
+
+
 @pytest.mark.parametrize('skeleton, pairs', [
+    (COCO, [(1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)]),
     (CROWDPOSE, [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)]),
-    (MPII, [(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)])], ids=['crowdpose', 'mpii'])
+    (MPII, [(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)])], ids=['coco', 'crowdpose', 'mpii'])
 def test_published_flip_pairs(skeleton, pairs):
     swapped = np.arange(skeleton.num_keypoints)
     for left, right in pairs:
@@ -334,7 +369,21 @@ def test_detections_are_found_on_pictures_of_the_file(roots, tmp_path):
     content = json.loads(Path(f'{roots["crowdpose"]}/json/crowdpose_val.json').read_text())
     boxes = [{'image_id': image['id'], 'category_id': 1, 'bbox': [10, 10, 80, 150], 'score': 0.9}
              for image in content['images']]
-    path = write_json(tmp_path / 'boxes.json', [*boxes, {**boxes[0], 'image_id': 7777}])
-    config = config_of('crowdpose', roots['crowdpose'], **{'TEST.USE_GT_BBOX': False, 'TEST.COCO_BBOX_FILE': path})
-    evaluation = Evaluation(config, Processes('CPU'), ['TEST.COCO_BBOX_FILE'])
-    assert len(evaluation.people) == 3 and '1 on unknown images' in str(evaluation.box_report)
+    others = [{**boxes[0], 'image_id': 7777}, {**boxes[0], 'category_id': 2}, {**boxes[0], 'score': 0.25}]
+    path = write_json(tmp_path / 'boxes.json', [*boxes, *others])
+    settings = {'TEST.USE_GT_BBOX': False, 'TEST.COCO_BBOX_FILE': path}
+    for least, count in ((0.0, 4), (0.25, 4), (0.3, 3)):
+        config = config_of('crowdpose', roots['crowdpose'], **settings, **{'TEST.IMAGE_THRE': least})
+        evaluation = Evaluation(config, Processes('CPU'), ['TEST.COCO_BBOX_FILE'])
+        assert len(evaluation.people) == count and '1 on unknown images' in str(evaluation.box_report)
+        assert '1 of another category' in str(evaluation.box_report)
+
+
+@pytest.mark.parametrize('recipe, smaller', [(MSPN, 0), (SIMPLE_POSE, 1)])
+def test_ground_truth_boxes_are_those_of_the_network(roots, recipe, smaller):
+    """MSPN evaluates on boxes as they are, Simple Baselines on clipped ones, which lose a pixel."""
+    evaluation = Evaluation(config_of('crowdpose', roots['crowdpose'], recipe), Processes('CPU'))
+    annotations = json.loads(Path(evaluation.gt_file).read_text())['annotations']
+    sizes = np.array([each['bbox'][2:] for each in annotations])
+    np.testing.assert_allclose(evaluation.people.boxes_xywh[:, 2:], sizes - smaller)
+    assert (evaluation.people.box_scores == 1).all()

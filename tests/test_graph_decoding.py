@@ -30,9 +30,10 @@ def config_of(name: str):
 
 
 def hard_maps(shape: tuple) -> np.ndarray:
-    """Maps (9, K, h, w) with nothing, with equal maxima, with maxima at the rim and next to each other."""
+    """Maps (12, K, h, w) with nothing, with equal maxima, with maxima at the rim and next to each other, and with
+    maxima and second maxima of exactly 0 that are not in the first cell."""
     rng, (_, height, width) = np.random.default_rng(4), shape
-    maps = np.zeros((9, *shape), np.float32)
+    maps = np.zeros((12, *shape), np.float32)
     maps[1] = -1
     maps[2] = 1
     maps[3] = rng.integers(0, 3, shape)
@@ -43,6 +44,9 @@ def hard_maps(shape: tuple) -> np.ndarray:
     for joint in range(shape[0]):
         maps[8, joint, joint % height, (2 * joint) % width] = 0.5
         maps[8, joint, -1 - joint % height, -1] = 0.25
+    maps[9] = -1
+    maps[9, :, 7, 5], maps[10, :, 0, 0] = 0, -1
+    maps[11, :, 20:41, 20:41], maps[11, :, 30, 30] = -1, 8
     return maps
 
 

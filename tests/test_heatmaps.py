@@ -8,7 +8,7 @@ import pytest
 from golden_data import golden, needs_full_golden
 
 from src.config import load_recipe
-from src.heatmaps import build_decoder, decode_mspn, decode_simple_pose, first_maximum
+from src.heatmaps import build_decoder, build_placer, decode_mspn, decode_simple_pose, first_maximum
 from src.targets import GaussianTargets, MSPNTargets
 
 PIXEL_TOLERANCE, SCORE_TOLERANCE = 1e-3, 1e-6
@@ -185,13 +185,20 @@ def step_by_step(heatmap, kernel):
 
 @pytest.mark.parametrize('kernel', [5, 9])
 def test_mspn_decoder_goes_the_steps_of_the_release(kernel):
-    """One narrow frame and one blur for all maps change nothing: noise, mostly negative, hardly anything positive."""
+    """One narrow frame and one blur for all maps change nothing: noise, mostly negative, hardly anything positive, and
+    nothing above a zero that is not in the first cell."""
     rng = np.random.default_rng(4)
-    maps = rng.normal(0, 60, (120, *HEATMAP_SHAPE)).astype(np.float32)
+    maps = rng.normal(0, 60, (124, *HEATMAP_SHAPE)).astype(np.float32)
     maps[40:80] -= 40
-    maps[80:] = -1
-    for heatmap in maps[80:]:
+    maps[80:120] = -1
+    for heatmap in maps[80:120]:
         heatmap[rng.integers(64), rng.integers(48)] = rng.uniform(0, 40)
+    # The maximum is exactly 0, once blurred and once not.
+    maps[120:] = 0
+    maps[120, 0, 0] = maps[121, :, :30] = -1
+    # The second maximum is: the peak is above 0 alone.
+    maps[122, 20:41, 20:41], maps[122, 30, 30] = -1, 8
+    maps[123, 0:21, 0:21], maps[123, 10, 12] = -1, 8
     ours, scores = decode_mspn(maps[None], IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256), blur_kernel=kernel)
     for heatmap, cell, score in zip(maps, (ours[0] - 2) / 4, scores[0]):
         expected, expected_score = step_by_step(heatmap, kernel)
@@ -242,6 +249,16 @@ def test_mspn_score_is_read_from_the_unblurred_map():
     assert score == pytest.approx(150 / 255 + 0.5)
 
 
+@pytest.mark.parametrize('value', [0, -1e-6])
+def test_a_maximum_that_is_not_above_zero_is_none(value):
+    """Simple Baselines puts it into the first cell, wherever it is; the score is the maximum itself."""
+    heatmaps = constant_map(-3)
+    heatmaps[0, 0, 30, 20] = value
+    assert decode_one(decode_simple_pose, heatmaps) == (pytest.approx((200.5, 80.25)), pytest.approx(value))
+    heatmaps[0, 0, 30, 20] = 1e-6
+    assert decode_one(decode_simple_pose, heatmaps)[0] == pytest.approx((200.5 + 100, 80.25 + 150))
+
+
 def test_first_maximum_in_raster_order():
     index, value = first_maximum(np.array([[1, 5, 2, 5], [-3, -3, -3, -4]], np.float32))
     assert index.tolist() == [1, 0] and value.tolist() == [5, -3]
@@ -253,3 +270,23 @@ def test_decoder_of_a_recipe(recipe, keypoint):
     decode = build_decoder(load_recipe(recipe))
     heatmaps = points_map({(20, 30): 200, (21, 30): 150, (20, 31): 100})
     assert decode_one(decode, heatmaps)[0] == pytest.approx(keypoint, abs=1e-3)
+
+
+@pytest.mark.parametrize('recipe, kernel', [('mspn_2stg_coco_256x192', 5), ('mspn_2stg_mpii_256x256', 9)])
+def test_the_blur_of_a_recipe(recipe, kernel):
+    heatmaps = np.random.default_rng(5).normal(0, 60, (1, 9, 64, 64)).astype(np.float32)
+    config = load_recipe(recipe)
+    ours, _ = build_decoder(config)(heatmaps, IDENTITY_CENTER, IDENTITY_SCALE)
+    by_kernel = {each: decode_mspn(heatmaps, IDENTITY_CENTER, IDENTITY_SCALE, blur_kernel=each,
+                                   input_size=tuple(config.MODEL.IMAGE_SIZE))[0] for each in (5, 9)}
+    assert [each for each, keypoints in by_kernel.items() if np.array_equal(ours, keypoints)] == [kernel]
+
+
+@pytest.mark.parametrize('recipe', ['mspn_2stg_coco_256x192', 'simplepose_r50_coco_256x192',
+                                    'hrnet_w32_coco_256x192'])
+def test_the_way_back_of_a_recipe(recipe):
+    """In a crop that has not the aspect of the input MSPN stretches each axis by itself, the others both alike."""
+    center, scale = CENTER, np.array([[1.2, 2.0]], np.float32)
+    keypoints = build_placer(load_recipe(recipe))(np.array([[[9.6, 12.8]]]), center, scale)
+    y = 240.25 - 200 + 12.8 * 400 / 256 if recipe.startswith('mspn') else 240.25 - 160 + 12.8 * 240 / 192
+    np.testing.assert_allclose(keypoints[0, 0], (320.5 - 120 + 9.6 * 240 / 192, y), atol=1e-3)

@@ -159,7 +159,8 @@ def test_transposed_convolutions_are_those_of_pytorch(kernel, padding, output_pa
     weight, bias = seeded_input(2, (3, 6, kernel, kernel)), seeded_input(3, (6,))
     whole = np.zeros((2, 6, height + kernel, width + kernel))
     for y, x in np.ndindex(4, 5):
-        whole[:, :, 2 * y:2 * y + kernel, 2 * x:2 * x + kernel] += np.einsum('nc,cokl->nokl', images[:, :, y, x], weight)
+        added = np.einsum('nc,cokl->nokl', images[:, :, y, x], weight)
+        whole[:, :, 2 * y:2 * y + kernel, 2 * x:2 * x + kernel] += added
     # What PyTorch's formula says of the size.
     assert (4 - 1) * 2 - 2 * padding + kernel + output_padding == height
     expected = whole[:, :, padding:padding + height, padding:padding + width] + bias[:, None, None]

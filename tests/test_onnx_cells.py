@@ -15,9 +15,10 @@ from golden_data import (
 from mindspore import Tensor, nn
 from openvino_runs import run_in_openvino
 
-from src.networks.blocks import BatchNorm, NearestUpsample
+from src.networks.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
 from src.networks.folding import fold_batch_norms
 from src.networks.preprocessing import PixelNormaliser
+from src.networks.simple_pose import make_deconv_layers
 from src.onnx_cells import follow
 from src.onnx_graph import OnnxGraph, Value
 from src.weights import named_parameters
@@ -90,6 +91,36 @@ def test_opsets(kind, opset):
     first, second = (np.stack(list(run_everywhere(onnx_content(network, shapes, (17, 16, 16), each), inputs)))
                      for each in (17, opset))
     np.testing.assert_allclose(first, second, rtol=0, atol=1e-5 * np.abs(first).max())
+
+
+@pytest.mark.parametrize('kind, first_row', [('symmetric', [9, 11, 13, 15]), ('same', [18, 20, 22, 23])])
+def test_stem_pools(kind, first_row):
+    ramp = np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)
+    content = onnx_content(StemPool(kind), {'images': (np.float32, (1, 8, 8))}, (1, 4, 4))
+    for pooled in run_everywhere(content, {'images': ramp}):
+        assert pooled[0, 0, 0].tolist() == first_row
+        np.testing.assert_array_equal(pooled, StemPool(kind)(Tensor(ramp)).asnumpy())
+
+
+@pytest.mark.parametrize('shape_in, shape_out', [((8, 6), (16, 12)), ((2, 3), (16, 24))])
+def test_bilinear_resize_aligns_corners(shape_in, shape_out):
+    images, resize = seeded_input(0, (2, 3, *shape_in)), BilinearResize(shape_in, shape_out)
+    content = onnx_content(resize, {'images': (np.float32, (3, *shape_in))}, (3, *shape_out))
+    for resized in run_everywhere(content, {'images': images}):
+        np.testing.assert_allclose(resized, resize(Tensor(images)).asnumpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(resized[..., [0, 0, -1, -1], [0, -1, 0, -1]],
+                                   images[..., [0, 0, -1, -1], [0, -1, 0, -1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize('kernel', [2, 3, 4])
+def test_transposed_convolutions(kernel):
+    images, deconvolution = seeded_input(0, (2, 3, 4, 5)), make_deconv_layers(3, [6], [kernel], True)[0]
+    for parameter in deconvolution.get_parameters():
+        parameter.set_data(Tensor(seeded_input(1, parameter.shape)))
+    expected = deconvolution(Tensor(images)).asnumpy()
+    for heatmaps in run_everywhere(onnx_content(deconvolution, {'images': (np.float32, (3, 4, 5))}, (6, 8, 10)),
+                                   {'images': images}):
+        np.testing.assert_allclose(heatmaps, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('factor', [2, 4, 8])

@@ -2,20 +2,24 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from unittest import mock
 
 import mindspore as ms
 import numpy as np
 import pytest
+from golden_data import operator_by_operator
+from mindspore import Tensor, nn, ops
 from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src.annotations.coco import load_coco_people
 from src.annotations.synthetic import write_synthetic_coco
+from src.config import load_recipe
 from src.device import Processes
 from src.networks import build_normaliser
 from src.networks.predictor import HeatmapPredictor
 from src.prediction import WAITING_BATCHES, Predictor, predict_poses
-from src.predictors import network_predictor
+from src.predictors import file_predictor, network_predictor
 from src.protocols import instance_codes
 from src.samples.augmentation import SimplePoseCrops
 from src.samples.dataset import PersonSamples
@@ -205,6 +209,42 @@ def test_a_broken_pose_of_a_further_hypothesis_is_named(samples):
 
     with pytest.raises(ValueError, match=r'1 of 72 poses are not finite, the first on \d+\.jpg'):
         predict(samples, Predictor(run_three, broken, 24, num_hypotheses=3))
+
+
+# The flip test
+
+class Thirds(nn.Cell):
+    """images (N, 3, H, W) -> heatmaps (N, 17, H / 4, W / 4) that no mirroring leaves as they are."""
+
+    def construct(self, images):
+        cells = images[:, :, ::4, ::4] * Tensor(np.float32([1, 0.5, 0.25]).reshape(1, 3, 1, 1))
+        return ops.concat((cells,) * 6, 1)[:, :17] * Tensor(np.arange(1, 18, dtype=np.float32).reshape(1, 17, 1, 1))
+
+
+@pytest.mark.parametrize('recipe, shifts', [
+    ('mspn_2stg_coco_256x192', False), ('simplepose_r50_coco_256x192', True), ('hrnet_w32_coco_256x192', True)])
+@pytest.mark.parametrize('where', ['in the network', 'outside of a file'])
+def test_flip_test_of_each_network(recipe, shifts, where):
+    """Of all networks MSPN alone leaves the mirrored heatmaps where they are, whatever TEST.SHIFT_HEATMAP says."""
+    config, network = load_recipe(recipe), Thirds()
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 24, 3), np.uint8)
+    with operator_by_operator():
+        plain, mirrored = (network(build_normaliser(config)(ms.Tensor(each))).asnumpy()
+                           for each in (crops, np.ascontiguousarray(crops[:, :, ::-1])))
+        pairs = [0, *(number - 1 if number % 2 == 0 else number + 1 for number in range(1, 17))]
+        back = mirrored[:, pairs, :, ::-1]
+        if shifts:
+            # A cell to the right; the first column stays.
+            back = back[..., [0, *range(5)]]
+        if where == 'in the network':
+            ours, = network_predictor(config, network, COCO.flip_index).run(crops)
+        else:
+            file = SimpleNamespace(
+                has_flip_test=False, has_decoder=False, batch_size=0, num_hypotheses=1,
+                run=lambda some: (network(build_normaliser(config)(ms.Tensor(some))).asnumpy(),))
+            ours, = file_predictor(config, file, COCO.flip_index).run(crops)
+    np.testing.assert_allclose(ours, (plain + back) / 2, rtol=1e-5, atol=1e-5)
+    assert config.TEST.SHIFT_HEATMAP and np.abs(plain - back).max() > 1
 
 
 @pytest.mark.parametrize('num_instances', [2, 3, 4])

@@ -11,15 +11,18 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
+from test_annotations import with_orientation
 
 from src.annotations.synthetic import write_synthetic_coco
 from src.checkpoints import read_checkpoint
 from src.config import DEFAULT_RECIPE, load_recipe
+from src.skeletons import COCO
 
 COCO_MINI = ROOT.parent / 'shared' / 'data' / 'coco-mini'
 RECIPES = sorted(TINY)
@@ -257,6 +260,9 @@ def test_evaluation_takes_data_and_recipe_from_the_checkpoint_or_from_the_flags(
 
 def test_inference_draws_every_picture_and_names_what_has_no_partner(trained, data, tmp_path):
     shutil.copytree(data / 'val2017', tmp_path / 'pictures')
+    # A photograph that lies on its side.
+    photograph = tmp_path / 'pictures' / '000000000002.jpg'
+    photograph.write_bytes(with_orientation(photograph.read_bytes(), 6))
     boxes = load_json(data / 'annotations' / 'val2017_detections.json')
     boxes = [box for box in boxes if box['image_id'] != 3] + [{**boxes[0], 'image_id': 77}]
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
@@ -270,9 +276,34 @@ def test_inference_draws_every_picture_and_names_what_has_no_partner(trained, da
     for number in (1, 2, 3, 4):
         before = cv2.imread(str(tmp_path / 'pictures' / f'{number:012d}.jpg')).astype(int)
         after = cv2.imread(str(tmp_path / 'drawn' / f'{number}_res.jpg')).astype(int)
-        assert before.shape == after.shape
+        assert before.shape == after.shape == ((240, 180, 3) if number == 2 else (180, 240, 3))
         # JPEG changes every pixel a little, a drawing some of them a lot.
         assert (np.abs(before - after).max() > 120) == (number != 3)
+    # People are drawn above the threshold, not at it.
+    scores = [record['score'] for record in load_json(tmp_path / 'drawn' / 'results.json')]
+    threshold = sorted(scores)[len(scores) // 2]
+    out = run('infer', f'--ckpt_path {trained.checkpoint} --data_url {tmp_path}/pictures --score_thresh {threshold!r} '
+              f'--det_file_url {tmp_path}/boxes.json --img_save_dir {tmp_path}/drawn')
+    assert f'\n{sum(score > threshold for score in scores)} of {len(scores)} poses score above' in out
+
+
+@pytest.mark.parametrize('recipe, threshold', [(MSPN, 0.7), (SIMPLE_POSE, 0.2)])
+def test_what_an_inference_draws_unless_told_otherwise(recipe, threshold, monkeypatch):
+    """People above 0.7; keypoints by the network, since MSPN's scores begin at 0.5."""
+    specification = importlib.util.spec_from_file_location('infer', ROOT / 'infer.py')
+    infer = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(infer)
+    monkeypatch.setattr(sys, 'argv', ['infer.py'])
+    arguments, thresholds, nobody = infer.parse_arguments(), [], np.zeros(0, int)
+    assert arguments.score_thresh == 0.7
+    for name, stand_in in (('read_picture', lambda path: path), ('write_picture', lambda *_: None),
+                           ('draw_people', lambda *_, **options: thresholds.append(options['keypoint_score_thresh']))):
+        monkeypatch.setattr(infer, name, stand_in)
+    poses = SimpleNamespace(people=nobody, keypoints=np.zeros((0, 17, 3)), hypotheses=nobody)
+    people = SimpleNamespace(image_index=nobody, boxes_xywh=np.zeros((0, 4)))
+    infer.draw_results(arguments, load_recipe(recipe), people, poses, nobody, np.zeros(0),
+                       SimpleNamespace(image_ids=[1], paths=[b'1.jpg']), COCO)
+    assert thresholds == [threshold]
 
 
 # Recipes and shell scripts

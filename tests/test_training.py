@@ -12,7 +12,7 @@ from src.optimizers import TorchAdam
 from src.run_states import Progress
 from src.stopping import StopRequest
 from src.training import Hooks, NonFiniteLossError, StepTime, measure_speed, train
-from src.training_step import TrainStep
+from src.training_step import StepReport, TrainStep
 
 
 class Fixed(nn.Cell):
@@ -164,6 +164,27 @@ def test_non_finite_loss_stops_and_says_what_was_seen(value):
     with pytest.raises(NonFiniteLossError, match='epoch 1, step 1, learning rate 0.1.*pixels 0 to 0.*batch: 3 and 1'):
         run(make_step(value, rates), rates, hooks=hooks, describe_rows=lambda rows: ' and '.join(map(str, rows)))
     assert not hooks.calls
+
+
+def test_a_step_is_told_its_part_of_the_batch_of_all_devices():
+    """Five people on two devices, of which each has two or three in the only step of an epoch."""
+    told = []
+
+    class Step:
+        scaler = None
+
+        def set_train(self):
+            pass
+
+        def __call__(self, *arrays, share, least, stop):
+            told.append((len(arrays), share, least, stop))
+            return StepReport(1.0, False, False, 1.0)
+
+    for shard in (0, 1):
+        plan, rates = BatchPlan(5, 3, 1, seed=1, num_shards=2, shard=shard), np.array([0.1])
+        with MetricsLog('') as log:
+            train(Step(), batches(1), plan=plan, rates=rates, progress=Progress(), log=log, stop=StopRequest())
+    assert told == [(3, pytest.approx(6 / 5), 2, False), (3, pytest.approx(4 / 5), 2, False)]
 
 
 # Overflows in mixed precision

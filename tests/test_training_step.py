@@ -3,9 +3,14 @@ import numpy as np
 import pytest
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
+from script_runs import SIMPLE_POSE
 
+from src.config import load_recipe, resolve
+from src.device import Processes
+from src.networks import build_configured_network
 from src.networks.blocks import BatchNorm
 from src.optimizers import TorchAdam
+from src.training_setup import build_train_step
 from src.training_step import TrainStep
 
 RATE = 0.1
@@ -42,11 +47,18 @@ def make_step(cell=None, num_steps=5, **options):
 
 def adam(weight, gradients):
     """PyTorch's Adam in float64."""
-    weight, first, second = np.array(weight, np.float64), 0.0, 0.0
-    for count, gradient in enumerate(gradients, start=1):
-        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient ** 2
-        weight = weight - RATE * first / (1 - 0.9 ** count) / (np.sqrt(second / (1 - 0.999 ** count)) + 1e-8)
+    *_, weight = adam_steps(weight, iter(gradients).__next__, len(gradients))
     return weight
+
+
+def adam_steps(weight, next_gradient, count, rates=None):
+    """Yield the weights after each of `count` steps."""
+    weight, first, second = np.array(weight, np.float64), 0.0, 0.0
+    for number in range(1, count + 1):
+        gradient, rate = next_gradient(), RATE if rates is None else rates[number - 1]
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient ** 2
+        weight = weight - rate * first / (1 - 0.9 ** number) / (np.sqrt(second / (1 - 0.999 ** number)) + 1e-8)
+        yield weight
 
 
 def moments(step):
@@ -60,6 +72,36 @@ def test_plain_step():
     assert report.loss == pytest.approx(expected, rel=1e-6)
     assert (report.skipped, report.stop, report.loss_scale) == (False, False, 1.0)
     np.testing.assert_allclose(cell.weight.asnumpy(), adam(START, [gradient_at(START)]), rtol=1e-6)
+
+
+@pytest.mark.parametrize('decay, first_step', [(0.0, 0), (0.5, 0), (0.5, 3)])
+def test_steps_are_those_of_pytorchs_adam(decay, first_step):
+    """Coupled: the decay of the weights is a part of the gradient. The rates are those of the steps' numbers."""
+    cell, rates = Regression(), 0.05 * np.arange(1, 9)
+    step = TrainStep(cell, TorchAdam(cell.trainable_params(), rates, weight_decay=decay, first_step=first_step))
+    step.set_train()
+    reference, weight = [START], START.astype(np.float64)
+
+    def gradient():
+        return gradient_at(reference[-1]) + decay * reference[-1]
+
+    for weight in adam_steps(START, gradient, 5, rates[first_step:]):
+        reference.append(weight)
+        step(PIXELS, JOINTS, VALIDITY)
+        np.testing.assert_allclose(cell.weight.asnumpy(), weight, rtol=1e-5, atol=1e-5)
+    assert int(step.optimizer.step_index.asnumpy()) == first_step + 5
+
+
+@pytest.mark.parametrize('recipe, decay', [('mspn_small_synthetic_160x128', 0.01), (SIMPLE_POSE, 0.0)])
+def test_settings_of_a_recipe_reach_the_step(recipe, decay):
+    config = resolve(load_recipe(recipe), {
+        'MODEL.STEM_CHANNELS': 4, 'MSPN.PLANES': [4, 4, 4, 4], 'MSPN.BLOCKS': [1, 1, 1, 1],
+        'TRAIN.WEIGHT_DECAY': decay, 'TRAIN.CLIP_NORM': 3, 'TRAIN.EMA_DECAY': 0.5, 'TRAIN.ACCUMULATE': 2,
+        'TRAIN.AMP_LEVEL': 'O2', 'TRAIN.LOSS_SCALE': 64, 'TRAIN.LOSS_SCALE_WINDOW': 7})
+    step = build_train_step(config, build_configured_network(config), np.full(4, RATE), Processes('CPU'), first_step=2)
+    assert step.optimizer.decay == decay and int(step.optimizer.step_index.asnumpy()) == 2
+    assert (step.accumulate, step.update_step.clip.max_norm, step.average.decay) == (2, 3, 0.5)
+    assert (float(step.scaler.scale_value.asnumpy()), step.scaler.scale_window) == (64, 7)
 
 
 @pytest.mark.parametrize('accumulate', [2, 3, 5, 9])
@@ -108,14 +150,16 @@ def test_request_to_stop_is_reported():
 
 # Loss scaling
 
-def test_scaled_step_equals_the_plain_one_and_the_scale_grows():
-    cell, step = make_step(loss_scale=1024.0, loss_scale_window=2)
-    plain_cell, plain = make_step()
+@pytest.mark.parametrize('options', [{}, {'accumulate': 2}, {'clip_norm': 0.1}], ids=str)
+def test_scaled_step_equals_the_plain_one_and_the_scale_grows(options):
+    cell, step = make_step(loss_scale=1024.0, loss_scale_window=2, **options)
+    plain_cell, plain = make_step(**options)
     scales = []
     for _ in range(5):
         report, expected = (each(PIXELS, JOINTS, VALIDITY) for each in (step, plain))
         scales.append(report.loss_scale)
         assert report.loss == pytest.approx(expected.loss, rel=1e-6) and not report.skipped
+        np.testing.assert_allclose(moments(step), moments(plain), rtol=1e-5)
     assert scales == [1024, 1024, 2048, 2048, 4096]
     np.testing.assert_allclose(cell.weight.asnumpy(), plain_cell.weight.asnumpy(), rtol=1e-6)
 
@@ -180,19 +224,25 @@ def test_all_processes_run_as_many_parts_as_the_smallest_can(least, parts):
 
 # What continues a run
 
-@pytest.mark.parametrize('options', [{}, {'loss_scale': 8.0, 'loss_scale_window': 3}, {'ema_decay': 0.9}], ids=str)
-def test_state_continues_a_run_bit_by_bit(options):
+ALWAYS = {'weight', 'step_index', 'beta1_power', 'beta2_power', 'moment1.weight', 'moment2.weight'}
+
+
+@pytest.mark.parametrize('options, further', [
+    ({}, ()), ({'loss_scale': 8.0, 'loss_scale_window': 3}, ('loss_scale', 'loss_scale_counter')),
+    ({'ema_decay': 0.9}, ('ema.weight',))], ids=['plain', 'loss scaling', 'running average'])
+def test_state_continues_a_run_bit_by_bit(options, further):
     cell, step = make_step(**options)
+    assert set(step.state(cell)) == ALWAYS.union(further)
     for _ in range(2):
         step(PIXELS, JOINTS, VALIDITY)
     saved = {name: parameter.asnumpy().copy() for name, parameter in step.state(cell).items()}
-    for _ in range(3):
-        step(PIXELS, JOINTS, VALIDITY)
+    reports = [step(PIXELS, JOINTS, VALIDITY) for _ in range(3)]
     other_cell, other = make_step(**options)
     for name, parameter in other.state(other_cell).items():
         parameter.set_data(Tensor(saved[name]))
-    for _ in range(3):
-        other(PIXELS, JOINTS, VALIDITY)
+    # The loss scale as well, which doubles after the third step in a row, whether somebody died in between or not.
+    assert [other(PIXELS, JOINTS, VALIDITY) for _ in range(3)] == reports
+    assert len({report.loss_scale for report in reports}) == (2 if 'loss_scale' in options else 1)
     wanted = {name: parameter.asnumpy() for name, parameter in step.state(cell).items()}
     got = {name: parameter.asnumpy() for name, parameter in other.state(other_cell).items()}
     assert set(wanted) == set(got) and all(np.array_equal(wanted[name], got[name]) for name in wanted)

@@ -16,8 +16,8 @@ from src.networks.blocks import (
 )
 from src.networks.resnet import ResNet
 
-# kernel size of a transposed convolution -> padding (top, bottom, left, right) that exactly doubles the size. For kernel 3
-# PyTorch calls it padding 1 and output padding 1; MindSpore's own output padding is a border of zeros.
+# kernel size of a transposed convolution -> padding (top, bottom, left, right) that exactly doubles the size. For
+# kernel 3 PyTorch calls it padding 1 and output padding 1; MindSpore's own output padding is a border of zeros.
 DECONV_PADDINGS = {4: (1, 1, 1, 1), 3: (1, 0, 1, 0), 2: (0, 0, 0, 0)}
 
 

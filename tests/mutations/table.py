@@ -1,0 +1,7 @@
+"""All faults that the tests have to notice."""
+from mutations.networks import NETWORKS
+from mutations.protocols import PROTOCOLS
+from mutations.samples import SAMPLES
+from mutations.training import TRAINING
+
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS)
