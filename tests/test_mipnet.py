@@ -167,12 +167,16 @@ def test_batch_norm_of_codes_in_training(operator_by_operator):
 
 
 def test_batch_norm_of_codes_over_processes(operator_by_operator):
-    """Of two processes with the same batch the joint statistics are those of one."""
+    """Two processes with the same batch compute what one does with both, running statistics included."""
     state, x, codes = block_state(8), seeded_input(1, (2, 8, 5, 4)), np.eye(2, dtype=np.float32)
     alone, joint = (loaded_block(8, state).set_train(True) for _ in range(2))
     norm = joint.fc_lambda[1]
     norm.num_processes, norm.sum_over_processes = 2, lambda values: 2 * values
-    np.testing.assert_allclose(run(joint, x, codes), run(alone, x, codes), rtol=1e-5)
+    both = run(alone, np.concatenate([x, x]), np.tile(codes, (2, 1)))
+    np.testing.assert_allclose(run(joint, x, codes), both[:2], rtol=1e-5)
+    for name in ('moving_mean', 'moving_variance'):
+        ours, expected = (getattr(block.fc_lambda[1], name).asnumpy() for block in (joint, alone))
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
 def test_a_batch_of_one_code_cannot_tell_codes_apart(operator_by_operator):

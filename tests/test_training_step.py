@@ -9,7 +9,7 @@ from src.config import load_recipe, resolve
 from src.device import Processes
 from src.networks import build_configured_network
 from src.networks.blocks import BatchNorm
-from src.optimizers import TorchAdam
+from src.optimizers import GradientScale, TorchAdam
 from src.training_setup import build_train_step
 from src.training_step import TrainStep
 
@@ -132,15 +132,40 @@ def test_share_weighs_the_gradient():
     np.testing.assert_allclose(moments(step), 0.025 * gradient_at(START), rtol=1e-5)
 
 
+class TwoAlike(nn.Cell):
+    """Stands for the exchange of two processes that hold the same: the sum, or the mean if that is asked for."""
+
+    def __init__(self, parameters=None, *, mean=False, degree=2):
+        super().__init__()
+        self.factor, self.map = 1.0 if mean and degree == 2 else 2.0, GradientScale()
+
+    def construct(self, values):
+        if isinstance(values, tuple):
+            return self.map(values, Tensor(self.factor, mstype.float32))
+        return values * self.factor
+
+
+def test_two_processes_with_the_same_batch_step_as_one(monkeypatch):
+    """Gradients and losses are averaged; what the processes really exchange, `test_distributed.py` looks at."""
+    monkeypatch.setattr('src.training_step.nn.DistributedGradReducer', TwoAlike)
+    monkeypatch.setattr('src.training_step.ops.AllReduce', TwoAlike)
+    (cell, joint), (_, alone) = make_step(num_processes=2), make_step()
+    reports = [step(PIXELS, JOINTS, VALIDITY, stop=True) for step in (joint, alone)]
+    assert reports[0] == reports[1] and reports[0].stop
+    np.testing.assert_allclose(moments(joint), moments(alone), rtol=1e-6)
+    assert not np.array_equal(cell.weight.asnumpy(), START)
+
+
 def test_running_average_follows_the_weights():
-    cell, step = make_step(ema_decay=0.5)
-    average = START.astype(np.float64)
+    cell, step = make_step(ema_decay=0.3)
+    average, shares = START.astype(np.float64), []
     for count in (1, 2, 3, 4, 5):
         step(PIXELS, JOINTS, VALIDITY)
-        share = 1 - min((1 + count) / (10 + count), 0.5)
-        average = average + share * (cell.weight.asnumpy() - average)
+        shares.append(1 - min((1 + count) / (10 + count), 0.3))
+        average = average + shares[-1] * (cell.weight.asnumpy() - average)
         np.testing.assert_allclose(step.average.averages[0].asnumpy(), average, rtol=1e-5)
-    assert share == 0.5 or count < 9
+    # From the third step on the decay is what was asked for.
+    assert shares[1] > shares[2] == shares[4] == 0.7
 
 
 def test_request_to_stop_is_reported():

@@ -205,4 +205,12 @@ NETWORKS = (
              'return (total / times_shown,)', 'return (total / np.float32(5),)',
              'tests/test_multi_shift.py::test_what_is_the_same_everywhere_stays_so',
              'cells at the border are averaged over the crops that show them'),
+    Mutation('sizes_of_the_upsampling_units', 'src/networks/mspn.py',
+             'for factor in (8, 4, 2, 1)]', 'for factor in (8, 4, 1, 1)]',
+             'tests/test_networks.py::test_training_outputs',
+             'units double their size up to that of the heatmaps'),
+    Mutation('mirrored_with_another_code', 'src/networks/predictor.py',
+             'self.network(self.mirror(images), *codes)', 'self.network(self.mirror(images), *(1 - c for c in codes))',
+             'tests/test_prediction.py::test_all_hypotheses_of_a_network_are_those_of_its_codes[True-2]',
+             'the mirrored crop is seen with the same code'),
 )
