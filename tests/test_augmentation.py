@@ -265,10 +265,10 @@ def test_mspn_crops_of_mpii():
     upper = recipe.upper_body(MPII)
     assert np.flatnonzero(upper).tolist() == list(range(7, 16))
 
-    def crop(labelled=16, **dice):
+    def crop(labelled=16, axes=(0, 1, 2), **dice):
         plain = {'extension': np.ones(2), 'half_body': 1.0, 'side': 0.0, 'half_body_extension': np.zeros(2),
                  'scale': 0.5, 'rotate': 1.0, 'angle': 0.5, 'flip': 1.0, **dice}
-        table = keypoints * (np.arange(16) >= 16 - labelled)[:, None]
+        table = keypoints[:, axes] * (np.arange(16) >= 16 - labelled)[:, None]
         return recipe.train_crop(square, table, upper, 1.0, PICTURE_WIDTH,
                                  dataclasses.replace(recipe.draw_dice(np.random.default_rng(0)), **plain))
 
@@ -276,6 +276,9 @@ def test_mspn_crops_of_mpii():
     assert crop(rotate=0.0, angle=1.0).rotation_degrees == 60
     half = crop(half_body=0.49, half_body_extension=np.array([1.0, 1.0]))
     assert_same_crop(half, Crop(np.array([210, 115]), np.full(2, 80 * 1.6 / 200)))
+    # The same lying down: both directions widen alike.
+    half = crop(half_body=0.49, half_body_extension=np.array([1.0, 1.0]), axes=(1, 0, 2))
+    assert_same_crop(half, Crop(np.array([115, 210]), np.full(2, 80 * 1.6 / 200)))
     assert crop(labelled=9, half_body=0.49).center.tolist() == [210, 115]
     assert crop(labelled=8, half_body=0.49).center.tolist() == [200, 160]
 

@@ -233,6 +233,13 @@ def test_quarter_offset_needs_two_cells_to_every_border():
         shift = 1.25 if moves else 0
         expected = (200.5 + 5 * column + (shift if inner > column else -shift), 80.25 + 150 + shift)
         assert (x, y) == pytest.approx(expected, abs=1e-4)
+    for row, moves in ((1, False), (2, True), (62, True), (63, False)):
+        inner = row - 1 if row > 10 else row + 1
+        heatmaps = points_map({(20, row): 9, (20, inner): 5, (21, row): 5})
+        (x, y), _ = decode_one(decode_simple_pose, heatmaps)
+        shift = 1.25 if moves else 0
+        expected = (200.5 + 100 + shift, 80.25 + 5 * row + (shift if inner > row else -shift))
+        assert (x, y) == pytest.approx(expected, abs=1e-4)
 
 
 def test_quarter_offset_can_be_switched_off():

@@ -460,6 +460,25 @@ def test_free_keys_exist():
         assert any(key.startswith(free) for key in keys), free
 
 
+# What makes a step: whole sections, and of others these keys.
+STEP_SECTIONS = ('GENERAL', 'MSPN', 'POSE_RESNET', 'HRNET', 'MIPNET', 'LOSS')
+STEP_KEYS = {
+    'MODEL': 'NAME NUM_JOINTS IMAGE_SIZE STEM_POOL STEM_CHANNELS',
+    'DATASET': 'PROTOCOL SKELETON COLOR_RGB MEANS STDS NORMALISE_BEFORE_SCALING FLIP ROT_FACTOR SCALE_FACTOR '
+               'HALF_BODY_PROBABILITY RANDOM_EXTENSION',
+    'TRAIN': 'DROP_REMAINDER LR LR_TIMES_DEVICES SCHEDULE LR_FACTOR LR_STEP MIN_LR WARMUP_STEPS WARMUP_FACTOR '
+             'WEIGHT_DECAY ACCUMULATE CLIP_NORM EMA_DECAY SYNC_BN AMP_LEVEL LOSS_SCALE LOSS_SCALE_WINDOW'}
+
+
+def test_what_makes_a_step_may_not_differ():
+    config = load_recipe('base')
+    keys = [f'{section}.{name}' for section in STEP_SECTIONS for name in config[section]]
+    keys += [f'{section}.{name}' for section, names in STEP_KEYS.items() for name in names.split()]
+    assert not [key for key in keys if key.startswith(FREE_KEYS)]
+    # None of them is a key of the past.
+    assert not [key for key in keys if key.split('.')[1] not in config[key.split('.')[0]]]
+
+
 @pytest.fixture(scope='module')
 def people(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')

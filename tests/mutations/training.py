@@ -238,7 +238,7 @@ TRAINING = (
              "the loss scale of a state is no weight"),
     Mutation('another_loss_goes_on', 'src/run_states.py',
              "'DEVICE.', 'TEST.', 'MODEL.PRETRAINED'", "'DEVICE.', 'TEST.', 'LOSS.', 'MODEL.PRETRAINED'",
-             'tests/test_run_states.py::test_all_differences_are_named_at_once',
+             'tests/test_run_states.py::test_what_makes_a_step_may_not_differ',
              'a run goes on with its own loss only'),
     Mutation('linear_rate_below_zero', 'src/schedules.py',
              'train.LR_FACTOR ** np.sum', 'train.LR_FACTOR * np.sum',
