@@ -9,7 +9,7 @@ from src.config import load_recipe
 from src.metrics.coco import METRIC_NAMES, evaluate_coco, format_metrics, run_coco_evaluator
 from src.prediction import Poses
 from src.results import coco_records, person_scores, rank_by_protocol, rank_poses
-from src.skeletons import COCO
+from src.skeletons import COCO, CROWDPOSE, MPII
 
 SIGMAS = np.array(COCO.oks_sigmas)
 AREA = 10000.0
@@ -174,11 +174,12 @@ def people_and_poses(image_index, box_scores, offsets, image_ids=(5, 3, 9), keyp
 
 
 def test_person_scores():
-    keypoint_scores = np.array([[0.2, 0.5, 0.9], [0.1, 0.2, -0.3], [0.3, 0.3, 0.3]])
-    box_scores = np.array([0.5, 0.9, 1.0])
+    keypoint_scores = np.array([[0.2, 0.5, 0.9], [0.1, 0.2, -0.3], [0.3, 0.3, 0.3], [0.1, 0.6, 0.2]])
+    box_scores = np.array([0.5, 0.9, 1.0, 0.5])
     # Strictly above: 0.2 does not count, and a pose without any has score 0.
-    np.testing.assert_allclose(person_scores(box_scores, keypoint_scores, 0.2), [0.35, 0, 0.3])
-    np.testing.assert_allclose(person_scores(box_scores, keypoint_scores, None), [0.5 * 1.6 / 3, 0, 0.3], atol=1e-12)
+    np.testing.assert_allclose(person_scores(box_scores, keypoint_scores, 0.2), [0.35, 0, 0.3, 0.3])
+    np.testing.assert_allclose(person_scores(box_scores, keypoint_scores, None), [0.5 * 1.6 / 3, 0, 0.3, 0.15],
+                               atol=1e-12)
     assert person_scores(np.zeros(0), np.zeros((0, 17)), 0.2).shape == (0,)
 
 
@@ -197,6 +198,23 @@ def test_duplicates_are_suppressed_within_a_picture_only():
     assert rows.tolist() == [3, 1, 2] and len(scores) == 4
     rows, _ = rank_poses(people, poses, COCO, keypoint_threshold=None, nms_threshold=0.5)
     assert rows.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize('skeleton', [COCO, CROWDPOSE, MPII], ids=['coco', 'crowdpose', 'mpii'])
+def test_duplicates_are_told_by_the_constants_of_the_layout(skeleton):
+    """Twelve pixels of this area are much at an eye and little at a hip."""
+    sigmas = np.array(skeleton.oks_sigmas)
+    terms = np.exp(-144 / (2 * (2 * sigmas) ** 2 * 22500))
+    wide, narrow = (np.argsort(sigmas * sign, kind='stable')[:6] for sign in (-1, 1))
+    for moved in (wide, narrow):
+        people, _ = people_and_poses([0, 0], [0.9, 0.8], [0, 0])
+        keypoints = np.full((2, skeleton.num_keypoints, 3), 0.8)
+        keypoints[1, moved, 0] += 12
+        poses = Poses(keypoints, np.full(2, 22500.0), np.arange(2), np.zeros(2, np.int64))
+        similarity = (terms[moved].sum() + skeleton.num_keypoints - 6) / skeleton.num_keypoints
+        for threshold, count in ((similarity - 1e-6, 1), (similarity + 1e-6, 2)):
+            rows, _ = rank_poses(people, poses, skeleton, keypoint_threshold=None, nms_threshold=threshold)
+            assert len(rows) == count
 
 
 def test_poses_without_a_sure_keypoint_stay():

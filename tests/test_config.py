@@ -275,7 +275,8 @@ def test_heatmap_follows_the_input(recipe, words):
 @pytest.mark.parametrize('words, message', [
     ('--input_shape 384 288 --output_shape 64 48', r'MSPN.HEATMAP_SIZE should be a quarter of .* is \[48, 64\]'),
     ('--output_shape 96 72', 'MSPN.HEATMAP_SIZE should be a quarter'),
-    ('--input_shape 250 192', 'positive multiples of 32'), ('--input_shape 256', 'positive multiples of 32'),
+    ('--input_shape 250 192', 'positive multiples of 32'), ('--input_shape 272 192', 'positive multiples of 32'),
+    ('--input_shape 256', 'positive multiples of 32'),
     ('--lr 0', 'TRAIN.LR should be positive, is 0'), ('--min_lr=-1', 'TRAIN.MIN_LR should be zero or more'),
     ('--topk 18', 'LOSS.TOPK 18 is more than the 17'), ('--img_means 1 2', 'should have 3 values'),
     ('--epoch 1.5', 'TRAIN.END_EPOCH: should be a whole number'), ('--set TRAIN.LR', 'should be KEY=VALUE'),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from golden_data import load_seeded
+from mindspore import Tensor
 from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 from tiny_mipnet import mipnet_config, tiny_mipnet
 
@@ -46,8 +47,12 @@ def material(tmp_path_factory):
     write_synthetic_coco(str(folder / 'data'), num_train=1, num_val=3, seed=3, image_size=(240, 180))
     for name, config in CONFIGS.items():
         network = build_configured_network(config)
-        if name == 'one':
+        if name in ('one', 'other'):
             load_seeded(network)
+        if name == 'other':
+            # Another network with heatmaps of the same size: those of fresh weights would not show in a mean.
+            weight = network.final_layer.weight
+            weight.set_data(Tensor(weight.asnumpy()[::-1].copy()))
         save_checkpoint(str(folder / f'{name}.ckpt'), network, config)
     for number in (2, 3):
         save_checkpoint(str(folder / f'mipnet{number}.ckpt'), tiny_mipnet(number),
@@ -79,7 +84,7 @@ def test_heatmaps_are_the_mean_of_those_of_the_members(material):
         parts.append(alone.build_predictor(own, COCO.flip_index).run(crops)[0])
     ours, = predictor.run(crops)
     np.testing.assert_allclose(ours, np.mean(parts, axis=0), rtol=1e-5, atol=1e-6 * np.abs(ours).max())
-    assert all(np.abs(part - ours).max() > 1e-3 * np.abs(ours).max() for part in parts)
+    assert all(np.abs(part - ours).max() > 0.1 * np.abs(ours).max() for part in parts)
     assert predictor.batch_size == CONFIGS['one'].TEST.BATCH_SIZE and predictor.num_hypotheses == 1
 
 

@@ -30,10 +30,10 @@ def config_of(name: str):
 
 
 def hard_maps(shape: tuple) -> np.ndarray:
-    """Maps (12, K, h, w) with nothing, with equal maxima, with maxima at the rim and next to each other, and with
-    maxima and second maxima of exactly 0 that are not in the first cell."""
+    """Maps (13, K, h, w) with nothing, with equal maxima, with maxima at the rim and next to each other, with maxima
+    and second maxima of exactly 0 that are not in the first cell, and with one-sided maxima beside every rim."""
     rng, (_, height, width) = np.random.default_rng(4), shape
-    maps = np.zeros((12, *shape), np.float32)
+    maps = np.zeros((13, *shape), np.float32)
     maps[1] = -1
     maps[2] = 1
     maps[3] = rng.integers(0, 3, shape)
@@ -47,6 +47,11 @@ def hard_maps(shape: tuple) -> np.ndarray:
     maps[9] = -1
     maps[9, :, 7, 5], maps[10, :, 0, 0] = 0, -1
     maps[11, :, 20:41, 20:41], maps[11, :, 30, 30] = -1, 8
+    rim = [(20, x) for x in (0, 1, 2, width - 3, width - 2, width - 1)]
+    rim += [(y, 20) for y in (0, 1, 2, height - 3, height - 2, height - 1)]
+    for joint, (y, x) in enumerate(rim[:shape[0]]):
+        maps[12, joint, y, x] = 9
+        maps[12, joint, y + (1 if y < 10 else -1), x] = maps[12, joint, y, x + (1 if x < 10 else -1)] = 5
     return maps
 
 

@@ -1,6 +1,8 @@
 """Published formats: files with the original names, in the original containers, meet the golden heatmaps."""
 import collections
+import json
 import re
+import struct
 
 import mindspore as ms
 import numpy as np
@@ -145,6 +147,17 @@ def test_half_precision(dtype, bits, legacy, tmp_path):
         assert weights[target].dtype == np.float32
         np.testing.assert_allclose(weights[target], state[plain], rtol=2.0 ** -bits, atol=1e-7)
     assert any((weights[target] != state[plain]).any() for target, plain in pytorch_names(network).items())
+
+
+def test_bfloat16_of_safetensors(tmp_path):
+    """NumPy has no such type; a bfloat16 is the upper half of a float32."""
+    values = np.float32([1, -2.5, 3.140625, 0])
+    header = json.dumps({'weight': {'dtype': 'BF16', 'shape': [2, 2], 'data_offsets': [0, 8]}}).encode()
+    (tmp_path / 'half.safetensors').write_bytes(
+        struct.pack('<Q', len(header)) + header + (values.view(np.uint32) >> 16).astype('<u2').tobytes())
+    weights, _ = read_weights(str(tmp_path / 'half.safetensors'))
+    assert weights['weight'].dtype == np.float32
+    np.testing.assert_array_equal(weights['weight'], values.reshape(2, 2))
 
 
 # What other projects feed their networks

@@ -213,4 +213,8 @@ NETWORKS = (
              'self.network(self.mirror(images), *codes)', 'self.network(self.mirror(images), *(1 - c for c in codes))',
              'tests/test_prediction.py::test_all_hypotheses_of_a_network_are_those_of_its_codes[True-2]',
              'the mirrored crop is seen with the same code'),
+    Mutation('graph_decoder_rim_below', 'src/networks/decoding.py',
+             'y > 1.0, y < self.height - 1.0', 'y > 1.0, y < self.height',
+             'tests/test_graph_decoding.py::test_in_mindspore[simple]',
+             'no quarter cell in the last row'),
 )
