@@ -8,14 +8,20 @@ from src.protocols import MPII_FIRST_PIXEL
 
 
 def check_submission_path(path: str, protocol: str) -> None:
-    """Prove that the name of a submission fits the protocol.
+    """Prove that the name of a submission fits the protocol, and that such a file can be made here.
 
     Raises:
         ValueError: MPII's should end in .mat, all others in .json.
+        ImportError: a MATLAB file is wanted and SciPy is missing.
     """
     ending = '.mat' if protocol == 'mpii' else '.json'
     if not path.endswith(ending):
         raise ValueError(f'--submission {path}: the submission of {protocol} should end in {ending}')
+    if protocol == 'mpii':
+        try:
+            import scipy.io  # noqa: F401
+        except ImportError:
+            raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
 
 
 def write_submission(path: str, protocol: str, results: List[dict]) -> None:
@@ -38,10 +44,10 @@ def write_submission(path: str, protocol: str, results: List[dict]) -> None:
         kept = ('image_id', 'category_id', 'keypoints', 'score')
         write_json(path, [{key: record[key] for key in kept} for record in results])
         return
-    try:
-        from scipy.io import savemat
-    except ImportError:
-        raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
+    from scipy.io import savemat
     keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(len(results), -1, 3)
-    with whole_file(path) as temporary:
-        savemat(temporary, {'preds': keypoints[:, :, :2] + MPII_FIRST_PIXEL})
+    try:
+        with whole_file(path) as temporary:
+            savemat(temporary, {'preds': keypoints[:, :, :2] + MPII_FIRST_PIXEL})
+    except OSError as error:
+        raise OSError(f'cannot write {path}: {error.strerror or error}') from error

@@ -129,7 +129,13 @@ def test_selection_of_people(load):
     ({'keypoints': {'nose': 1}}, "annotation 1: 'keypoints' should be list"),
     ({'keypoints': ['a', 2, 2] * 17}, "annotation 1: 'keypoints' should be finite numbers"),
     ({'keypoints': [INFINITY, 2, 2] * 17}, "annotation 1: 'keypoints' should be finite numbers"),
-    ({'keypoints': [1, 2, 3] * 17}, 'annotation 1: visibility should be 0, 1 or 2')], ids=str)
+    ({'keypoints': [1, 2, 3] * 17}, 'annotation 1: visibility should be 0, 1 or 2'),
+    # Each of these would leave somebody out, or keep somebody in, without a word.
+    ({'keypoints': {}}, "annotation 1: 'keypoints' should be list, is {}"),
+    ({'iscrowd': '0'}, "annotation 1: 'iscrowd' should be 0 or 1, is '0'"),
+    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
+    ({'category_id': '1'}, "annotation 1: 'category_id' should be int, is '1'"),
+    ({'num_keypoints': '0'}, "annotation 1: 'num_keypoints' should be int, is '0'")], ids=str)
 def test_wrong_annotation_is_named(load, tmp_path, values, message):
     with pytest.raises(ValueError, match=re.escape(f'{tmp_path / "file.json"}, {message}')):
         load(annotation(), annotation(**values))
@@ -195,7 +201,27 @@ def test_ids_of_coco_crowds_are_evaluable(check):
     ({'image_id': 99}, 'annotation 1: image_id 99 is not among'), ({'category_id': ...}, "no 'category_id'"),
     ({'bbox': ...}, "annotation 1 has no 'bbox'"), ({'keypoints': ...}, "annotation 1 has no 'keypoints'"),
     ({'keypoints': [1, 2, 2]}, 'annotation 1: 3 keypoint values, should be 51'),
-    ({'area': 'large'}, "annotation 1: 'area' should be int or float")], ids=str)
+    ({'keypoints': None}, "annotation 1: 'keypoints' should be list, is None"),
+    ({'area': 'large'}, "annotation 1: 'area' should be int or float"),
+    ({'area': None}, "annotation 1: 'area' should be int or float, is None"),
+    ({'area': -1}, "annotation 1: 'area' should be zero or more, is -1"),
+    ({'area': INFINITY}, "annotation 1: 'area' should be finite, is inf"),
+    ({'bbox': None}, "annotation 1: 'bbox' should be list, is None"),
+    ({'bbox': [1, 2, None, 4]}, r"annotation 1: 'bbox' should be finite numbers, is \[1, 2, None, 4\]"),
+    ({'bbox': [1, NAN, 3, 4]}, "annotation 1: 'bbox' should be finite numbers"),
+    ({'bbox': [1, 2, -3, 4], 'area': ...}, r"'bbox' should have a width and height of zero or more, is \[1, 2, -3, 4"),
+    ({'bbox': [1, 2, 3, -4], 'keypoints': [0] * 51}, "annotation 1: 'bbox' should have a width and height of zero or"),
+    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
+    ({'iscrowd': '0'}, "annotation 1: 'iscrowd' should be 0 or 1, is '0'"),
+    ({'iscrowd': [0]}, r"annotation 1: 'iscrowd' should be 0 or 1, is \[0\]"),
+    ({'iscrowd': 2}, "annotation 1: 'iscrowd' should be 0 or 1, is 2"),
+    ({'iscrowd': NAN}, "annotation 1: 'iscrowd' should be 0 or 1, is nan"),
+    ({'num_keypoints': None}, "annotation 1: 'num_keypoints' should be int, is None"),
+    ({'num_keypoints': '17'}, "annotation 1: 'num_keypoints' should be int, is '17'"),
+    ({'num_keypoints': -1}, "annotation 1: 'num_keypoints' should be zero or more, is -1"),
+    ({'category_id': None}, "annotation 1: 'category_id' should be int, is None"),
+    ({'category_id': '1'}, "annotation 1: 'category_id' should be int, is '1'"),
+    ({'id': None}, "annotation 1: 'id' should be int, is None")], ids=str)
 def test_what_the_evaluator_cannot_read_is_named(check, values, message):
     with pytest.raises(ValueError, match=f'file.json, {message}' if message.startswith('ann') else message):
         check(annotation(), annotation(**{'id': 2, **values}))
@@ -206,6 +232,31 @@ def test_ids_that_are_there_twice(check, write):
         check(annotation(), annotation())
     with pytest.raises(ValueError, match='the image id 7 is there twice'):
         load_coco_images(write({'images': [IMAGES[0], IMAGES[0]]}))
+
+
+@pytest.mark.parametrize('key', ['iscrowd', 'num_keypoints', 'area', 'bbox', 'keypoints'])
+def test_people_without_keypoints_are_checked_like_all_others(check, key):
+    """The evaluator compares with crowds and unlabelled people as well: poses on them are not wrong."""
+    with pytest.raises(ValueError, match=f"annotation 1: '{key}' should be .* is None"):
+        check(annotation(), annotation(**{'id': 2, 'keypoints': [0] * 51, 'num_keypoints': 0, key: None}))
+
+
+def test_flags_may_be_written_as_true_and_false(check):
+    check(annotation(iscrowd=False), annotation(id=2, iscrowd=True, num_keypoints=0))
+
+
+def test_a_box_of_which_only_the_place_is_used_may_be_turned_round(check):
+    check(annotation(), annotation(id=2, bbox=[20, 30, -100, 200]))
+
+
+def test_entries_of_other_categories_are_used_by_nobody(check):
+    """Only the ids of theirs are read: they share the index of the evaluator."""
+    other = annotation(id=2, category_id=18, iscrowd=None, area='large', bbox=None, keypoints=..., num_keypoints='few')
+    check(annotation(), other, categories=[{'id': 1}, {'id': 18}])
+    with pytest.raises(ValueError, match="annotation 1: the 'id' 1 is there twice"):
+        check(annotation(), {**other, 'id': 1})
+    with pytest.raises(ValueError, match='has no annotations of people .category_id 1.; there is nobody'):
+        check(other)
 
 
 def test_categories_need_a_person(check):

@@ -1,5 +1,6 @@
 """Poses → COCO-style results → the ten numbers, with the worked examples of the protocol."""
 import json
+import math
 
 import numpy as np
 import pytest
@@ -127,6 +128,28 @@ def test_files_without_area_and_crowd_flag(evaluate):
     for annotation in content['annotations']:
         del annotation['area'], annotation['iscrowd']
     assert evaluate(content, [result(FIRST, 0.9)])['AP'] == pytest.approx(1)
+
+
+def test_other_categories_count_nowhere(evaluate):
+    """Nobody predicts them: a mean over categories would halve the numbers. Of theirs nothing is read but ids."""
+    content = ground_truth((1, FIRST, 2, AREA), (1, SECOND, 2, AREA))
+    content['categories'].append({'id': 18, 'name': 'dog'})
+    content['annotations'][1]['category_id'] = 18
+    assert evaluate(content, [result(FIRST, 0.9)])['AP'] == pytest.approx(1)
+    for key in ('iscrowd', 'area', 'num_keypoints', 'bbox', 'keypoints'):
+        for absent in (False, True):
+            broken = json.loads(json.dumps(content))
+            broken['annotations'][1][key] = None
+            if absent:
+                del broken['annotations'][1][key]
+            assert evaluate(broken, [result(FIRST, 0.9)])['AP'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('change', [{'keypoints': [math.nan] * 51}, {'score': math.nan}, {'keypoints': [1.0] * 48}])
+def test_results_that_are_no_poses(evaluate, change):
+    """The evaluator alone counts a pose of NaN as a perfect one."""
+    with pytest.raises(ValueError, match=r'not finite|should be 51'):
+        evaluate(ground_truth((1, FIRST, 2, AREA)), [{**result(FIRST, 0.9), **change}])
 
 
 def test_further_entries_of_the_results_change_nothing(evaluate):

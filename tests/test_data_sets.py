@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from src.evaluation import Evaluation
 from src.metrics.scoring import evaluate, format_metrics, format_summary, keypoint_table
 from src.prediction import Predictor
 from src.skeletons import COCO, CROWDPOSE, MPII, SKELETONS
-from src.submissions import write_submission
+from src.submissions import check_submission_path, write_submission
 
 SHARED = FULL_FOLDER.parent / 'data'
 CROWDPOSE_VAL = SHARED / 'crowdpose' / 'crowdpose_val.json'
@@ -234,6 +235,42 @@ def test_mpii_without_head_sizes_cannot_be_scored(roots, tmp_path):
         evaluate(config_of('mpii', ''), path, [])
 
 
+@pytest.mark.parametrize('protocol, key, value, message', [
+    ('coco', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
+    ('ochuman', 'num_keypoints', 'all', "annotation 1: 'num_keypoints' should be int, is 'all'"),
+    ('crowdpose', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
+    ('crowdpose', 'num_keypoints', None, "annotation 1: 'num_keypoints' should be int, is None"),
+    ('crowdpose', 'bbox', [1, 2, 3, -4], "annotation 1: 'bbox' should have a width and height of zero or more, is"),
+    ('mpii', 'joints_vis', [2] * 16, "person 1: 'joints_vis' should be 0 or 1"),
+    ('mpii', 'head_size', None, "person 1: 'head_size' should be int or float, is None")])
+@pytest.mark.parametrize('with_boxes_of_the_file', [True, False])
+def test_what_the_evaluator_touches_is_read_before_the_first_prediction(roots, tmp_path, protocol, key, value, message,
+                                                                        with_boxes_of_the_file):
+    """Whatever the boxes are of, and in eval.py as in training."""
+    root = {**roots, 'coco': str(tmp_path.parent), 'ochuman': ''}[protocol]
+    names = {'mpii': 'mpii/annot/valid.json', 'crowdpose': 'crowdpose/json/crowdpose_val.json'}
+    content = json.loads((Path(roots['mpii']).parent / names.get(
+        protocol, 'coco/annotations/person_keypoints_val2017.json')).read_text())
+    entries = content if protocol == 'mpii' else content['annotations']
+    for entry in entries if protocol == 'mpii' else ():
+        entry['head_size'] = 20.0
+    entries[1][key] = value
+    path = write_json(tmp_path / 'truth.json', content)
+    config = config_of(protocol, root, **{'DATASET.TEST_JSON': path, 'TEST.USE_GT_BBOX': with_boxes_of_the_file})
+    for must_score in (True, False):
+        with pytest.raises(ValueError, match=re.escape(f'{path}, {message}')):
+            Evaluation(config, Processes('CPU'), ['DATASET.TEST_JSON'], must_score=must_score)
+
+
+def test_mpii_without_a_visible_joint_is_no_truth(roots, tmp_path):
+    entries = json.loads(Path(f'{roots["mpii"]}/annot/valid.json').read_text())
+    for entry in entries:
+        entry.update(head_size=20.0, joints_vis=[int(name in ('pelvis', 'thorax')) for name in MPII.keypoint_names])
+    path = write_json(tmp_path / 'valid.json', entries)
+    with pytest.raises(ValueError, match='valid.json: no keypoint of the ground truth is visible; there is nothing'):
+        find_reason_without_score(config_of('mpii', ''), path)
+
+
 # Submissions
 
 RESULTS = [{'image_id': 5, 'category_id': 1, 'keypoints': [1.5, 2.25, 0.5] * 16, 'score': 0.3, 'hypothesis': 0},
@@ -263,6 +300,13 @@ def test_submission_of_mpii(tmp_path):
 def test_submission_of_another_kind(tmp_path, protocol, name):
     with pytest.raises(ValueError, match=f'{name}: the submission of {protocol} should end in .(mat|json)'):
         write_submission(str(tmp_path / name), protocol, RESULTS)
+
+
+def test_a_submission_that_needs_scipy_says_so_before_the_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'scipy.io', None)
+    with pytest.raises(ImportError, match='pred.mat is a MATLAB file, which needs SciPy: pip install scipy'):
+        check_submission_path('pred.mat', 'mpii')
+    check_submission_path('submission.json', 'coco')
 
 
 # The scripts

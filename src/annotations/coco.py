@@ -4,7 +4,7 @@ Layouts of COCO 2014 and 2017 and of any data set in the same format: OCHuman, C
 """
 import math
 from collections import Counter
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str, trust_c
         if image_id not in index_of:
             raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
         person = _read_person(annotation, skeleton, sample_rule, picture_sizes[index_of[image_id]], where)
-        if trust_counts and annotation.get('num_keypoints', 1) == 0:
+        if person is not None and trust_counts and read_count(annotation, where) == 0:
             person = None
         if person is not None and np.any(find_unusable_boxes(person[0][None])):
             without_area += 1
@@ -80,14 +80,12 @@ def _pack_keypoints(keypoints: list, num_keypoints: int) -> np.ndarray:
 
 def _read_person(annotation: Dict, skeleton: Skeleton, sample_rule: str, picture_size, where: str):
     """Return (box (4,), keypoints (K * 3,)), or None for somebody whom the published loaders leave out."""
-    if annotation.get('iscrowd', 0) or annotation.get('category_id', 1) != 1 or not annotation.get('keypoints'):
+    if not is_person(annotation, where) or read_crowd(annotation, where) or annotation.get('keypoints') in (None, []):
         return None
     keypoints = read_keypoints(annotation, skeleton, where)
     if not (keypoints[2::3] > 0).any():
         return None
-    box = np.array(read_box(annotation, where))
-    if not np.isfinite(box).all():
-        raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
+    box = np.array(_read_finite_box(annotation, where))
     if sample_rule == 'simple_pose':
         clipped = clip_box_to_picture(box, tuple(picture_size))
         box = clipped if read_area(annotation, where) > 0 else np.zeros(4)
@@ -118,8 +116,80 @@ def read_area(annotation: Dict, where: str) -> float:
     return area
 
 
+def is_person(annotation: Dict, where: str) -> bool:
+    """Return whether an annotation is of category 1, as those without a category are taken to be."""
+    return 'category_id' not in annotation or read_field(annotation, 'category_id', int, where) == 1
+
+
+def read_crowd(annotation: Dict, where: str) -> bool:
+    """Return whether an annotation is of a crowd; those that do not say are not."""
+    value = annotation.get('iscrowd', 0)
+    if not isinstance(value, (bool, int, float)) or value not in (0, 1):
+        raise ValueError(f"{where}: 'iscrowd' should be 0 or 1, is {value!r}"[:300])
+    return bool(value)
+
+
+def read_count(annotation: Dict, where: str) -> Optional[int]:
+    """Return the field `num_keypoints`, or None where there is none."""
+    if 'num_keypoints' not in annotation:
+        return None
+    count = read_field(annotation, 'num_keypoints', int, where)
+    if count < 0:
+        raise ValueError(f"{where}: 'num_keypoints' should be zero or more, is {count}")
+    return count
+
+
+def _read_finite_box(annotation: Dict, where: str) -> list:
+    box = read_box(annotation, where)
+    if not all(map(math.isfinite, box)):
+        raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
+    return box
+
+
+class EvaluatedPerson(NamedTuple):
+    """What an evaluator by OKS reads of an annotation.
+
+    Attributes:
+        keypoints: (K, 3): x, y in picture pixels, visibility.
+        box_xywh: four numbers.
+        area: square pixels of the object scale.
+        count: the field `num_keypoints`, None where there is none.
+        is_crowd: may be found any number of times.
+    """
+
+    keypoints: np.ndarray
+    box_xywh: list
+    area: float
+    count: Optional[int]
+    is_crowd: bool
+
+
+def read_evaluated_person(annotation: Dict, skeleton: Skeleton, where: str, *,
+                          area_of_box: Optional[float] = None) -> EvaluatedPerson:
+    """Read all that an evaluator by OKS touches of a person, labelled or not, also of a crowd.
+
+    Args:
+        area_of_box: the share of the box that is taken for the area; None takes the field `area` or, where there is
+            none, the whole box.
+
+    Raises:
+        ValueError: naming the key and what would be right.
+    """
+    keypoints = read_keypoints(annotation, skeleton, where).reshape(-1, 3)
+    box, by_field = _read_finite_box(annotation, where), area_of_box is None and 'area' in annotation
+    # People without labelled keypoints are compared by their box.
+    if min(box[2:]) < 0 and not (by_field and keypoints[:, 2].any()):
+        raise ValueError(f"{where}: 'bbox' should have a width and height of zero or more, is {annotation['bbox']}")
+    area = read_area(annotation, where) if by_field else (area_of_box or 1) * box[2] * box[3]
+    if area < 0:
+        raise ValueError(f"{where}: 'area' should be zero or more, is {area}")
+    return EvaluatedPerson(keypoints, box, area, read_count(annotation, where), read_crowd(annotation, where))
+
+
 def check_evaluable(path: str, skeleton: Skeleton) -> None:
     """Prove that the official evaluator can work with an annotation file; it checks nothing itself.
+
+    Of entries of other categories it reads the ids, and nothing else.
 
     Raises:
         ValueError: naming the file, the entry and what is wrong with it.
@@ -132,7 +202,7 @@ def check_evaluable(path: str, skeleton: Skeleton) -> None:
     annotations = read_field(content, 'annotations', list, path)
     if not annotations:
         raise ValueError(f'{path} has no annotations; there is nobody to evaluate on')
-    seen = set()
+    seen, num_people = set(), 0
     for number, annotation in enumerate(annotations):
         where = f'{path}, annotation {number}'
         if read_field(annotation, 'id', int, where) == 0:
@@ -142,10 +212,11 @@ def check_evaluable(path: str, skeleton: Skeleton) -> None:
         seen.add(annotation['id'])
         if read_field(annotation, 'image_id', int, where) not in known:
             raise ValueError(f"{where}: image_id {annotation['image_id']} is not among the images of the file")
-        read_field(annotation, 'category_id', int, where)
-        read_box(annotation, where)
-        read_area(annotation, where)
-        read_keypoints(annotation, skeleton, where)
+        if read_field(annotation, 'category_id', int, where) == 1:
+            read_evaluated_person(annotation, skeleton, where)
+            num_people += 1
+    if not num_people:
+        raise ValueError(f'{path} has no annotations of people (category_id 1); there is nobody to evaluate on')
 
 
 def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -62,7 +62,10 @@ def find_reason_without_score(config: EasyDict, path: str) -> str:
     """
     protocol = config.DATASET.PROTOCOL
     if protocol == 'mpii':
-        if load_mpii_truth(path) is not None:
+        truth = load_mpii_truth(path)
+        if truth is not None and not truth.is_counted.any():
+            raise ValueError(f'{path}: no keypoint of the ground truth is visible; there is nothing to evaluate on')
+        if truth is not None:
             return ''
         return (f'PCKh needs the sizes of the heads, which {path} does not hold: put the MATLAB ground truth beside it '
                 f"as {mat_names(path)[0]}, or give every person joints and a 'headbox' or a 'head_size'")

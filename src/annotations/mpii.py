@@ -23,6 +23,8 @@ CENTRE_SHIFT = 15
 HEAD_SIZE_OF_DIAGONAL = 0.6
 # Files of the same people differ by rounding only; places further apart than this are of others.
 SAME_PERSON_PIXELS = 5.0
+# Keypoints that the mean over all leaves out.
+NOT_IN_MEAN = ('pelvis', 'thorax')
 # As the MATLAB file names its joints, where the published evaluation looks a name up.
 MAT_NAMES = ('rank', 'rkne', 'rhip', 'lhip', 'lkne', 'lank', None, None, None, 'head', 'rwri', 'relb', 'rsho', 'lsho',
              'lelb', 'lwri')
@@ -41,6 +43,11 @@ class MPIITruth:
     keypoints: np.ndarray
     is_visible: np.ndarray
     head_sizes: np.ndarray
+
+    @property
+    def is_counted(self) -> np.ndarray:
+        """(N, 16) bool, visible keypoints that the mean over all is taken of."""
+        return self.is_visible & [name not in NOT_IN_MEAN for name in MPII.keypoint_names]
 
 
 def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:

@@ -1,12 +1,11 @@
 """Annotation files in COCO's format → what an evaluator by OKS compares with: everybody, also those whom it ignores."""
-import math
 from dataclasses import dataclass, replace
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
-from src.annotations.coco import read_area, read_images, read_keypoints
-from src.annotations.people import read_box, read_field
+from src.annotations.coco import is_person, read_evaluated_person, read_images
+from src.annotations.people import read_field
 from src.files import read_json
 from src.skeletons import Skeleton
 
@@ -92,28 +91,20 @@ def _read_truth(content, path: str, skeleton: Skeleton, *, recount: bool, needs_
         image_id = read_field(annotation, 'image_id', int, where)
         if image_id not in index_of:
             raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
-        if annotation.get('category_id', 1) != 1:
+        if not is_person(annotation, where):
             continue
-        table, box = read_keypoints(annotation, skeleton, where).reshape(-1, 3), read_box(annotation, where)
-        if not all(map(math.isfinite, box)):
-            raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
-        counts_by_field = needs_counts or ('num_keypoints' in annotation and not recount)
+        person = read_evaluated_person(annotation, skeleton, where, area_of_box=area_of_box)
+        if needs_counts and person.count is None:
+            raise ValueError(f"{where} has no 'num_keypoints'")
         rows.append(index_of[image_id])
-        tables.append(table)
-        boxes.append(box)
-        areas.append(_object_area(annotation, box, area_of_box, where))
-        counts.append(read_field(annotation, 'num_keypoints', int, where) if counts_by_field
-                      else np.count_nonzero(table[:, 2]))
-        crowds.append(bool(annotation.get('iscrowd', 0)))
+        tables.append(person.keypoints)
+        boxes.append(person.box_xywh)
+        areas.append(person.area)
+        counts.append(np.count_nonzero(person.keypoints[:, 2]) if recount or person.count is None else person.count)
+        crowds.append(person.is_crowd)
     if not rows:
         raise ValueError(f'{path} has no annotations of people; there is nobody to evaluate on')
     keypoints, is_crowd = np.array(tables, np.float64), np.array(crowds)
     return OKSTruth(image_ids, np.array(rows, np.int64), keypoints[:, :, :2], keypoints[:, :, 2] > 0,
                     np.array(boxes, np.float64), np.array(areas, np.float64), is_crowd | (np.array(counts) == 0),
                     is_crowd)
-
-
-def _object_area(annotation: Dict, box: Sequence[float], area_of_box: Optional[float], where: str) -> float:
-    if area_of_box is not None:
-        return area_of_box * box[2] * box[3]
-    return read_area(annotation, where) if 'area' in annotation else box[2] * box[3]

@@ -7,9 +7,10 @@ import numpy as np
 from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
 from pycocotools.cocoeval import COCOeval
 
-from src.metrics.records import check_image_ids
+from src.metrics.records import check_image_ids, read_records
 from src.skeletons import Skeleton
 
+PERSON_CATEGORY = 1
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
 
 
@@ -21,8 +22,9 @@ def evaluate_coco(gt_file: str, results: List[dict], skeleton: Skeleton) -> Dict
         results: records of image_id, category_id, keypoints and score; other entries are ignored.
 
     Raises:
-        ValueError: there are no results, or one names an image that the annotation file does not have.
+        ValueError: there are no results, one names an image that the annotation file does not have, or is not finite.
     """
+    read_records(results, skeleton.num_keypoints)
     evaluator = run_coco_evaluator(gt_file, results, skeleton)
     return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
 
@@ -31,7 +33,7 @@ def run_coco_evaluator(gt_file: str, results: List[dict], skeleton: Skeleton) ->
     """Return the finished evaluator, for its per-threshold tables; its printing is held back."""
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCOAnnotations(gt_file)
-        for annotation in annotations.anns.values():
+        for annotation in annotations.loadAnns(annotations.getAnnIds(catIds=[PERSON_CATEGORY])):
             # COCO's files have both; data sets in its format may lack them.
             annotation.setdefault('iscrowd', 0)
             annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
@@ -40,6 +42,8 @@ def run_coco_evaluator(gt_file: str, results: List[dict], skeleton: Skeleton) ->
         kept = ('image_id', 'category_id', 'keypoints', 'score')
         detections = annotations.loadRes([{key: record[key] for key in kept} for record in results])
         evaluator = COCOeval(annotations, detections, 'keypoints')
+        # By default it would take the mean over all categories of the file, also of those that nobody predicts.
+        evaluator.params.catIds = [PERSON_CATEGORY]
         evaluator.params.kpt_oks_sigmas = np.array(skeleton.oks_sigmas)
         evaluator.evaluate()
         evaluator.accumulate()
