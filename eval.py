@@ -3,10 +3,11 @@
 import argparse
 from typing import List
 
+from src.collectives import wait_for_all
 from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
-from src.device import join_processes, launched_by
-from src.evaluation import Evaluation
+from src.device import Processes, join_processes, launched_by
+from src.evaluation import Evaluation, Predicted
 from src.files import check_writable, write_json
 from src.metrics.scoring import format_metrics, format_summary, keypoint_table
 from src.pose_sources import add_source_flags, open_source
@@ -34,6 +35,33 @@ def find_checkpoints(arguments) -> List[str]:
     return [path] if path else []
 
 
+def write_results(arguments, protocol: str, results: List[dict]) -> List[str]:
+    """Write results and submission; return what could not be written, which must not keep the score from anybody."""
+    problems = []
+    try:
+        write_json(arguments.save_path, results)
+        say(f'results: {len(results)} poses in {arguments.save_path}')
+    except OSError as error:
+        problems.append(str(error))
+    try:
+        if arguments.submission:
+            write_submission(arguments.submission, protocol, results)
+            say(f'submission: {arguments.submission}')
+    except OSError as error:
+        problems.append(str(error))
+    return problems
+
+
+def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> None:
+    metrics = evaluation.score(predicted.results)
+    say(*format_metrics(config, metrics).split('\n'))
+    if processes.is_first:
+        say(*keypoint_table(config, evaluation.gt_file, predicted.results).split('\n'))
+    for name, alone in evaluation.measure_alone(predicted.poses):
+        say(f'{name} alone: {format_summary(config, alone)}')
+    say(f'{format_summary(config, metrics)} with {evaluation.box_report}')
+
+
 def main() -> None:
     arguments = parse_arguments()
     # Several processes join before the first tensor is made, as Ascend wants it.
@@ -55,23 +83,20 @@ def main() -> None:
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
     say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}')
-    metrics, results, poses = evaluation.measure_predictor(
-        source.build_predictor(config, evaluation.skeleton.flip_index))
-    if processes.is_first:
-        write_json(arguments.save_path, results)
-        say(f'results: {len(results)} poses in {arguments.save_path}')
-        if arguments.submission:
-            write_submission(arguments.submission, config.DATASET.PROTOCOL, results)
-            say(f'submission: {arguments.submission}')
+    predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
+    problems = write_results(arguments, config.DATASET.PROTOCOL, predicted.results) if processes.is_first else []
+    # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.
+    wait_for_all(processes)
     if evaluation.reason_without_score:
         say(f'no score: {evaluation.reason_without_score}')
-        return
-    say(*format_metrics(config, metrics).split('\n'))
-    if processes.is_first:
-        say(*keypoint_table(config, evaluation.gt_file, results).split('\n'))
-    for name, alone in evaluation.measure_alone(poses):
-        say(f'{name} alone: {format_summary(config, alone)}')
-    say(f'{format_summary(config, metrics)} with {evaluation.box_report}')
+    else:
+        try:
+            say_scores(config, evaluation, predicted, processes)
+        except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
+            where = '; '.join(problems) or f'the results are in {arguments.save_path}'
+            raise RuntimeError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
+    if problems:
+        raise OSError('; '.join(problems))
 
 
 if __name__ == '__main__':

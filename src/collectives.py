@@ -48,6 +48,11 @@ def gather_rows(rows: np.ndarray, processes: Processes) -> List[np.ndarray]:
             for part, count in zip(parts, counts)]
 
 
+def wait_for_all(processes: Processes) -> None:
+    """Return when all processes have come here."""
+    gather_rows(np.zeros((1, 1), np.int32), processes)
+
+
 def broadcast_parameters(parameters: Dict[str, Parameter], processes: Processes) -> None:
     """Give every process rank 0's values of `parameters`, which all processes hold in the same order."""
     if processes.size == 1:

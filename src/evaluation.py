@@ -21,9 +21,15 @@ from src.samples.dataset import PersonSamples
 from src.samples.pictures_on_disk import locate_pictures
 
 
+class Predicted(NamedTuple):
+    """COCO-style results, and the poses before any was suppressed, the same on every process."""
+
+    results: List[dict]
+    poses: Poses
+
+
 class Evaluated(NamedTuple):
-    """Metrics, COCO-style results, and the poses before any was suppressed, the same on every process; no metrics where
-    there is nothing to score by."""
+    """`Predicted`, and its metrics; none where there is nothing to score by."""
 
     metrics: Dict[str, float]
     results: List[dict]
@@ -79,23 +85,30 @@ class Evaluation:
 
     def measure_predictor(self, predictor: Predictor) -> Evaluated:
         """Predict all poses with `predictor` and score them."""
+        results, poses = self.predict(predictor)
+        # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
+        return Evaluated(self.score(results), results, poses)
+
+    def predict(self, predictor: Predictor) -> Predicted:
+        """Predict all poses with `predictor`."""
         poses = predict_poses(predictor, self.samples, num_threads=self.config.TEST.NUM_PARALLEL_WORKERS,
                               processes=self.processes)
-        # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
-        return self._score(poses)
+        return Predicted(self._rank(poses), poses)
+
+    def score(self, results: List[dict]) -> Dict[str, float]:
+        """Return the metrics of results, none where there is nothing to score by."""
+        return {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
         """Yield the name of each hypothesis, 'primary', 'second' and so on, and the metrics of its poses without the
         others; nothing for networks with one hypothesis only."""
         count = num_hypotheses(self.config)
         for number, name in enumerate(HYPOTHESIS_NAMES[:count] if count > 1 else ()):
-            yield name, self._score(poses.of_hypothesis(number)).metrics
+            yield name, self.score(self._rank(poses.of_hypothesis(number)))
 
-    def _score(self, poses: Poses) -> Evaluated:
+    def _rank(self, poses: Poses) -> List[dict]:
         rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
         if self.config.DATASET.PROTOCOL == 'mpii':
             # Its evaluation knows no ranking and no image ids: one pose of each person, in the order of the file.
             rows = np.arange(len(self.people))
-        results = coco_records(self.people, poses, rows, scores)
-        metrics = {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
-        return Evaluated(metrics, results, poses)
+        return coco_records(self.people, poses, rows, scores)

@@ -19,6 +19,7 @@ from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 from src.annotations.coco import SAMPLE_RULES, load_coco_people
 from src.annotations.synthetic import write_synthetic_coco
 from src.command_line import run_command
+from src.prediction import Poses
 from src.skeletons import get_skeleton
 
 # What every call begins with; the arguments of a case come behind and override these.
@@ -235,6 +236,21 @@ CASES: List[Case] = [
          edit_annotation(VAL_JSON, keypoints=[20, 20, 2] * 16)),
     Case('evaluated_annotations_empty', 'eval', f'--det_file_url {DETECTIONS}', (VAL_JSON, 'no annotations'),
          edit(VAL_JSON, lambda content: content['annotations'].clear())),
+
+    Case('evaluated_iscrowd_null', 'eval', '--use_gt_bbox',
+         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is None"), edit_annotation(VAL_JSON, iscrowd=None)),
+    Case('evaluated_box_null', 'eval', f'--det_file_url {DETECTIONS}',
+         (VAL_JSON, 'annotation 1', "'bbox' should be list, is None"), edit_annotation(VAL_JSON, bbox=None)),
+    Case('evaluated_count_text', 'eval', '--use_gt_bbox',
+         (VAL_JSON, 'annotation 1', "'num_keypoints' should be int, is '3'"),
+         edit_annotation(VAL_JSON, num_keypoints='3')),
+    Case('evaluated_crowd_without_number_in_box', 'eval', f'--det_file_url {DETECTIONS}',
+         (VAL_JSON, 'annotation 1', "'bbox' should be finite numbers, is [1, 2, None, 4]"),
+         edit_annotation(VAL_JSON, iscrowd=1, keypoints=[0] * 51, num_keypoints=0, bbox=[1, 2, None, 4])),
+    Case('evaluated_in_training_iscrowd_null', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
+         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is None"), edit_annotation(VAL_JSON, iscrowd=None)),
+    Case('evaluated_in_training_area_null', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
+         (VAL_JSON, 'annotation 1', "'area' should be int or float, is None"), edit_annotation(VAL_JSON, area=None)),
 
     # Boxes
     Case('detection_file_missing_default', 'eval', '',
@@ -558,3 +574,58 @@ def test_inference_leaves_out_pictures_that_cannot_be_used(call):
                  r'caf\xe9\x1b[31m.jpg is not named by an image id', '5.jpg: it is a named pipe'):
         assert part in outcome.out
     assert sorted(os.listdir('out')) == ['2_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json']
+
+
+# Results that are there, whatever happens after the last prediction
+
+EVALUATED = '--use_gt_bbox --submission out/submission.json'
+
+
+@pytest.fixture
+def quick_poses(monkeypatch):
+    """Poses without a network: what happens after them is the question."""
+    def predict(predictor, samples, **_):
+        count = len(samples)
+        return Poses(np.full((count, 17, 3), 50.0), np.ones(count), np.arange(count), np.zeros(count, np.int64))
+
+    monkeypatch.setattr('src.evaluation.predict_poses', predict)
+
+
+def test_results_are_written_before_they_are_scored(call, quick_poses, monkeypatch):
+    def fail(*_):
+        assert load('out/results.json') and load('out/submission.json')
+        raise TypeError("int() argument must be a number, not 'NoneType'")
+
+    monkeypatch.setattr('src.metrics.coco.evaluate_coco', fail)
+    outcome = call('eval', EVALUATED)
+    assert outcome.status == 2
+    assert outcome.err == ("error: scoring failed: TypeError: int() argument must be a number, not 'NoneType'; the "
+                           'results are in out/results.json (POSE_TRACEBACK=1 shows where)\n')
+    assert f'results: {len(load("out/results.json"))} poses in out/results.json\n' in outcome.out
+
+
+def test_a_table_that_fails_leaves_results_and_score(call, quick_poses, monkeypatch):
+    def fail(*_):
+        raise ValueError('no table')
+
+    monkeypatch.setattr('src.metrics.scoring.keypoints_by_oks', fail)
+    outcome = call('eval', EVALUATED)
+    assert outcome.status == 2 and 'scoring failed: ValueError: no table; the results are in' in outcome.err
+    assert 'Average Precision' in outcome.out and load('out/results.json')
+
+
+@pytest.mark.parametrize('unwritable, left', [('results', 'submission'), ('submission', 'results')])
+def test_results_that_cannot_be_written_cost_nobody_the_score(call, quick_poses, monkeypatch, unwritable, left):
+    replace = os.replace
+
+    def full(source, target):
+        if target == f'out/{unwritable}.json':
+            raise OSError(28, 'No space left on device')
+        replace(source, target)
+
+    monkeypatch.setattr('src.files.os.replace', full)
+    outcome = call('eval', EVALUATED)
+    assert outcome.status == 2
+    assert outcome.err == f'error: cannot write out/{unwritable}.json: No space left on device\n'
+    assert re.search(r'^AP -?\d\.\d{4} with ', outcome.out, re.M) and f'out/{left}.json' in outcome.out
+    assert sorted(os.listdir('out')) == [f'{left}.json']
