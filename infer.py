@@ -1,6 +1,7 @@
 """Draw poses on pictures: python infer.py --ckpt_path CKPT … [--score_thresh 0.7] [--det_file_url …] [--data_url …]."""
 import argparse
 import os
+from functools import partial
 
 import numpy as np
 
@@ -48,30 +49,52 @@ def main() -> None:
     poses = predict_poses(source.build_predictor(config, skeleton.flip_index), samples,
                           num_threads=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
-    write_json(os.path.join(arguments.img_save_dir, 'results.json'),
-               coco_records(people, poses, rows, scores, with_hypothesis=num_hypotheses(config) > 1))
+    problems = []
+    attempt(problems, lambda: write_json(
+        os.path.join(arguments.img_save_dir, 'results.json'),
+        coco_records(people, poses, rows, scores, with_hypothesis=num_hypotheses(config) > 1)))
     # What lowers the scores of further people ranks them; it does not make their poses worse to look at.
     is_drawn = scores > arguments.score_thresh * box_score_factors(poses, config.MIPNET.DECAY_THRE)
-    drawn = draw_results(arguments, config, people, poses, rows[is_drawn[rows]], scores, pictures, skeleton)
-    say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn; pictures and results.json '
-        f'are in {arguments.img_save_dir}')
+    drawn = draw_results(arguments, config, people, poses, rows[is_drawn[rows]], scores, pictures, skeleton, problems)
+    say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn'
+        + (f'; pictures and results.json are in {arguments.img_save_dir}' if not problems else ''))
+    if problems:
+        raise RuntimeError(f'{len(problems)} of {len(pictures.paths) + 1} files are missing in '
+                           f'{arguments.img_save_dir}, all others are there; the first: {problems[0]}') from problems[0]
 
 
-def draw_results(arguments, config, people, poses, rows, scores, pictures, skeleton) -> int:
+def attempt(problems, write) -> bool:
+    """Call `write`; a failure must not cost the other files, and is told and noted in `problems`."""
+    try:
+        write()
+        return True
+    except Exception as error:  # noqa: BLE001  whatever a picture makes OpenCV stumble over
+        say(f'warning: {error}')
+        problems.append(error)
+        return False
+
+
+def draw_results(arguments, config, people, poses, rows, scores, pictures, skeleton, problems) -> int:
     # MSPN's scores are 0.5 where there is nothing.
     keypoint_thresh = 0.7 if config.MODEL.NAME == 'mspn' else 0.2
     if arguments.keypoint_thresh is not None:
         keypoint_thresh = arguments.keypoint_thresh
-    # Sorted once: a search for every picture would take the square of their number.
-    picture_of_row = people.image_index[poses.people[rows]]
-    by_picture = rows[np.argsort(picture_of_row, kind='stable')]
-    ends = np.cumsum(np.bincount(picture_of_row, minlength=len(pictures.paths)))
-    for image_id, path, chosen in zip(pictures.image_ids, pictures.paths, np.split(by_picture, ends[:-1])):
+
+    def draw(image_id, path, chosen):
         drawing = draw_people(read_picture(path), poses.keypoints[chosen], skeleton,
                               person_scores=scores[chosen], boxes_xywh=people.boxes_xywh[poses.people[chosen]],
                               is_further=poses.hypotheses[chosen] > 0, keypoint_score_thresh=keypoint_thresh)
         write_picture(os.path.join(arguments.img_save_dir, f'{image_id}_res.jpg'), drawing)
-    return len(rows)
+
+    # Sorted once: a search for every picture would take the square of their number.
+    picture_of_row = people.image_index[poses.people[rows]]
+    by_picture = rows[np.argsort(picture_of_row, kind='stable')]
+    ends = np.cumsum(np.bincount(picture_of_row, minlength=len(pictures.paths)))
+    drawn = 0
+    for image_id, path, chosen in zip(pictures.image_ids, pictures.paths, np.split(by_picture, ends[:-1])):
+        if attempt(problems, partial(draw, image_id, path, chosen)):
+            drawn += len(chosen)
+    return drawn
 
 
 if __name__ == '__main__':

@@ -588,7 +588,8 @@ def quick_poses(monkeypatch):
         count = len(samples)
         return Poses(np.full((count, 17, 3), 50.0), np.ones(count), np.arange(count), np.zeros(count, np.int64))
 
-    monkeypatch.setattr('src.evaluation.predict_poses', predict)
+    for module in ('src.evaluation', 'src.prediction'):
+        monkeypatch.setattr(f'{module}.predict_poses', predict)
 
 
 def test_results_are_written_before_they_are_scored(call, quick_poses, monkeypatch):
@@ -629,3 +630,37 @@ def test_results_that_cannot_be_written_cost_nobody_the_score(call, quick_poses,
     assert outcome.err == f'error: cannot write out/{unwritable}.json: No space left on device\n'
     assert re.search(r'^AP -?\d\.\d{4} with ', outcome.out, re.M) and f'out/{left}.json' in outcome.out
     assert sorted(os.listdir('out')) == [f'{left}.json']
+
+
+def test_a_picture_that_vanishes_costs_one_drawing(call, quick_poses, monkeypatch):
+    """It was there when the pictures were counted."""
+    path = 'data/val2017/000000000002.jpg'
+    monkeypatch.setattr('src.results.person_scores', lambda boxes, *_: remove(path)() or boxes)
+    outcome = call('infer', '--score_thresh 0')
+    assert outcome.status == 2
+    assert outcome.err.startswith('error: 1 of 5 files are missing in out, all others are there; the first: '
+                                  f'cannot read the picture {path}: No such file or directory')
+    assert f'warning: cannot read the picture {path}: ' in outcome.out
+    assert sorted(os.listdir('out')) == ['1_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json']
+    results = load('out/results.json')
+    assert {record['image_id'] for record in results} == {1, 2, 3, 4}
+    count = sum(record['image_id'] != 2 for record in results)
+    assert f'{count} of {len(results)} poses score above 0 and are drawn' in outcome.out
+
+
+@pytest.mark.parametrize('name', ['results.json', '3_res.jpg'])
+def test_a_file_of_an_inference_that_cannot_be_written_costs_no_other(call, quick_poses, monkeypatch, name):
+    replace = os.replace
+
+    def full(source, target):
+        if target == f'out/{name}':
+            raise OSError(28, 'No space left on device')
+        replace(source, target)
+
+    monkeypatch.setattr('src.files.os.replace', full)
+    outcome = call('infer', '--score_thresh 0')
+    assert outcome.status == 2 and outcome.err.startswith(
+        'error: 1 of 5 files are missing in out, all others are there; the first: '
+        f'cannot write out/{name}: No space left on device')
+    whole = {'1_res.jpg', '2_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json'}
+    assert set(os.listdir('out')) == whole - {name}
