@@ -184,6 +184,7 @@ class TrainingRun(Hooks):
         self.steps_per_epoch = steps_per_epoch
         self._state = step.state(network)
         self._last_save, self._saved_step = time.monotonic(), progress.step
+        self.saved_weights_step: Optional[int] = None
         self._main_metric = MAIN_METRICS[config.DATASET.PROTOCOL]
 
     @property
@@ -216,7 +217,16 @@ class TrainingRun(Hooks):
             return
         if epoch % train.EVAL_EPOCHS and epoch != train.END_EPOCH:
             return
-        self._evaluate(epoch)
+        try:
+            self._evaluate(epoch)
+        except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
+            if self._saved_step != progress.step:
+                self.save_state()
+            is_told = isinstance(error, (ValueError, OSError))
+            reason = str(error) if is_told else f'{type(error).__name__}: {error}'.rstrip(': ')
+            raise (ValueError if is_told else RuntimeError)(
+                f'the evaluation after epoch {epoch} failed: {reason}; {self._what_is_there()} (--resume auto repeats '
+                'the evaluation, TRAIN.EVAL_EPOCHS=0 leaves it out)') from error
         self.save_state()
         if self.stopped_early:
             self.say(f'early stop: no gain in {train.EARLY_STOP} evaluations; the best is {self._main_metric} '
@@ -256,8 +266,9 @@ class TrainingRun(Hooks):
 
     def save_weights(self, *, must: bool) -> None:
         """Write the checkpoint of weights; a failure ends the run only if it `must` succeed."""
-        if self.processes.is_first:
-            self._attempt(lambda: save_checkpoint(self.files.ckpt, self._result(), self.config), must=must)
+        if self.processes.is_first and self._attempt(
+                lambda: save_checkpoint(self.files.ckpt, self._result(), self.config), must=must):
+            self.saved_weights_step = self.progress.step
 
     def save_state(self, *, must: bool = False) -> None:
         """Write the state that continues the run; a failure ends the run only if it `must` succeed."""
@@ -279,23 +290,46 @@ class TrainingRun(Hooks):
     def finish(self) -> None:
         """Write what the run ends with, and prove that all processes hold the same weights.
 
+        The state comes first, since it continues the run and holds the weights as well. They need a third of its room:
+        where it does not fit, they may.
+
         Raises:
             RuntimeError: they do not.
-            OSError: the last checkpoint or state cannot be written.
+            OSError, ValueError: the last checkpoint or state cannot be written; the message says what is there.
         """
         trained = {name: parameter for name, parameter in named_parameters(self.network).items()
                    if parameter.requires_grad}
         sums = [int(part[0, 0]) for part in gather_rows(np.array([[digest(trained)]], np.int64), self.processes)]
         broadcast_parameters(named_parameters(self.network), self.processes)
-        if self._saved_step != self.progress.step:
-            self.save_state(must=True)
-        self.save_weights(must=True)
+        problems = []
+        for save in [self.save_state] * (self._saved_step != self.progress.step) + [self.save_weights]:
+            try:
+                save(must=True)
+            except (OSError, ValueError) as error:
+                problems.append(error)
+        if problems:
+            kind = OSError if any(isinstance(error, OSError) for error in problems) else ValueError
+            raise kind(f'{"; ".join(map(str, problems))}; {self._what_is_there()}')
         if len(set(sums)) > 1:
             raise RuntimeError('the processes ended with different weights: checksums '
                                + ', '.join(f'{value:08x}' for value in sums))
         if self.processes.size > 1:
             self.say(f'weights: checksum {digest(named_parameters(self.network)):08x} on process '
                      f'{self.processes.rank} of {self.processes.size}')
+
+    def _what_is_there(self) -> str:
+        """Return which weights and which state are on the disk."""
+        if not self.processes.is_first:
+            return 'weights and state are those of process 0'
+        ckpt, step = self.files.ckpt, self.saved_weights_step
+        if step == self.progress.step:
+            weights = f'the weights of step {step} are in {ckpt}'
+        elif step is not None:
+            weights = f'{ckpt} holds the weights of step {step}'
+        else:
+            weights = f'{ckpt} is that of an earlier start' if os.path.exists(ckpt) else f'there is no {ckpt}'
+        newest = next(iter(self.states.paths()), None)
+        return f'{weights}, ' + (f'the newest whole state is {newest}' if newest else 'there is no whole state')
 
     def what_is_left(self, was_stopped: bool) -> str:
         """Return how to go on, for the last line; '' where the run is over."""

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -383,23 +384,122 @@ def test_a_full_disk_is_told_and_tried_again_later():
         run.save_state(must=True)
 
 
-def test_a_run_ends_with_its_last_state(monkeypatch):
-    """Also where the last save on the way has failed: then with the state first, and with an error if it must be."""
-    said, written = [], []
-    monkeypatch.setattr('src.training_run.save_checkpoint', lambda *_: written.append('weights'))
-    run = make_run(said, SAVE_STEPS=2, SAVE_MINUTES=0)
+@pytest.fixture
+def ending(monkeypatch, tmp_path):
+    """Return a run after 4 steps, with a state of step 2, and the kinds of files that are written at its end."""
+    written, is_full = [], []
+
+    def save(path, *_):
+        if is_full:
+            raise OSError(f'cannot write the checkpoint {path}: No space left on device')
+        written.append('weights')
+
+    monkeypatch.setattr('src.training_run.save_checkpoint', save)
+    monkeypatch.chdir(tmp_path)
+    run = make_run([], SAVE_STEPS=2, SAVE_MINUTES=0)
     run.network, run.files = nn.ReLU(), SimpleNamespace(ckpt='pose.ckpt')
     go(run, 1, 2)
     run.finish()
     assert run.states.saved == [2] and written == ['weights']
     run.states.is_full = True
     go(run, 3, 4)
-    with pytest.raises(OSError, match='cannot write'):
-        run.finish()
-    assert written == ['weights']
+    return run, written, is_full
+
+
+def test_a_run_ends_with_its_last_state(ending):
+    """Also where the last save on the way has failed."""
+    run, written, _ = ending
     run.states.is_full = False
     run.finish()
     assert run.states.saved == [2, 4] and written == ['weights'] * 2
+
+
+def test_a_state_that_cannot_be_written_costs_no_weights(ending):
+    """They need a third of the room."""
+    run, written, _ = ending
+    with pytest.raises(OSError) as caught:
+        run.finish()
+    assert str(caught.value) == (
+        'cannot write the checkpoint states/x.ckpt: No space left on device; the weights of step 4 are in pose.ckpt, '
+        'the newest whole state is states/step_2.ckpt')
+    assert written == ['weights'] * 2 and run.states.saved == [2]
+
+
+def test_weights_that_cannot_be_written_cost_no_state(ending):
+    run, written, is_full = ending
+    run.states.is_full = False
+    is_full.append(True)
+    with pytest.raises(OSError) as caught:
+        run.finish()
+    assert str(caught.value) == (
+        'cannot write the checkpoint pose.ckpt: No space left on device; pose.ckpt holds the weights of step 2, the '
+        'newest whole state is states/step_4.ckpt')
+    assert written == ['weights'] and run.states.saved == [2, 4]
+
+
+@pytest.mark.parametrize('is_there', [False, True])
+def test_a_run_that_could_write_nothing_says_so(ending, is_there):
+    """And of an earlier checkpoint it does not say more than it knows."""
+    run, _, is_full = ending
+    is_full.append(True)
+    run.states.saved.clear()
+    run.saved_weights_step = None
+    if is_there:
+        Path('pose.ckpt').touch()
+    with pytest.raises(OSError) as caught:
+        run.finish()
+    weights = 'pose.ckpt is that of an earlier start' if is_there else 'there is no pose.ckpt'
+    assert str(caught.value) == (
+        'cannot write the checkpoint states/x.ckpt: No space left on device; cannot write the checkpoint pose.ckpt: No '
+        f'space left on device; {weights}, there is no whole state')
+
+
+def test_broken_moments_cost_no_weights(ending, monkeypatch):
+    run, written, _ = ending
+
+    def refuse(*_):
+        raise ValueError('the checkpoint x.ckpt is not written: 1 parameters hold NaN or infinity')
+
+    monkeypatch.setattr(run.states, 'save', refuse)
+    with pytest.raises(ValueError, match='hold NaN or infinity; the weights of step 4 are in pose.ckpt, the newest'):
+        run.finish()
+    assert written == ['weights'] * 2
+
+
+class Evaluates:
+    """Stands for an evaluation that fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def measure(self, network):
+        raise self.error
+
+
+@pytest.mark.parametrize('error, kind, reason', [
+    (ValueError('the picture 7.jpg is truncated'), ValueError, 'the picture 7.jpg is truncated'),
+    (TypeError('int() and None'), RuntimeError, 'TypeError: int() and None'),
+    (MemoryError(), RuntimeError, 'MemoryError')])
+def test_an_evaluation_that_fails_says_what_is_there(ending, monkeypatch, error, kind, reason):
+    """The state as well, which is tried once more where it could not be written before."""
+    run, _, _ = ending
+    run.states.is_full = False
+    run.config.TRAIN.EVAL_EPOCHS, run.evaluation, run.steps_per_epoch = 1, Evaluates(error), 4
+    monkeypatch.setattr(run, '_fill_evaluation_network', lambda: None)
+    with pytest.raises(kind) as caught:
+        run.evaluate_if_due()
+    assert str(caught.value) == (
+        f'the evaluation after epoch 1 failed: {reason}; pose.ckpt holds the weights of step 2, the newest whole state '
+        'is states/step_4.ckpt (--resume auto repeats the evaluation, TRAIN.EVAL_EPOCHS=0 leaves it out)')
+    assert run.states.saved == [2, 4] and run.progress.evaluated_step == 0
+
+
+def test_an_interrupted_evaluation_is_no_failure(ending, monkeypatch):
+    run, _, _ = ending
+    run.config.TRAIN.EVAL_EPOCHS, run.evaluation, run.steps_per_epoch = 1, Evaluates(KeyboardInterrupt()), 4
+    monkeypatch.setattr(run, '_fill_evaluation_network', lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        run.evaluate_if_due()
 
 
 def test_other_processes_than_the_first_save_nothing():
