@@ -9,9 +9,11 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from training_runs import (
     STEPS_PER_EPOCH,
@@ -301,3 +303,44 @@ def test_a_disk_that_stays_full_is_an_error_at_the_end(data, tmp_path):
     assert len(warnings) == 2 and all(line.endswith('the newest whole state is none') for line in warnings)
     assert not (folder / 'pose.ckpt').exists() and states_of(folder) == {} and unfinished_files_of(folder) == []
     assert len(rows_of(folder)) == STEPS_PER_EPOCH
+
+
+def test_room_for_the_weights_alone_is_used(data, tmp_path):
+    """A state needs three times as much."""
+    folder = tmp_path / 'run'
+    with Training(folder, data, '--epoch 1 --max_steps 2', prepare=lambda: limit_files(1_500_000)) as training:
+        assert training.wait() == 2, training.out
+        *_, last = training.out.splitlines()
+    assert last.startswith('error: cannot write the checkpoint pose_states/step_00000002.ckpt: ')
+    assert last.endswith('; the weights of step 2 are in pose.ckpt, there is no whole state')
+    weights, texts = read_entries(str(folder / 'pose.ckpt'), needs_checksum=True)
+    assert weights and 'config' in texts
+    assert states_of(folder) == {} and unfinished_files_of(folder) == []
+
+
+# Runs a command in a folder `disk` that is a file system of 4.2 MB, and keeps what it left there.
+SMALL_DISK = ('mkdir disk && mount -t tmpfs -o size=4200k tmpfs disk && cd disk && '
+              '("$@"; echo $? >../status; cp -a . ../left)')
+
+
+def small_disks_can_be_made() -> bool:
+    return shutil.which('unshare') is not None and not subprocess.run(
+        ['unshare', '--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'], capture_output=True, check=False).returncode
+
+
+@pytest.mark.skipif(not small_disks_can_be_made(), reason='only root may mount a small file system')
+def test_a_whole_state_is_never_given_for_one_that_does_not_fit(data, tmp_path):
+    """On a disk with room for a state and two checkpoints of weights; the state of step 1 is there."""
+    with Training(tmp_path, data, '--epoch 1 --max_steps 2 --set TRAIN.SAVE_STEPS=1 TRAIN.KEEP_STATES=1',
+                  under=('unshare', '--mount', 'sh', '-c', SMALL_DISK, 'sh')) as training:
+        training.wait()
+        *_, last = training.out.splitlines()
+    assert (tmp_path / 'status').read_text() == '2\n', training.out
+    assert re.fullmatch(
+        r'error: cannot write the checkpoint pose_states/step_00000002.ckpt: .*; the weights of step 2 are in '
+        r'pose.ckpt, the newest whole state is pose_states/step_00000001.ckpt', last)
+    left = tmp_path / 'left'
+    assert list(states_of(left)) == ['step_00000001.ckpt'] and unfinished_files_of(left) == []
+    state, _ = read_entries(str(left / 'pose_states' / 'step_00000001.ckpt'), needs_checksum=True)
+    weights, _ = read_entries(str(left / 'pose.ckpt'), needs_checksum=True)
+    assert any(not np.array_equal(weights[name].asnumpy(), state[name].asnumpy()) for name in weights)

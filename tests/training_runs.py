@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Sequence
 
 from script_runs import ROOT, SIMPLE_POSE, TINY, run_script
 
@@ -44,13 +44,14 @@ class Training:
         arguments: behind FLAGS.
         program: Python code that runs instead of train.py, with the path of train.py as its first argument.
         prepare: called in the new process before Python starts.
+        under: words of a command that runs the words behind it.
     """
 
     def __init__(self, folder: Path, data: Path, arguments: str, *, program: str = '',
-                 prepare: Optional[Callable[[], None]] = None):
+                 prepare: Optional[Callable[[], None]] = None, under: Sequence[str] = ()):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.output = folder, folder / 'log.txt'
-        words = [sys.executable, *(['-c', program] if program else []), str(ROOT / 'train.py'),
+        words = [*under, sys.executable, *(['-c', program] if program else []), str(ROOT / 'train.py'),
                  *f'{FLAGS.format(data=data)} {arguments}'.split()]
         with open(self.output, 'wb') as file:
             self.process = subprocess.Popen(words, cwd=folder, stdout=file, stderr=subprocess.STDOUT,
