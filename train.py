@@ -11,9 +11,9 @@ from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
 from src.device import join_processes
 from src.evaluation import Evaluation
-from src.files import check_writable
 from src.networks import build_configured_network, network_name
 from src.printing import ArgumentParser
+from src.run_files import RunFiles
 from src.run_states import RunIdentity, RunStates
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
@@ -21,7 +21,7 @@ from src.samples.pictures_on_disk import locate_pictures
 from src.schedules import learning_rates
 from src.stopping import StopRequest
 from src.training import measure_speed, train
-from src.training_run import RunFiles, TrainingRun, people_checksum, resume_run
+from src.training_run import TrainingRun, people_checksum, resume_run
 from src.training_setup import build_started_network, build_train_step, choose_precision
 
 
@@ -60,8 +60,7 @@ def main() -> None:
     if not files.ckpt.endswith('.ckpt'):
         raise ValueError(f'ckpt_save_path {files.ckpt} should end in .ckpt')
     if processes.is_first:
-        check_writable(files.ckpt)
-        check_writable(files.metrics)
+        files.check()
 
     samples = load_samples(config, overrides)
     plan = BatchPlan(len(samples), config.TRAIN.BATCH_SIZE * config.TRAIN.ACCUMULATE, config.TRAIN.END_EPOCH,

@@ -150,7 +150,9 @@ def make_folder(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
         write_bytes(os.path.join(path, '.writable'), b'')
-        os.remove(os.path.join(path, '.writable'))
+        # Another process may have tried the same folder, and removed it.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(path, '.writable'))
     except OSError as error:
         raise OSError(f'cannot write into the folder {path}: {error.strerror or error}') from None
 

@@ -1,27 +1,23 @@
 """A training run between its steps: states, checkpoints, evaluations, and what is shared among its processes."""
-import fcntl
-import glob
 import os
-import shutil
 import time
 import zlib
 from dataclasses import astuple
-from typing import Callable, List, Mapping, Optional
+from typing import Callable, Mapping, Optional
 
 import numpy as np
 from easydict import EasyDict
 from mindspore import Parameter, Tensor, nn
 
 from src.annotations.people import People
-from src.batches import BatchPlan
 from src.checkpoints import save_checkpoint
 from src.collectives import broadcast_parameters, digest, gather_rows
 from src.curves import draw_loss_curve
 from src.device import Processes
 from src.evaluation import Evaluation
-from src.files import make_folder
 from src.metrics_log import MetricsLog
 from src.protocols import MAIN_METRICS
+from src.run_files import RunFiles
 from src.run_states import Progress, RunStates
 from src.training import Hooks
 from src.training_step import TrainStep
@@ -34,84 +30,6 @@ def people_checksum(people: People) -> int:
     for array in (people.file_names, people.image_index, people.boxes_xywh, people.keypoints):
         value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
     return value
-
-
-class RunFiles:
-    """The files of a run, all beside its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
-    `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`.
-
-    Args:
-        ckpt_path: TRAIN.CKPT_SAVE_PATH.
-        metrics_path: another place of the metrics, or None.
-    """
-
-    def __init__(self, ckpt_path: str, metrics_path: Optional[str] = None):
-        self.ckpt, self.stem = ckpt_path, os.path.splitext(ckpt_path)[0]
-        self.metrics = metrics_path or f'{self.stem}_metrics.jsonl'
-        self.best, self.curve = f'{self.stem}_best.ckpt', f'{self.stem}_curve.png'
-        self.states, self.events = f'{self.stem}_states', f'{self.stem}_events'
-        self._lock = None
-
-    def lock(self) -> None:
-        """Keep other processes from training into the same files, until this one ends, however it ends.
-
-        Raises:
-            ValueError: another process does already.
-        """
-        make_folder(self.states)
-        self._lock = open(os.path.join(self.states, '.lock'), 'w')  # noqa: SIM115  held until the process ends
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f'another process is training into {self.ckpt}; choose another --ckpt_save_path') from None
-        except OSError:
-            # A file system without locks: then nobody watches.
-            pass
-
-    def remove_leftovers(self) -> None:
-        """Remove the unfinished files of killed processes; the caller holds the lock."""
-        for path in (self.ckpt, self.best, self.metrics, self.curve):
-            folder, name = os.path.split(glob.escape(path))
-            for pattern in (f'.{name}.[0-9]*.tmp*', f'{name}.[0-9]*.tmp'):
-                for leftover in glob.glob(os.path.join(folder, pattern)):
-                    os.remove(leftover)
-
-    def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
-        """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
-        states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
-        if not states and not os.path.exists(self.best) and not os.path.exists(self.metrics):
-            return
-        # The states last: whoever is killed in between leaves a run that is still known as one.
-        folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events], states)
-        say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
-
-    def set_aside_states(self, states: List[str], say: Callable[[str], None]) -> None:
-        """Move states that a resumed run has gone back behind into a folder `<stem>_earlier_<number>`; among its own
-        they would pass for the newest."""
-        if states:
-            say(f'{len(states)} newer states are now in {self._set_aside([], states)}')
-
-    def _set_aside(self, paths: List[str], states: List[str]) -> str:
-        number = 1
-        while os.path.exists(f'{self.stem}_earlier_{number}'):
-            number += 1
-        folder = f'{self.stem}_earlier_{number}'
-        for path in filter(os.path.exists, [*paths, *states]):
-            place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
-            os.makedirs(place, exist_ok=True)
-            # The metrics may lie on another file system, where a rename cannot reach.
-            shutil.move(path, os.path.join(place, os.path.basename(path)))
-        return folder
-
-    def open_log(self, config: EasyDict, plan: BatchPlan, progress: Progress, processes: Processes) -> MetricsLog:
-        """Return the metrics log; only rank 0's is written."""
-        epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
-        # The last step of an epoch belongs to it, not to the next one.
-        keep = (epoch + 1, step, False) if step else (
-            epoch, plan.steps_per_epoch, progress.evaluated_step == progress.step)
-        is_new = progress.step == config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
-        return MetricsLog(self.metrics if processes.is_first else '', keep=None if is_new else keep,
-                          tensorboard_folder=self.events if config.TRAIN.TENSORBOARD else '')
 
 
 def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state: Mapping[str, Parameter],
@@ -133,7 +51,9 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
                          f'{", ".join(others)} differ from those of process 0')
     progress = Progress(step=first_step, evaluated_step=first_step)
     if processes.is_first:
-        files.lock()
+        unwatched = files.lock()
+        if unwatched:
+            say(f'note: no locks on the file system of {", ".join(unwatched)}: nobody would notice another run into it')
         files.remove_leftovers()
         states.remove_leftovers()
         if resume is None:

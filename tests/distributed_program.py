@@ -27,8 +27,9 @@ from src.networks import build_configured_network  # noqa: E402
 from src.networks.blocks import BatchNorm  # noqa: E402
 from src.networks.precision import set_precision  # noqa: E402
 from src.optimizers import TorchAdam  # noqa: E402
+from src.run_files import RunFiles  # noqa: E402
 from src.run_states import Progress  # noqa: E402
-from src.training_run import RunFiles, TrainingRun  # noqa: E402
+from src.training_run import TrainingRun  # noqa: E402
 from src.training_setup import build_train_step  # noqa: E402
 from src.training_step import TrainStep  # noqa: E402
 from src.weight_files import load_weights, read_weights  # noqa: E402

@@ -13,7 +13,8 @@ LAYERS = (
     ('src', 'src.device', 'src.printing'),
     ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.yaml_files', 'src.config', 'src.protocols',
      'src.schedules', 'src.stopping', 'src.loader_processes', 'src.onnx_graph'),
-    ('src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables', 'src.runtimes'),
+    ('src.file_locks', 'src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables',
+     'src.runtimes'),
     ('src.heatmaps', 'src.metrics_log', 'src.multi_shift'),
     ('src.annotations',),
     ('src.samples',),
@@ -28,7 +29,7 @@ LAYERS = (
     ('src.pose_sources',),
     ('src.results',),
     ('src.metrics', 'src.pictures', 'src.submissions'),
-    ('src.evaluation',),
+    ('src.evaluation', 'src.run_files'),
     ('src.training_run',),
 )
 DATA = ('src.annotations', 'src.samples', 'src.batches', 'src.loader_processes', 'src.boxes', 'src.affine',
@@ -37,11 +38,12 @@ MODELS = ('src.networks', 'src.losses', 'src.targets', 'src.weights', 'src.optim
           'src.training_setup', 'src.checkpoints', 'src.run_states', 'src.pickles', 'src.torch_files',
           'src.weight_sources', 'src.weight_files', 'src.onnx_cells', 'src.exporting', 'src.quantisation')
 # Neither data nor model, but the places where both meet beside the root scripts: they feed one to the other.
-MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.training_run'}
+MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.run_files',
+                  'src.training_run'}
 # What evaluators compare with is data.
 EVALUATORS = {f'src.metrics.{name}' for name in ('crowdpose', 'mpii', 'oks_matching', 'keypoints', 'scoring')}
 # The ones that know models; the others are handed what computes.
-SEE_BOTH = {'src.predictors', 'src.pose_sources', 'src.evaluation', 'src.training', 'src.training_run'}
+SEE_BOTH = {'src.predictors', 'src.pose_sources', 'src.evaluation', 'src.training', 'src.run_files', 'src.training_run'}
 # Whoever trains without pictures of curves, exports or other runtimes does not need these.
 OPTIONAL = {'matplotlib', 'onnx', 'onnxruntime', 'openvino', 'torch', 'torchvision', 'scipy', 'psutil', 'simplejpeg',
             'PIL', 'tensorboard', 'tensorboardX', 'xtcocotools', 'pandas'}

@@ -398,6 +398,10 @@ CASES: List[Case] = [
     Case('results_are_a_folder', 'eval', '--use_gt_bbox --save_path data', ('data should be a file', 'is a folder')),
     Case('results_under_a_file', 'eval', '--use_gt_bbox --save_path blocked/results.json', ('cannot write', 'blocked'),
          write('blocked', b'')),
+    Case('results_into_a_pipe', 'eval', '--use_gt_bbox --save_path out/pipe',
+         ('out/pipe should be a file to write', 'pipe'), lambda: os.mkfifo('out/pipe')),
+    Case('metrics_in_the_checkpoint', 'train', '--metrics_path ./out/../out/pose.ckpt',
+         ('--metrics_path ./out/../out/pose.ckpt is the checkpoint of the run itself', 'another place')),
     Case('drawings_in_a_file', 'infer', '--img_save_dir blocked', ('cannot write', 'folder blocked'),
          write('blocked', b'')),
 

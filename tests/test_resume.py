@@ -215,6 +215,11 @@ def test_stopped_runs_end_politely_and_go_on(runs, data, tmp_path, capfd):
             assert train_here(folder, data, f'{arguments} {again}')[0] == 2
             assert capfd.readouterr().err == ('error: another process is training into pose.ckpt; choose another '
                                               '--ckpt_save_path\n')
+        # Neither may another run write to one of its files, by whatever name.
+        metrics = f'{folder}/../run/pose_metrics.jsonl'
+        assert train_here(folder, data, f'{arguments} --ckpt_save_path other.ckpt --metrics_path {metrics}')[0] == 2
+        assert capfd.readouterr().err == (f'error: another process is training into {metrics}; choose another '
+                                          '--metrics_path\n')
         assert sorted(str(path) for path in folder.rglob('*')) == before
         os.kill(training.process.pid, signal.SIGCONT)
         first = stop(training, lambda: os.kill(training.process.pid, signal.SIGTERM))

@@ -18,10 +18,11 @@ from src.batches import BatchPlan
 from src.checkpoints import CONFIG_KEY, read_checkpoint, save_checkpoint, write_checkpoint
 from src.config import load_recipe, resolve, to_json
 from src.device import Processes
+from src.run_files import RunFiles
 from src.run_states import FREE_KEYS, PROGRESS_KEY, Progress, RunIdentity, RunStates
 from src.schedules import learning_rates
 from src.skeletons import COCO
-from src.training_run import RunFiles, people_checksum, resume_run, share_progress
+from src.training_run import people_checksum, resume_run, share_progress
 
 STEPS_PER_EPOCH = 4
 ALONE = Processes('CPU')
@@ -633,7 +634,7 @@ def test_a_kill_while_an_earlier_run_is_set_aside_loses_nothing(tmp_path, monkey
 
     write_run(files, b'run 1')
     with monkeypatch.context() as patch:
-        patch.setattr('src.training_run.shutil.move', die)
+        patch.setattr('src.run_files.shutil.move', die)
         with pytest.raises(KeyboardInterrupt):
             files.set_aside_earlier_run(lambda text: None)
     files.set_aside_earlier_run(lambda text: None)
@@ -662,6 +663,79 @@ def test_two_runs_into_the_same_files(tmp_path):
         second.lock()
     del first
     second.lock()
+
+
+@pytest.mark.parametrize('other, shared, choose', [
+    # The metrics of the other run are one of our files, or inside our folders.
+    (('other.ckpt', 'pose_metrics.jsonl'), 'pose_metrics.jsonl', '--metrics_path'),
+    (('other.ckpt', 'pose.ckpt'), 'pose.ckpt', '--metrics_path'),
+    (('other.ckpt', 'pose_best.ckpt'), 'pose_best.ckpt', '--metrics_path'),
+    (('other.ckpt', 'link/pose_curve.png'), 'link/pose_curve.png', '--metrics_path'),
+    (('other.ckpt', './pose_states/step_00000001.ckpt'), './pose_states/step_00000001.ckpt', '--metrics_path'),
+    (('other.ckpt', 'pose_events/events'), 'pose_events/events', '--metrics_path'),
+    # Its checkpoint is one of our files; it has our files altogether.
+    (('pose_best.ckpt',), 'pose_best.ckpt', '--ckpt_save_path'),
+    (('pose.ckpt', 'its.jsonl'), 'pose.ckpt', '--ckpt_save_path'),
+    (('link/./pose.ckpt',), 'link/./pose.ckpt', '--ckpt_save_path')])
+def test_runs_share_no_file(tmp_path, monkeypatch, other, shared, choose):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'link').symlink_to('.')
+    first = RunFiles(str(tmp_path / 'pose.ckpt'))
+    first.lock()
+    write_run(first, b'of the first')
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob('*')}
+    for resume in (None, 'auto'):
+        with pytest.raises(ValueError) as caught:
+            begin(tmp_path, resume, files=RunFiles(*other))
+        assert str(caught.value) == f'another process is training into {shared}; choose another {choose}'
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob('*')} == before
+    # And the other way round.
+    for path in (tmp_path / 'pose_states' / '.lock', tmp_path / 'pose.ckpt'):
+        path.unlink()
+    del first
+    second = RunFiles(*other)
+    second.lock()
+    with pytest.raises(ValueError, match='another process is training into pose'):
+        RunFiles('pose.ckpt').lock()
+    del second
+
+
+def test_the_default_metrics_may_be_those_that_another_run_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = RunFiles('other.ckpt', 'pose_metrics.jsonl')
+    first.lock()
+    with pytest.raises(ValueError, match='pose_metrics.jsonl; choose another --ckpt_save_path or --metrics_path$'):
+        RunFiles('pose.ckpt').lock()
+    # Beside each other they do not disturb.
+    RunFiles('pose.ckpt', 'mine.jsonl').lock()
+    del first
+
+
+@pytest.mark.parametrize('metrics, what', [
+    ('pose.ckpt', 'is the checkpoint'), ('./pose_best.ckpt', 'is the best checkpoint'),
+    ('link/pose_curve.png', 'is the curve'),
+    ('pose_states', 'lies among the states'), ('pose_states/step_00000001.ckpt', 'lies among the states'),
+    ('pose_events/steps.jsonl', 'lies among the events')])
+def test_metrics_are_no_other_file_of_the_same_run(tmp_path, monkeypatch, metrics, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'link').symlink_to('.')
+    with pytest.raises(ValueError) as caught:
+        RunFiles('pose.ckpt', metrics).lock()
+    assert str(caught.value).startswith(f'--metrics_path {metrics} {what}')
+    assert str(caught.value).endswith(' of the run itself; choose another place')
+    assert names(tmp_path) == ['link']
+    RunFiles('pose.ckpt', 'pose_metrics.jsonl').lock()
+
+
+def test_a_run_on_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr('src.file_locks.fcntl.flock', refuse)
+    files = RunFiles(str(tmp_path / 'pose.ckpt'))
+    *_, said = begin(tmp_path, None, files=files)
+    assert said[0].startswith(f'note: no locks on the file system of {files.ckpt}, ')
+    assert said[0].endswith(': nobody would notice another run into it')
 
 
 # How a run begins
