@@ -4,6 +4,9 @@ Importing this module (``import src`` does it) prepares the process environment 
 ``set_up_device`` then chooses the device. Nothing here imports MindSpore at import time.
 """
 import contextlib
+import importlib.abc
+import importlib.util
+import io
 import os
 import platform
 import re
@@ -23,8 +26,12 @@ MAX_PIXELS_VARIABLE, MAX_PIXELS = 'OPENCV_IO_MAX_IMAGE_PIXELS', 250_000_000
 
 def installed_mindspore_version() -> str:
     """Return the version of the installed MindSpore without importing it, '' where there is none."""
+    return _installed_version('mindspore')
+
+
+def _installed_version(package: str) -> str:
     try:
-        return metadata.version('mindspore')
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ''
 
@@ -49,6 +56,51 @@ def prepare_environment() -> None:
         os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
         # So that child processes know that it is not the user's.
         os.environ[LIMIT_IS_OURS] = '1'
+    _survive_numpy_2(version)
+
+
+def _survive_numpy_2(mindspore_version: str) -> None:
+    """See to it that no operator fails because MindSpore was compiled with NumPy 1.
+
+    The first operator of a process outside a compiled graph makes MindSpore (2.10; older ones need NumPy 1) look for
+    NumPy's C interface. NumPy 2 denies it, MindSpore can do without, but forgets to clear the error: the operator has
+    computed and fails. It looks only once, so it is made to look as soon as it is imported.
+    """
+    numpy_version = _installed_version('numpy')
+    if not mindspore_version or not numpy_version or _major_minor(mindspore_version) < (2, 10) or (
+            _major_minor(numpy_version) < (2, 0)):
+        return
+    if 'mindspore' in sys.modules:
+        _look_for_numpy()
+    elif not any(isinstance(finder, _FinderOfMindSpore) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FinderOfMindSpore())
+
+
+class _FinderOfMindSpore(importlib.abc.MetaPathFinder):
+    """Finds MindSpore where the others find it, and has it look for NumPy when its import is over."""
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname != 'mindspore':
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_look(module) -> None:
+                execute(module)
+                _look_for_numpy()
+
+            spec.loader.exec_module = execute_and_look
+        return spec
+
+
+def _look_for_numpy() -> None:
+    import mindspore as ms
+    # A shape that is none: refused after the search, before anything of the device starts. Silently, because NumPy
+    # would print a page of advice on what has just been mended.
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(TypeError, SystemError, ImportError):
+        ms.Tensor(0.0).reshape('')
 
 
 @contextlib.contextmanager
