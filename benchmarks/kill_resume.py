@@ -113,7 +113,7 @@ def result_of(ckpt: Path) -> dict:
     state, texts = read_entries(str(newest), needs_checksum=True)
     metrics = [json.loads(line) for line in (ckpt / 'pose_metrics.jsonl').read_text().splitlines()]
     arrays = {**{f'weights of {name}': value for name, value in weights.items()}, **state}
-    return {**{name: np.ascontiguousarray(value.asnumpy()).tobytes() for name, value in arrays.items()},
+    return {**{name: np.ascontiguousarray(value).tobytes() for name, value in arrays.items()},
             'newest state': newest.name, 'progress': texts['progress'],
             'metrics': [(row['epoch'], row['step'], row['loss'], row['lr']) for row in metrics]}
 

@@ -1,22 +1,19 @@
 """Checkpoint files: weights and the configuration that made them, written whole or not at all."""
-import contextlib
 import os
-from typing import Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import Dict, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 from easydict import EasyDict
 from mindspore import Parameter, nn
-from mindspore.train import serialization
 
+from src.checkpoint_entries import has_checksum, read_ckpt
 from src.config import from_json, to_json
 from src.files import whole_file
 from src.weights import named_parameters
 
 CONFIG_KEY = 'config'
 AVERAGE_PREFIX = 'ema.'
-# MindSpore ends a checkpoint with this mark and ten bytes of CRC-32.
-CHECKSUM_MARK, CHECKSUM_BYTES = b'crc_num', 17
 # What optimizers add to a checkpoint; weights of a network never begin like this.
 OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',
                       'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
@@ -53,55 +50,26 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
         raise OSError(f'cannot write the checkpoint {path}: {error}') from None
 
 
-def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[dict, Dict[str, str]]:
-    """Return {name: parameter} and {name: text} of a checkpoint whose checksum, where it has one, is right.
+def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Return {name: array} and {name: text} of a checkpoint whose checksum, where it has one, is right.
+
+    Arrays of bfloat16 become float32.
 
     Raises:
-        ValueError: the file is missing, damaged, no MindSpore checkpoint, larger than the memory or, if asked for,
-            without a checksum; the message names it.
+        ValueError: the file is missing, damaged, encrypted, no MindSpore checkpoint, larger than the memory or, if
+            asked for, without a checksum; the message names it.
     """
     if not os.path.isfile(path):
         raise ValueError(f'the checkpoint {path} does not exist')
     if not path.endswith('.ckpt'):
         raise ValueError(f'{path} should be a MindSpore checkpoint (.ckpt)')
-    size = os.path.getsize(path)
-    with open(path, 'rb') as file:
-        file.seek(max(0, size - CHECKSUM_BYTES))
-        has_checksum = file.read(len(CHECKSUM_MARK)) == CHECKSUM_MARK
-    if needs_checksum and not has_checksum:
-        raise ValueError(f'{path} is damaged: it ends without a checksum ({size} bytes)')
-    try:
-        with _whatever_memory_is_free():
-            content = ms.load_checkpoint(path, crc_check=has_checksum)
-    except (ValueError, RuntimeError, TypeError) as error:
-        if isinstance(error.__cause__, MemoryError):
-            raise ValueError(f'{path} ({size} bytes) does not fit into the memory of this machine') from None
-        raise ValueError(f'{path} is damaged or no MindSpore checkpoint ({size} bytes)') from None
-    texts = {name: value for name, value in content.items() if not isinstance(value, Parameter)}
-    return {name: value for name, value in content.items() if name not in texts}, {
-        name: str(value) for name, value in texts.items()}
+    if needs_checksum and not has_checksum(path):
+        raise ValueError(f'{path} is damaged: it ends without a checksum ({os.path.getsize(path)} bytes)')
+    return read_ckpt(path)
 
 
-@contextlib.contextmanager
-def _whatever_memory_is_free() -> Iterator[None]:
-    """Keep MindSpore from refusing a file that is larger than the memory that nothing at all uses.
-
-    MindSpore 2.10 does not count what the system would give back, the cache of files read lately: on a machine that is
-    up for a while next to nothing is free in that sense, and any checkpoint is refused. None stands for unknown there.
-    """
-    limit = getattr(serialization, '_get_available_memory', None)
-    if limit is None:  # MindSpore 2.7 has no such limit.
-        yield
-        return
-    serialization._get_available_memory = lambda: None
-    try:
-        yield
-    finally:
-        serialization._get_available_memory = limit
-
-
-def read_checkpoint(path: str) -> Tuple[dict, Optional[EasyDict]]:
-    """Return the weights, {name: parameter}, and the configuration, None where the file carries none.
+def read_checkpoint(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    """Return the weights, {name: array}, and the configuration, None where the file carries none.
 
     Of the state of a run with a running average of the weights it is the average that is returned; what belongs to
     the optimiser is left out.

@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from easydict import EasyDict
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, dtype_to_nptype
 
 from src.checkpoints import CONFIG_KEY, read_entries, write_checkpoint
 from src.config import differing_keys, from_json, to_json
@@ -190,17 +190,18 @@ class RunStates:
         missing = [name for name in state if name not in entries]
         unexpected = [name for name in entries if name not in state]
         mis_shaped = [name for name in state if name in entries and
-                      (entries[name].shape != state[name].shape or entries[name].dtype != state[name].dtype)]
+                      (entries[name].shape != state[name].shape or
+                       entries[name].dtype != dtype_to_nptype(state[name].dtype))]
         if missing or unexpected or mis_shaped:
             raise ValueError(f'{path} does not fit the run: missing {missing[:3]}, unexpected {unexpected[:3]}, of '
                              f'another shape or type {mis_shaped[:3]}')
         for name, parameter in state.items():
             # A copy: some back ends would go on sharing the memory.
-            parameter.set_data(Tensor(entries[name].asnumpy().copy()))
+            parameter.set_data(Tensor(entries[name].copy()))
         return progress
 
 
-def _read(path: str) -> Tuple[Dict[str, Parameter], Progress, dict, EasyDict]:
+def _read(path: str) -> Tuple[Dict[str, np.ndarray], Progress, dict, EasyDict]:
     entries, texts = read_entries(path, needs_checksum=True)
     if PROGRESS_KEY not in texts or CONFIG_KEY not in texts:
         raise ValueError(f'{path} is a checkpoint of weights, not the state of a run; give it as --pretrained_path')
@@ -215,7 +216,7 @@ def _read(path: str) -> Tuple[Dict[str, Parameter], Progress, dict, EasyDict]:
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f'{path}: its progress is damaged') from None
-    broken = [name for name, value in entries.items() if not np.isfinite(value.asnumpy()).all()]
+    broken = [name for name, value in entries.items() if not np.isfinite(value).all()]
     if broken:
         raise ValueError(f'{path} is damaged: {len(broken)} parameters hold NaN or infinity, e.g. {broken[0]}')
     return entries, progress, run, from_json(texts[CONFIG_KEY], path)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from src.pickles import UNNEEDED, KnownNames, Reference, RefusedPickleError, Unneeded, load_pickle
+from src.weights import float32_of_bfloat16
 
 # Entries under which training programs save the weights, most trusted first; MIPNet's saves them three times.
 WRAPPERS = ('latest_state_dict', 'state_dict', 'model', 'model_state_dict', 'network', 'net', 'module',
@@ -250,7 +251,7 @@ def _numbers(storage: _Storage, content: bytes, order: str) -> np.ndarray:
     if len(content) != storage.size:
         raise ValueError(f'storage {storage.key[:40]} has {len(content)} bytes instead of {storage.size}')
     if storage.kind == 'BFloat16Storage':
-        return (np.frombuffer(content, order + 'u2').astype(np.uint32) << 16).view(np.float32)
+        return float32_of_bfloat16(np.frombuffer(content, order + 'u2'))
     kind = np.dtype(STORAGES[storage.kind])
     return np.frombuffer(content, kind.newbyteorder(order)).astype(kind)
 

@@ -14,7 +14,7 @@ from src.config import from_json, to_json
 from src.files import parse_json, write_bytes
 from src.torch_files import read_torch_file
 from src.weight_sources import Conversion, adopt_settings, convert_weights
-from src.weights import assign_weights, named_parameters, pytorch_names
+from src.weights import assign_weights, float32_of_bfloat16, named_parameters, pytorch_names
 
 TORCH_ENDINGS = ('.pth', '.pth.tar', '.pt', '.bin')
 ENDINGS = ('.ckpt', '.safetensors', *TORCH_ENDINGS)
@@ -37,8 +37,7 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
         raise ValueError(f'{path} is no file of weights by its name; known endings: {", ".join(ENDINGS)}')
     _refuse_stand_in(path)
     if path.endswith('.ckpt'):
-        weights, config = read_checkpoint(path)
-        return {name: parameter.asnumpy() for name, parameter in weights.items()}, config
+        return read_checkpoint(path)
     state, config = (read_torch_file(path), None) if path.endswith(TORCH_ENDINGS) else _read_safetensors(path)
     return {name: value for name, value in state.items() if not name.startswith(OPTIMIZER_PREFIXES)}, config
 
@@ -69,7 +68,7 @@ def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDi
             raise ValueError(f'{path}: {name} is of the type {kind}; known: {", ".join(SAFETENSORS_KINDS)}')
         array = np.frombuffer(entry['data'], SAFETENSORS_KINDS[kind])
         if kind == 'BF16':
-            array = (array.astype(np.uint32) << 16).view(np.float32)
+            array = float32_of_bfloat16(array)
         arrays[name] = array.reshape(entry['shape'])
     return arrays, from_json(told[CONFIG_KEY], path) if CONFIG_KEY in told else None
 

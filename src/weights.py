@@ -28,6 +28,11 @@ def pytorch_names(network: nn.Cell) -> Dict[str, str]:
     return names
 
 
+def float32_of_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """Return the numbers that 16-bit words of any byte order stand for; NumPy itself knows no bfloat16."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def assign_weights(network: nn.Cell, weights: Mapping[str, np.ndarray]) -> None:
     """Put arrays of the right shapes, under MindSpore's names, into a network."""
     parameters = named_parameters(network)

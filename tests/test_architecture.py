@@ -21,7 +21,8 @@ LAYERS = (
     ('src.batches',),
     ('src.networks',),
     ('src.losses', 'src.targets', 'src.weights', 'src.optimizers', 'src.onnx_cells'),
-    ('src.training_step', 'src.checkpoints', 'src.torch_files', 'src.weight_sources', 'src.exporting'),
+    ('src.training_step', 'src.checkpoint_entries', 'src.checkpoints', 'src.torch_files', 'src.weight_sources',
+     'src.exporting'),
     ('src.weight_files', 'src.quantisation'),
     ('src.training_setup', 'src.run_states'),
     ('src.training', 'src.prediction'),
@@ -35,8 +36,9 @@ LAYERS = (
 DATA = ('src.annotations', 'src.samples', 'src.batches', 'src.loader_processes', 'src.boxes', 'src.affine',
         'src.skeletons', 'src.oks', 'src.heatmaps')
 MODELS = ('src.networks', 'src.losses', 'src.targets', 'src.weights', 'src.optimizers', 'src.training_step',
-          'src.training_setup', 'src.checkpoints', 'src.run_states', 'src.pickles', 'src.torch_files',
-          'src.weight_sources', 'src.weight_files', 'src.onnx_cells', 'src.exporting', 'src.quantisation')
+          'src.training_setup', 'src.checkpoint_entries', 'src.checkpoints', 'src.run_states', 'src.pickles',
+          'src.torch_files', 'src.weight_sources', 'src.weight_files', 'src.onnx_cells', 'src.exporting',
+          'src.quantisation')
 # Neither data nor model, but the places where both meet beside the root scripts: they feed one to the other.
 MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.run_files',
                   'src.training_run'}

@@ -209,8 +209,8 @@ def arrays_of(ckpt: Path) -> dict:
     """Return everything that a finished run leaves: its weights and its last state."""
     weights, _ = read_checkpoint(str(ckpt / 'pose.ckpt'))
     state, _ = read_entries(str(ckpt / f'pose_states/step_{STEPS:08d}.ckpt'), needs_checksum=True)
-    return {**{f'weights.{name}': value.asnumpy() for name, value in weights.items()},
-            **{f'state.{name}': value.asnumpy() for name, value in state.items()}}
+    return {**{f'weights.{name}': value for name, value in weights.items()},
+            **{f'state.{name}': value for name, value in state.items()}}
 
 
 def metrics_of(ckpt: Path) -> list:
