@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Makes (once) a virtual environment from our requirement files and prints the path of its Python.
-# Usage: python=$(bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE...)
+# Makes (once) a virtual environment from our requirement files and prints the path of its Python. With -c the packages
+# are of the versions that a constraints file names.
+# Usage: python=$(bash scripts/make_environment.sh FOLDER [-c CONSTRAINTS_FILE] REQUIREMENTS_FILE...)
 set -eu
 if [ $# -lt 2 ]; then
-    echo "usage: bash scripts/make_environment.sh FOLDER REQUIREMENTS_FILE..." >&2
+    echo "usage: bash scripts/make_environment.sh FOLDER [-c CONSTRAINTS_FILE] REQUIREMENTS_FILE..." >&2
     exit 2
 fi
 folder=$1
@@ -38,6 +39,10 @@ if ! "$python" -m venv "$folder"; then
 fi
 touch "$folder/.made-by-scripts"
 flags=()
+if [ "$1" = -c ]; then
+    flags+=(-c "$2")
+    shift 2
+fi
 for file in "$@"; do
     flags+=(-r "$file")
 done

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
 # Runs the tests in an environment of their own: bash scripts/test.sh [pytest arguments]
-# MINDSPORE=2.7.0 in front tests with another supported version.
+# MINDSPORE=2.7.0 in front tests with another supported version, NEWEST=1 with the newest packages that the bounds allow
+# instead of those of requirements-tested.txt.
 set -eu
 cd "$(dirname "$0")/.."
 version=${MINDSPORE:-}
-python=$(bash scripts/make_environment.sh ".venv-test${version:+-$version}" requirements-dev.txt)
+if [ -n "${NEWEST:-}" ]; then
+    python=$(bash scripts/make_environment.sh ".venv-newest${version:+-$version}" requirements-dev.txt)
+else
+    python=$(bash scripts/make_environment.sh ".venv-test${version:+-$version}" -c requirements-tested.txt \
+        requirements-dev.txt)
+fi
 if [ -n "$version" ] && ! "$python" -c "import importlib.metadata as m; assert m.version('mindspore') == '$version'" \
         2>/dev/null; then
     # MindSpore up to 2.9 breaks on NumPy 2.

@@ -47,8 +47,9 @@ def checkout(tmp_path):
     python.write_text(STAND_IN.format(python=sys.executable, calls=str(folder / 'calls'),
                                       recipes=(crowded_pairs.ONE, crowded_pairs.TWO)))
     python.chmod(0o755)
-    stamp = subprocess.run(['bash', '-c', 'echo "$(cat requirements*.txt | cksum) requirements.txt '
-                            'requirements-extra.txt"'], cwd=folder, capture_output=True, text=True, check=True).stdout
+    files = '-c requirements-tested.txt requirements.txt requirements-extra.txt'
+    stamp = subprocess.run(['bash', '-c', f'echo "$(cat requirements*.txt | cksum) {files}"'], cwd=folder,
+                           capture_output=True, text=True, check=True).stdout
     (folder / '.venv-quickstart' / '.made-from').write_text(stamp)
     return folder
 
