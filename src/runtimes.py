@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -23,6 +24,10 @@ INPUT_KINDS = ('images', 'pixels')
 # What every exported file carries, each as JSON.
 METADATA_KEYS = ('recipe', 'network', 'input', 'normalisation', 'keypoint_names', 'outputs', 'decoder', 'flip_test',
                  'versions')
+
+
+# Bytes of a number by the code of its type in a MINDIR file.
+MINDIR_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2, 17: 8}
 
 
 class UnsupportedPrecisionError(ValueError):
@@ -306,6 +311,25 @@ def write_user_info(proto, texts: Dict[str, str]) -> None:
         proto.user_info.add(key=key, value=value)
 
 
+def _check_lengths(proto) -> None:
+    """Raise ValueError for a tensor that is not as long as its shape: MindSpore would fill it with zeros."""
+    constants = [tensor for graph in (proto.graph, *proto.functions) for node in graph.node
+                 for tensor in _tensors_in(node.attribute) if tensor.raw_data]
+    for tensor in (*proto.graph.parameter, *constants):
+        size = MINDIR_BYTES.get(tensor.data_type)
+        if size is None:
+            raise ValueError(f'{tensor.name} is of the unknown type {tensor.data_type}')
+        if any(length < 0 for length in tensor.dims) or len(tensor.raw_data) != size * prod(tensor.dims):
+            raise ValueError(f'{tensor.name} has {len(tensor.raw_data)} bytes for its shape {tuple(tensor.dims)} of '
+                             f'{size} bytes each')
+
+
+def _tensors_in(attributes) -> Iterator:
+    for attribute in attributes:
+        yield from attribute.tensors
+        yield from _tensors_in(attribute.values)
+
+
 def _load_mindir(path: str, _precision: str, _threads: int) -> LoadedGraph:
     import mindspore as ms
     from mindspore.train import mind_ir_pb2
@@ -314,6 +338,7 @@ def _load_mindir(path: str, _precision: str, _threads: int) -> LoadedGraph:
         proto.ParseFromString(file.read())
     if not proto.graph.input:
         raise ValueError('it has no graph')
+    _check_lengths(proto)
     metadata = read_user_info(proto)
     shapes = tuple(tuple(size if size > 0 else None for size in each.tensor[0].dims) for each in proto.graph.input)
     cell = ms.nn.GraphCell(ms.load(path))

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime
 import pytest
 from golden_data import load_seeded
+from mindspore.train import mind_ir_pb2
 from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 
 from src.annotations.synthetic import write_synthetic_coco
@@ -362,6 +363,38 @@ def with_another_input_size(model) -> None:
         '"HEATMAP_SIZE": [16, 24]', '"HEATMAP_SIZE": [24, 16]')
 
 
+def with_weight(change: Callable, ending: str) -> Callable[[bytes], bytes]:
+    """Return a change of the largest weight of a file."""
+    def apply(content: bytes) -> bytes:
+        model = onnx.ModelProto() if ending == '.onnx' else mind_ir_pb2.ModelProto()
+        model.ParseFromString(content)
+        tensors = model.graph.initializer if ending == '.onnx' else model.graph.parameter
+        change(max(tensors, key=lambda tensor: len(tensor.raw_data)))
+        return model.SerializeToString()
+    return apply
+
+
+def cut_content(tensor) -> None:
+    tensor.raw_data = tensor.raw_data[:len(tensor.raw_data) // 2]
+
+
+def double_content(tensor) -> None:
+    tensor.raw_data = tensor.raw_data * 2
+
+
+def no_content(tensor) -> None:
+    tensor.ClearField('raw_data')
+
+
+def with_shape(*shape: int) -> Callable:
+    def change(tensor) -> None:
+        tensor.dims[:] = shape
+    return change
+
+
+# Weights that are not as long as their shape says.
+LENGTHS = {'short': cut_content, 'long': double_content, 'huge': with_shape(10 ** 9),
+           'overflowing': with_shape(1 << 62, 4), 'negative': with_shape(-8, -147)}
 LFS = b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 136054432\n'
 FILES = {
     'missing.onnx': (lambda: 'missing.onnx', 'missing.onnx does not exist'),
@@ -396,6 +429,11 @@ FILES = {
     'garbage.mindir': (text_file('garbage.mindir', bytes(range(256)) * 40), r'garbage.mindir \(\d+ bytes\) is damaged'),
     'truncated.mindir': (damaged('truncated.mindir', lambda content: content[:len(content) // 2], '.mindir'),
                          r'truncated.mindir \(\d+ bytes\) is damaged'),
+    **{f'{name}{ending}': (damaged(f'{name}{ending}', with_weight(change, ending), ending),
+                           rf'{name}{ending} \(\d+ bytes\) is damaged'
+                           + r'.*has \d+ bytes for its shape' * (ending == '.mindir'))
+       for name, change in LENGTHS.items() for ending in ('.mindir', '.onnx')},
+    'none.mindir': (damaged('none.mindir', with_weight(no_content, '.mindir'), '.mindir'), 'has 0 bytes for its shape'),
     'renamed.mindir': (damaged('renamed.mindir', lambda content: content, '.onnx'),
                        r'renamed.mindir \(\d+ bytes\) is damaged'),
     'renamed.onnx': (damaged('renamed.onnx', lambda content: content, '.mindir'),
