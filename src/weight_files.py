@@ -1,5 +1,7 @@
 """Files of weights in any published container → a network; and back to safetensors under PyTorch's names."""
+import json
 import os
+from collections import Counter
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -8,10 +10,12 @@ import safetensors.numpy
 from easydict import EasyDict
 from mindspore import nn
 
+from src.checkpoint_entries import MAX_SIZE
 from src.checkpoints import CONFIG_KEY, OPTIMIZER_PREFIXES, read_checkpoint
 from src.command_line import say
 from src.config import from_json, to_json
-from src.files import parse_json, write_bytes
+from src.files import write_bytes
+from src.printing import printable
 from src.torch_files import read_torch_file
 from src.weight_sources import Conversion, adopt_settings, convert_weights
 from src.weights import assign_weights, float32_of_bfloat16, named_parameters, pytorch_names
@@ -58,9 +62,11 @@ def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDi
         with open(path, 'rb') as file:
             content = file.read()
         entries = safetensors.deserialize(content)
-        told = parse_json(content[8:8 + int.from_bytes(content[:8], 'little')].decode()).get('__metadata__') or {}
+        told = _read_header(content).get('__metadata__') or {}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): {error}') from None
+        raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): '
+                         f'{printable(str(error)[:200])}') from None
+    del content
     arrays = {}
     for name, entry in entries:
         kind = entry['dtype']
@@ -69,8 +75,29 @@ def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDi
         array = np.frombuffer(entry['data'], SAFETENSORS_KINDS[kind])
         if kind == 'BF16':
             array = float32_of_bfloat16(array)
+        if max(entry['shape'], default=0) >= MAX_SIZE:
+            raise ValueError(f'{path}: {name} has the impossible shape {tuple(entry["shape"])}')
         arrays[name] = array.reshape(entry['shape'])
     return arrays, from_json(told[CONFIG_KEY], path) if CONFIG_KEY in told else None
+
+
+def _read_header(content: bytes) -> dict:
+    """Return the header of a safetensors file that the library has read.
+
+    Raises:
+        ValueError: a name stands in it twice, or is one that no terminal should see.
+    """
+    def check(pairs):
+        twice = [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]
+        if twice:
+            raise ValueError(f'{twice[0]} stands in it twice')
+        return dict(pairs)
+
+    header = json.loads(content[8:8 + int.from_bytes(content[:8], 'little')], object_pairs_hook=check)
+    odd = next((name for name in header if not name.isprintable()), None)
+    if odd is not None:
+        raise ValueError(f'the name {ascii(odd[:40])} is none of a weight')
+    return header
 
 
 def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[str, np.ndarray],

@@ -1,4 +1,5 @@
 """The states that continue a run: whatever has happened to a file, it is named or passed over, never half believed."""
+import binascii
 import dataclasses
 import errno
 import json
@@ -10,6 +11,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
+from mindspore.train.checkpoint_pb2 import Checkpoint
 from script_runs import MSPN, SIMPLE_POSE
 
 from src.annotations.coco import load_coco_people
@@ -319,6 +321,19 @@ def test_damaged_progress_with_a_right_checksum(saved, text):
     path = saved.paths()[0]
     write_checkpoint(path, make_state(6), {CONFIG_KEY: to_json(saved.identity.config), PROGRESS_KEY: text})
     assert resume_by_name(saved, path, 'damaged') == f'{path}: its progress is damaged'
+    assert saved.resume_newest(make_state(0), lambda text: None)[0].step == 5
+
+
+def test_a_short_parameter_with_a_right_checksum(saved):
+    """MindSpore's own loader would fill it with zeros."""
+    path = saved.paths()[0]
+    message = Checkpoint()
+    message.ParseFromString(Path(path).read_bytes()[:-17])
+    entry = next(value for value in message.value if value.tag == 'moment1.conv1.weight')
+    entry.tensor.tensor_content = entry.tensor.tensor_content[:-8]
+    content = message.SerializeToString()
+    Path(path).write_bytes(content + b'crc_num' + binascii.crc32(content).to_bytes(10, 'big'))
+    assert 'moment1.conv1.weight has 4696 bytes, but 4704 are needed' in resume_by_name(saved, path, 'damaged')
     assert saved.resume_newest(make_state(0), lambda text: None)[0].step == 5
 
 
