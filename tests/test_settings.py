@@ -290,17 +290,18 @@ KEY_ROWS = [
     *rows('MODEL.STEM_POOL', ['same'], at_the_loop(pooled)),
     *rows('MODEL.STEM_POOL', ['same'], at_the_loop(pooled), start='mspn'),
     *rows('MODEL.STEM_POOL', ['same'], at_the_loop(pooled), start='mipnet_resnet'),
-    *(Row('MODEL.STEM_CHANNELS', 4, SHAPES, start) for start in ('simplepose', 'mspn', 'hrnet', 'mipnet')),
+    *rows('MODEL.STEM_CHANNELS', [4], SHAPES),
     *rows('MSPN.STAGE_NUM MSPN.UPSAMPLE_CHANNEL_NUM MSPN.PLANES MSPN.BLOCKS',
           [2, 4, [4, 8, 16, 16], [1, 1, 1, 2]], SHAPES, start='mspn'),
     *rows('MSPN.HEAD_SCALE', [2.0], WEIGHTS, start='mspn'),
-    *(row for start in ('simplepose', 'mipnet_resnet') for row in rows(
-        'POSE_RESNET.NUM_LAYERS POSE_RESNET.DECONV_WITH_BIAS POSE_RESNET.NUM_DECONV_FILTERS '
-        'POSE_RESNET.NUM_DECONV_KERNELS POSE_RESNET.FINAL_CONV_KERNEL', [34, 'true', [8, 8, 4], [4, 4, 2], 3],
-        SHAPES, start=start)),
+    *rows('POSE_RESNET.NUM_LAYERS POSE_RESNET.DECONV_WITH_BIAS POSE_RESNET.NUM_DECONV_FILTERS '
+          'POSE_RESNET.NUM_DECONV_KERNELS POSE_RESNET.FINAL_CONV_KERNEL',
+          [34, 'true', [8, 8, 4], [4, 4, 2], 3], SHAPES),
+    # A MIPNet takes all options of what it modulates; one of each stands for them.
+    *rows('POSE_RESNET.DECONV_WITH_BIAS', ['true'], SHAPES, start='mipnet_resnet'),
+    *rows('HRNET.WIDTH', [8], SHAPES, start='mipnet'),
     *(Row('POSE_RESNET.SIGMA', 3.0, TARGETS, start) for start in ('simplepose', 'mipnet_resnet')),
-    *(row for start in ('hrnet', 'mipnet') for row in rows('HRNET.WIDTH HRNET.MODULES HRNET.BLOCKS',
-                                                           [8, [1, 2, 1], 2], SHAPES, start=start)),
+    *rows('HRNET.WIDTH HRNET.MODULES HRNET.BLOCKS', [8, [1, 2, 1], 2], SHAPES, start='hrnet'),
     *(Row('HRNET.SIGMA', 3.0, TARGETS, start) for start in ('hrnet', 'mipnet')),
     *rows('MIPNET.BACKBONE', ['pose_resnet'], SHAPES, start='mipnet'),
     *rows('MIPNET.NUM_INSTANCES', [3], [
@@ -309,7 +310,7 @@ KEY_ROWS = [
     *rows('MIPNET.SE_MODULES', [[True, True, True, True]], SHAPES, start='mipnet'),
     *rows('MIPNET.SE_MODULES', [[True, True, True, True]], SHAPES, start='mipnet_resnet'),
     *rows('MIPNET.DECAY_THRE', [0.9], RANKED, start='mipnet'),
-    *(Row('LOSS.USE_TARGET_WEIGHT', 'false', LOSS, start) for start in ('simplepose', 'hrnet', 'mipnet')),
+    *rows('LOSS.USE_TARGET_WEIGHT', ['false'], LOSS),
     *rows('LOSS.OHKM LOSS.TOPK LOSS.COARSE_TO_FINE', ['false', 4, 'false'], LOSS, start='mspn'),
     *rows('DATASET.PROTOCOL', ['ochuman'], of_an_evaluation(end)),
     *rows('DATASET.PROTOCOL', ['mpii'], of_an_inference(centers_and_scales), start='mspn_of_16'),
