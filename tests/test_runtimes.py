@@ -176,7 +176,8 @@ def test_openvino_with_some_threads(flags, material):
 
 
 # bfloat16 and int8 differ by what they are, and a heatmap of made-up weights has near maxima, between which a keypoint
-# may move across the picture. The bounds come from five other pairs of weights and pictures, which no test sees:
+# may move across the picture. The bounds come from five other pairs of weights and pictures (four for MSPN in int8),
+# which no test sees:
 # bfloat16: at most 3.2 % of the keypoints of SimplePoseNet moved by over 0.02 pixels and 10.3 % of MSPN's, 5.1 % of
 # either by over 2; keypoint scores differed by at most 0.95 % and 0.29 % of the largest.
 # int8: at most 21 % and 35 % moved by over 0.02 pixels, 15 % and 27 % by over 2; scores differed by 9.7 % and 0.43 %.
