@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from mindspore import nn
+from mindspore import Parameter, Tensor, nn
 from script_runs import run_script
 from training_runs import (
     STEPS_PER_EPOCH,
@@ -30,6 +30,7 @@ from src.metrics.coco import evaluate_coco
 from src.run_states import Progress
 from src.skeletons import COCO
 from src.training_run import TrainingRun
+from src.weights import named_parameters
 
 
 @pytest.fixture(scope='module')
@@ -500,6 +501,24 @@ def test_an_interrupted_evaluation_is_no_failure(ending, monkeypatch):
     monkeypatch.setattr(run, '_fill_evaluation_network', lambda: None)
     with pytest.raises(KeyboardInterrupt):
         run.evaluate_if_due()
+
+
+@pytest.mark.parametrize('has_average', [True, False])
+def test_the_running_average_is_what_is_evaluated_and_saved(has_average, monkeypatch):
+    run, saved = make_run([]), []
+    run.network, run.evaluation_network, run.files = nn.Dense(2, 1), nn.Dense(2, 1), SimpleNamespace(ckpt='pose.ckpt')
+    weights = named_parameters(run.network)
+    averages = [Parameter(Tensor(np.full(each.shape, number, np.float32)), name=f'ema.{name}')
+                for number, (name, each) in enumerate(weights.items(), start=5)]
+    run.step = SimpleNamespace(average=SimpleNamespace(averages=averages) if has_average else None)
+    expected = averages if has_average else list(weights.values())
+    monkeypatch.setattr('src.training_run.save_checkpoint', lambda path, weights, config: saved.append(weights))
+    run.save_weights(must=True)
+    run._fill_evaluation_network()
+    for result in (saved[0], named_parameters(run.evaluation_network)):
+        assert list(result) == list(weights)
+        for ours, each in zip(result.values(), expected):
+            np.testing.assert_array_equal(ours.asnumpy(), each.asnumpy())
 
 
 def test_other_processes_than_the_first_save_nothing():

@@ -29,8 +29,8 @@ from mutations.table import MUTATIONS  # noqa: E402
 
 # Seconds: of one test with a fault, and of all the named tests together without one.
 TIME_LIMIT, TIME_LIMIT_OF_ALL = 180, 1800
-# Of pytest.
-PASSED, FAILED = 0, 1
+# Of pytest, and our own for tests that were killed: they may have been slow only, so that proves nothing.
+PASSED, FAILED, NO_END = 0, 1, 100
 # What takes seconds to import and stays the same: the processes of the tests inherit it.
 INHERITED = ('cv2', 'mindspore', 'mindspore.dataset', 'onnx', 'onnxruntime', 'pycocotools.cocoeval', 'pytest',
              'safetensors.numpy', 'scipy.io', 'tqdm', 'yaml')
@@ -71,7 +71,7 @@ class Run:
 
     Args:
         tests: what pytest is told to run.
-        seconds: after which it is killed, which counts as a failure.
+        seconds: after which it is killed.
         options: of pytest.
     """
 
@@ -107,7 +107,7 @@ class Run:
             return -1
         os.killpg(self.number, signal.SIGKILL)
         os.waitpid(self.number, 0)
-        return FAILED
+        return NO_END
 
     @property
     def output(self) -> str:
@@ -121,7 +121,7 @@ def find_unfit_tests(tree: Path, mutations: Sequence[Mutation]) -> List[str]:
         time.sleep(0.1)
     print(f'without a fault: {run.output.splitlines()[-1]}', flush=True)
     return re.findall(r'^(?:FAILED|ERROR|SKIPPED) .*$', run.output, re.M) or (
-        [] if status == PASSED else [f'pytest ended with {status}: {run.output[-2000:]}'])
+        [] if status == PASSED else [f'they ended with {status}: {run.output[-2000:]}'])
 
 
 class Broken(NamedTuple):
@@ -148,6 +148,8 @@ def judge(broken: Broken, status: int) -> str:
         return ''
     if status == PASSED:
         return f'NOT CAUGHT by {broken.mutation.test}'
+    if status == NO_END:
+        return f'NO END of {broken.mutation.test} within {TIME_LIMIT} s'
     # A tree that cannot even be imported proves nothing.
     return f'BROKEN: pytest ended with {status}: {broken.run.output[-500:]}'
 

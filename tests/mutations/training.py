@@ -218,7 +218,7 @@ TRAINING = (
     Mutation('weights_instead_of_their_average', 'src/training_run.py',
              'if self.step.average is None:\n            return named_parameters(self.network)',
              'if True:\n            return named_parameters(self.network)',
-             'tests/test_training_run.py::test_checkpoints_hold_the_running_average',
+             'tests/test_training_run.py::test_the_running_average_is_what_is_evaluated_and_saved',
              'a checkpoint holds the running average where there is one'),
     Mutation('scale_of_the_first_parts', 'src/training_step.py',
              'factor = share if self.scaler is None else share * self.scaler.scale_value', 'factor = share',
@@ -278,6 +278,6 @@ TRAINING = (
     Mutation('evaluated_with_the_last_weights', 'src/training_run.py',
              'for name, parameter in self._result().items():',
              'for name, parameter in named_parameters(self.network).items():',
-             'tests/test_training_run.py::test_a_checkpoint_scores_what_the_training_said_to_the_last_digit[pose.ckpt]',
+             'tests/test_training_run.py::test_the_running_average_is_what_is_evaluated_and_saved',
              'evaluations during training are of the running average'),
 )
