@@ -1,5 +1,6 @@
-"""What the root scripts share: errors without tracebacks, and the configuration of a checkpoint."""
+"""What the scripts share: output that may be lost, errors without tracebacks, and the configuration of a checkpoint."""
 import contextlib
+import io
 import os
 import sys
 import traceback
@@ -18,6 +19,7 @@ def run_command(main: Callable[[], None]) -> None:
 
     POSE_TRACEBACK=1 in the environment shows where it came from.
     """
+    bear_lost_output()
     for stream in (sys.stdout, sys.stderr):
         # Help texts and bars are others' to print; they too should not end at a letter that the encoding lacks.
         if hasattr(stream, 'reconfigure'):
@@ -48,6 +50,32 @@ def print_traceback() -> None:
     """Print where the exception that is being handled came from: like all else, its message may be from outside."""
     print(*(printable(line, sys.stderr) for line in traceback.format_exc().rstrip().split('\n')), sep='\n',
           file=sys.stderr)
+
+
+class _LossyFile(io.FileIO):
+    """An open file of which those bytes are lost that the system does not take."""
+
+    def write(self, data) -> int:
+        written = None
+        with contextlib.suppress(OSError):
+            written = super().write(data)
+        return len(data) if written is None else written
+
+
+def bear_lost_output() -> None:
+    """Let this process print to a pipe whose reader has gone, a terminal that was closed or a full disk: what is
+    printed there is lost, and the work goes on to its own exit status.
+
+    Streams that somebody has put in the place of those of the process, as a test or a notebook does, stay.
+    """
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f'__{name}__'):
+            continue
+        with contextlib.suppress(OSError):
+            stream.flush()
+        lossy = io.BufferedWriter(_LossyFile(stream.fileno(), 'w', closefd=False))
+        setattr(sys, name, io.TextIOWrapper(lossy, stream.encoding, stream.errors, line_buffering=True))
 
 
 def leave_job(status: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from src.command_line import run_command
 from src.files import is_number, open_regular, parse_json, write_bytes
 from src.printing import ArgumentParser, brief, printable
 from src.protocols import MAIN_METRICS
@@ -201,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_command(main)

@@ -1,7 +1,7 @@
 """The only place that sets the environment, the device, the execution mode and the log level.
 
-Importing this module (``import src`` does it) prepares the process environment before MindSpore starts;
-``set_up_device`` then chooses the device. Nothing here imports MindSpore at import time.
+Importing this module (``import src`` does it) prepares the streams and the environment of the process before MindSpore
+starts; ``set_up_device`` then chooses the device. Nothing here imports MindSpore at import time.
 """
 import contextlib
 import importlib.abc
@@ -38,6 +38,22 @@ def _installed_version(package: str) -> str:
 
 def _major_minor(version: str) -> tuple:
     return tuple(int(re.match(r'\d+', part)[0]) for part in version.split('.')[:2])
+
+
+def open_missing_streams() -> None:
+    """Open the null device in the place of a closed stdin, stdout or stderr, as `>&-` and some job schedulers leave it.
+
+    The next file to be opened, be it a checkpoint, would get the number of the missing one, and whatever a library
+    prints to that number would land in the file. ``sys.stdout`` would be None.
+    """
+    for number, (name, mode) in enumerate((('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one. Processes that we start should find it as well.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115  until the process ends
 
 
 def prepare_environment() -> None:
@@ -266,4 +282,5 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+open_missing_streams()
 prepare_environment()

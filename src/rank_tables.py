@@ -17,6 +17,7 @@ import socket
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from src.command_line import run_command
 from src.files import open_regular, parse_json, write_bytes
 from src.printing import ArgumentParser, brief, printable
 
@@ -328,4 +329,4 @@ def main(words: Optional[Sequence[str]] = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_command(main)

@@ -16,7 +16,7 @@ import cv2
 from tqdm import tqdm
 
 from src.annotations.synthetic_pictures import DEFAULT_IMAGE_SIZE, make_picture
-from src.command_line import say
+from src.command_line import run_command, say
 from src.files import read_json, write_bytes, write_json
 from src.printing import ArgumentParser
 from src.skeletons import COCO
@@ -240,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_command(main)
