@@ -18,6 +18,8 @@
 # position or by server_id), MASTER_PORT (of msrun; else a free one).
 
 root=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
+# shellcheck source=common_functions.sh
+. "$root/scripts/common_functions.sh"
 usage=''
 grace_seconds=10
 
@@ -135,21 +137,32 @@ is_alive() { # PID; a zombie is not
     esac
 }
 
-# Waits a little; longer once the job has run for some seconds.
+# Waits a little, longer once the job has run for some seconds; a signal ends the wait. bash would run the trap only
+# after a `sleep` in the foreground, and forgets a SIGINT that comes while it takes the end of one.
 nap() {
     naps=$((${naps:-0} + 1))
-    if [ "$naps" -le 50 ]; then sleep 0.1; else sleep 0.5; fi
+    if [ "$naps" -le 50 ]; then nap_seconds=0.1; else nap_seconds=0.5; fi
+    sleep "$nap_seconds" >/dev/null 2>&1 9>&- &
+    wait "$!" || kill "$!" 2>/dev/null
+}
+
+# Sets deadline.
+set_deadline() { # SECONDS from now
+    read_clock
+    deadline=$((now + $1))
 }
 
 # The clock shows whole seconds: at the moment itself the last of them has only begun.
-is_past() { # SECONDS of the clock
-    [ "$(date +%s)" -gt "$1" ]
+is_past_deadline() {
+    read_clock
+    [ "$now" -gt "$deadline" ]
 }
 
-# From here on a signal to stop sets interrupted and is handed on, as SIGTERM, to the command of run_to_end.
+# From here on a signal to stop sets interrupted and is handed on, once, as SIGTERM, to the command of run_to_end.
 catch_stop() {
-    child='' interrupted=''
-    trap 'interrupted=yes; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' HUP INT TERM
+    child='' interrupted='' came_early=''
+    trap 'interrupted=yes
+        if [ -n "$child" ]; then kill -TERM "$child" 2>/dev/null; else came_early=yes; fi' HUP INT TERM
 }
 
 # Runs a command to its end and returns its status.
@@ -157,7 +170,7 @@ run_to_end() { # COMMAND…
     [ -z "$interrupted" ] || return 143
     "$@" &
     child=$!
-    [ -z "$interrupted" ] || kill -TERM "$child" 2>/dev/null
+    [ -z "$came_early" ] || kill -TERM "$child" 2>/dev/null
     wait "$child"
     child_status=$?
     # A signal ends the wait, not the command.
@@ -223,9 +236,9 @@ any_rank_is_alive() {
 
 # Ends what still runs: SIGTERM to the ranks, and SIGKILL to everything after so many seconds.
 end_job() { # SECONDS
-    give_up=$(($(date +%s) + $1))
+    set_deadline "$1"
     terminate_ranks
-    while any_rank_is_alive && ! is_past "$give_up"; do
+    while any_rank_is_alive && ! is_past_deadline; do
         nap
         terminate_ranks
     done
@@ -266,7 +279,7 @@ launch_one() { # train|eval DEVICE_ID SCRIPT ARGUMENT…
     echo "0 $device" >"$state/ranks"
     launch_log=$PWD/${task}_log$device.txt
     prepare_log 0 "${launch_log%.txt}"
-    echo "$task on device $device; log: $launch_log"
+    tell "$task on device $device; log: $launch_log"
     run_job "$@"
 }
 
@@ -298,8 +311,8 @@ launch_many() { # train|eval RANK_TABLE|none DEVICE_NUM SCRIPT ARGUMENT…
     launch_log=$first_folder/launch.txt
     msrun_log=$first_folder/msrun.txt
     rm -f -- "$launch_log" "$msrun_log" "$first_folder/scheduler.txt"
-    echo "$task on $device_num devices; logs in $PWD:$logs"
-    [ -n "$foreground" ] || echo "messages of the launcher: $launch_log"
+    tell "$task on $device_num devices; logs in $PWD:$logs"
+    [ -n "$foreground" ] || tell "messages of the launcher: $launch_log"
     run_job "$@"
 }
 
@@ -386,8 +399,8 @@ run_job() { # SCRIPT ARGUMENT…
         sleep 0.05
     done
     case $task in
-        train) echo "it runs in the background; stop it with a checkpoint and status 0: kill $!" ;;
-        *) echo "it runs in the background; stop it: kill $!" ;;
+        train) tell "it runs in the background; stop it with a checkpoint and status 0: kill $!" ;;
+        *) tell "it runs in the background; stop it: kill $!" ;;
     esac
     exit 0
 }
@@ -404,27 +417,32 @@ supervise() { # SCRIPT ARGUMENT…
     else
         start_ranks "$@"
     fi
-    # Into the void: where sh is bash, it reports every process that a signal ended.
-    watch_job 2>/dev/null
+    # Into the void: where sh is bash, it reports every process that a signal ended, at any time.
+    watch_to_the_end 2>/dev/null
+    report_end
+    rm -rf "$state"
+}
+
+# Waits for the end of a job and leaves no process of it; sets job_status and culprit.
+watch_to_the_end() {
+    watch_job
     trap '' HUP INT TERM
     if [ "$job_status" -eq 0 ]; then
-        # All ranks have ended well; what msrun and its scheduler still do is of no importance.
-        give_up=$(($(date +%s) + grace_seconds))
-        while [ -n "$launcher" ] && is_alive "$launcher" && ! is_past "$give_up"; do
+        # All ranks have ended well; they may leave in peace. What msrun and its scheduler still do is of no importance.
+        set_deadline "$grace_seconds"
+        while { any_rank_is_alive || { [ -n "$launcher" ] && is_alive "$launcher"; }; } && ! is_past_deadline; do
             nap
         done
-        kill_leftovers 2>/dev/null
+        kill_leftovers
     elif [ "$culprit" = stop ]; then
-        kill_leftovers 2>/dev/null
+        kill_leftovers
     else
-        end_job "$grace_seconds" 2>/dev/null
+        end_job "$grace_seconds"
     fi
     : >"$state/finished"
     exec 9>&-
     wait "$watchdog"
     [ -z "$viewer" ] || wait "$viewer"
-    report_end
-    rm -rf "$state"
 }
 
 # If the supervisor is killed so that it cannot clean up, the watchdog does.
@@ -450,7 +468,8 @@ start_watchdog() {
 start_viewer() {
     (
         trap '' HUP INT TERM
-        exec tail -n +1 -f -s 0.1 --pid="$watchdog" "$(readlink "$state/log.$first_rank")"
+        # It may say that nobody takes its lines any more.
+        exec tail -n +1 -f -s 0.1 --pid="$watchdog" "$(readlink "$state/log.$first_rank")" 2>/dev/null
     ) 9>&- &
     viewer=$!
     echo "$viewer" >"$state/viewer"
@@ -503,10 +522,10 @@ watch_job() {
             wait "$launcher" || job_status=$?
         elif [ -n "$stop_requested" ]; then
             terminate_ranks
-            deadline=${deadline:-$(($(date +%s) + stop_seconds))}
+            [ -n "$deadline" ] || set_deadline "$stop_seconds"
             if [ "$told" = ' ' ]; then
                 culprit=start job_status=143
-            elif is_past "$deadline"; then
+            elif is_past_deadline; then
                 culprit=stop job_status=137
             fi
         fi
@@ -576,5 +595,5 @@ report_failure() { # WHO LOG
 print_line() { # BEGINNING LOG
     line=$(grep -- "^$1" "$2" | tail -n 1)
     [ -n "$line$interrupted" ] || fail "$2 has no line that begins with '$1'"
-    printf '%s\n' "$line"
+    tell "$line"
 }

@@ -11,7 +11,7 @@ recipes="simplepose_small_synthetic_160x128 mspn_small_synthetic_160x128"
 score() { # RECIPE CHECKPOINT NAME
     "$python" eval.py --ckpt_path "$out/$1/$2" --data_url "$out/data" --use_gt_bbox \
         --save_path "$out/$1/results_$3.json" > "$out/$1/eval_$3.log"
-    tail -n 1 "$out/$1/eval_$3.log"
+    tell "$(tail -n 1 "$out/$1/eval_$3.log")"
 }
 
 say "Synthetic people: 1600 pictures to learn from, 100 held out"
@@ -36,10 +36,10 @@ done
 
 say_done
 for recipe in $recipes; do
-    echo "$recipe"
-    echo "    before training  $(tail -n 1 "$out/$recipe/eval_untrained.log")"
-    echo "    after training   $(tail -n 1 "$out/$recipe/eval_trained.log")"
-    echo "    pictures         $out/$recipe/pictures/*_res.jpg"
-    echo "    results          $out/$recipe/results_trained.json, $out/$recipe/pictures/results.json"
-    echo "    loss curve       $out/$recipe/pose_curve.png"
+    tell "$recipe"
+    tell "    before training  $(tail -n 1 "$out/$recipe/eval_untrained.log")"
+    tell "    after training   $(tail -n 1 "$out/$recipe/eval_trained.log")"
+    tell "    pictures         $out/$recipe/pictures/*_res.jpg"
+    tell "    results          $out/$recipe/results_trained.json, $out/$recipe/pictures/results.json"
+    tell "    loss curve       $out/$recipe/pose_curve.png"
 done

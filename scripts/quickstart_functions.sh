@@ -2,18 +2,22 @@
 # What the quickstarts share: their environment, headlines, and the pictures that they draw poses on. Expects to be
 # sourced from the root of the repository.
 
+# shellcheck source=common_functions.sh
+. scripts/common_functions.sh
 # The versions that passed the tests: a release of yesterday should not spoil the first minute.
 python=$(bash scripts/make_environment.sh .venv-quickstart -c requirements-tested.txt requirements.txt \
     requirements-extra.txt)
-quickstart_start=$(date +%s)
+read_clock
+quickstart_start=$now
 
 say() {
-    echo
-    echo "== $* =="
+    tell
+    tell "== $* =="
 }
 
 say_done() {
-    say "Done in $(($(date +%s) - quickstart_start)) s"
+    read_clock
+    say "Done in $((now - quickstart_start)) s"
 }
 
 # Puts the first twelve pictures of the data set's val2017 into infer_img beside it.
@@ -30,5 +34,5 @@ draw() { # FOLDER FOLDER_OF_CHECKPOINT
     "$python" infer.py --ckpt_path "$2/pose.ckpt" --data_url "$1/infer_img" \
         --det_file_url "$1/data/annotations/val2017_detections.json" --img_save_dir "$2/pictures" \
         --score_thresh 0.3 > "$2/infer.log"
-    tail -n 1 "$2/infer.log"
+    tell "$(tail -n 1 "$2/infer.log")"
 }

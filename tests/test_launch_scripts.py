@@ -6,6 +6,7 @@ and for every worker, and kills the other workers when one fails. No test here n
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lost_streams import LOST, lost_streams
 from script_runs import ROOT
 
 from src.files import write_json
@@ -77,8 +79,8 @@ if is_msrun:
 print('line of', name, flush=True)
 behaviour = json.loads(os.environ.get('BEHAVIOUR', '{{}}'))
 word, _, status = behaviour.get(name, behaviour.get('else', 'end 0')).partition(' ')
-end = time.time() + 60
-while time.time() < end:
+end = time.monotonic() + 60
+while time.monotonic() < end:
     go = os.path.exists(os.environ['RECORDS'] + '/go')
     if word == 'end' or (go and word == 'end-on-go'):
         print(os.environ.get('LAST_LINE', 'the last line'))
@@ -106,6 +108,12 @@ def eventually(condition, seconds: float = 15.0):
         time.sleep(0.02)
 
 
+def heed_signals() -> None:
+    """Undo what tests in the background inherit: no shell can trap a signal that it was started to ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Launcher:
     """Runs launch scripts in a folder of its own, with the stand-in for Python."""
 
@@ -126,10 +134,12 @@ class Launcher:
                 'BEHAVIOUR': json.dumps(behaviour or {}), **variables}
 
     def start(self, script: str, words: str, behaviour=None, shell: str = 'sh', scripts: Path = SCRIPTS,
-              **variables) -> subprocess.Popen:
+              streams=None, **variables) -> subprocess.Popen:
+        streams = dict(streams or {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE})
+        close = streams.pop('preexec_fn', None)
         return subprocess.Popen([shell, str(scripts / script), *words.split()], cwd=self.folder, text=True,
                                 env=self.environment(behaviour, **variables),
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                preexec_fn=lambda: (heed_signals(), close and close()), **streams)
 
     def run(self, script: str, words: str, behaviour=None, shell: str = 'sh', **variables):
         """Run a script to its end and return (status, stdout, stderr)."""
@@ -173,6 +183,24 @@ class Launcher:
                 continue
         return found
 
+    def edited_scripts(self, *edits) -> Path:
+        """Return a copy of the scripts with edits (file, old text, new text)."""
+        scripts = Path(shutil.copytree(SCRIPTS, self.records / 'scripts'))
+        (scripts.parent / 'src').symlink_to(ROOT / 'src')
+        for name, old, new in edits:
+            text = (scripts / name).read_text()
+            assert text.count(old) == 1, old
+            (scripts / name).write_text(text.replace(old, new))
+        return scripts
+
+    def with_command(self, name: str, text: str) -> str:
+        """Return a PATH on which a shell script takes the place of a command."""
+        folder = self.records / 'commands'
+        folder.mkdir()
+        (folder / name).write_text(f'#!/bin/sh\n{text}\n')
+        (folder / name).chmod(0o755)
+        return f'{folder}{os.pathsep}{os.environ["PATH"]}'
+
     def table(self, *device_lists) -> str:
         """Write the rank table of servers with these devices and return its name."""
         servers = [Server(f'10.0.0.{number}', tuple(devices), tuple(f'192.98.{number}.{each}' for each in devices))
@@ -214,6 +242,19 @@ def test_posix_scripts_have_no_syntax_error(shell):
     for path in paths:
         done = subprocess.run([shell, '-n', str(path)], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ''), path
+
+
+def test_no_deadline_hangs_on_a_clock_that_can_be_set():
+    """What a clock shows may be printed; there is no other use of it, so none is here."""
+    wall_clock = {'*.sh': r'\$\{?SECONDS|\bdate\b', '*.py': r'\btime\.time\(|\btime\(\)|\bdatetime\b'}
+    for pattern, uses in wall_clock.items():
+        paths = [path for path in ROOT.rglob(pattern) if not path.relative_to(ROOT).parts[0].startswith('.')]
+        assert len(paths) > 10
+        for path in set(paths) - {Path(__file__)}:
+            code = [line for line in path.read_text().splitlines() if not line.lstrip().startswith('#')]
+            # One exception: where there is no other clock.
+            wanted = ['        now=$(date +%s)'] if path.name == 'common_functions.sh' else []
+            assert [line for line in code if re.search(uses, line)] == wanted, path
 
 
 # Wrong calls
@@ -356,6 +397,23 @@ def test_background_writes_a_failure_into_the_log(launcher):
     assert log.read_text() == f'line of one\nthe last line\nerror: eval: device 0 ended with status 7; log: {log}\n'
 
 
+@pytest.mark.parametrize('shell', SHELLS)
+@LOST
+def test_lost_output_ends_no_job(launcher, way, shell):
+    """As with `>&-` or `| head -n 1`."""
+    with lost_streams(way) as streams:
+        for status in (0, 7):
+            process = launcher.start('train_standalone.sh', '0 ckpt --foreground', {'one': f'end {status}'}, shell,
+                                     streams=streams)
+            assert process.wait(40) == status
+            assert launcher.text('train_log0.txt') == 'line of one\nthe last line\n'
+        (launcher.records / 'one.json').unlink()
+        assert launcher.start('train_standalone.sh', '0 ckpt', {}, shell, streams=streams).wait(40) == 0
+    launcher.wait_for('one')
+    eventually(lambda: not launcher.processes())
+    assert launcher.text('train_log0.txt') == 'line of one\nthe last line\n'
+
+
 # Several processes with a rank table
 
 @pytest.mark.parametrize('shell', SHELLS)
@@ -459,13 +517,8 @@ def test_a_killed_rank_ends_the_job_and_is_named(launcher, kind, whom):
 
 
 def test_ranks_that_do_not_listen_are_killed_after_a_failure(launcher):
-    # A copy of the scripts with less patience than ten seconds.
-    scripts = Path(shutil.copytree(SCRIPTS, launcher.records / 'scripts'))
-    (scripts.parent / 'src').symlink_to(ROOT / 'src')
-    functions = scripts / 'launch_functions.sh'
-    text = functions.read_text()
-    assert 'grace_seconds=10\n' in text
-    functions.write_text(text.replace('grace_seconds=10\n', 'grace_seconds=2\n'))
+    # Less patience than ten seconds.
+    scripts = launcher.edited_scripts(('launch_functions.sh', 'grace_seconds=10\n', 'grace_seconds=2\n'))
     process = start_two(launcher, 'table', {'0': 'deaf', '1': 'end-on-go 3'}, scripts=scripts)
     launcher.go()
     start = time.monotonic()
@@ -481,6 +534,51 @@ def test_a_signal_stops_the_ranks_and_lets_them_save(launcher, kind, shell, numb
     status, _, err = launcher.finish(process)
     assert (status, err) == (0, 'stopped on request; every process ended with status 0\n')
     assert launcher.saved() == {'0': '15', '1': '15'}
+
+
+@pytest.mark.parametrize('shell', SHELLS)
+def test_a_signal_ends_the_nap_of_the_launcher(launcher, shell):
+    """bash runs a trap only after the command in the foreground, and forgets a SIGINT at the end of one."""
+    path = launcher.with_command('sleep', 'mkdir "$RECORDS/has_slept" 2>/dev/null && exec /bin/sleep 50\n'
+                                 'exec /bin/sleep "$@"')
+    process = start_two(launcher, 'table', {'else': 'save 0'}, shell=shell, PATH=path)
+    eventually((launcher.records / 'has_slept').exists)
+    process.send_signal(signal.SIGINT)
+    eventually(lambda: launcher.saved() == {'0': '15', '1': '15'})
+    assert launcher.finish(process)[0] == 0
+
+
+@pytest.mark.parametrize('shell', SHELLS)
+def test_ranks_that_have_saved_leave_in_peace(launcher, shell):
+    """Not killed on their way out, of which bash would speak as well."""
+    scripts = launcher.edited_scripts(('run_rank.sh', 'exit "$status"', 'sleep 0.5; : >"$RECORDS/left.$rank"; exit 0'))
+    process = start_two(launcher, 'table', {'else': 'save 0'}, shell=shell, scripts=scripts)
+    process.send_signal(signal.SIGINT)
+    status, _, err = launcher.finish(process)
+    assert (status, err) == (0, 'stopped on request; every process ended with status 0\n')
+    assert (launcher.records / 'left.0').exists() and (launcher.records / 'left.1').exists()
+
+
+def test_a_rank_that_has_just_started_is_told_once(launcher):
+    """The signal comes between the start of the command and the look whether one came before."""
+    scripts = launcher.edited_scripts(('launch_functions.sh', '    child=$!\n    [',
+                                       '    child=$!\n    sleep 0.5; sleep 0.05\n    ['))
+    process = start_two(launcher, 'table', {'else': 'save 0'}, scripts=scripts)
+    process.send_signal(signal.SIGTERM)
+    assert launcher.finish(process)[0] == 0
+    assert launcher.saved() == {'0': '15', '1': '15'}
+
+
+@pytest.mark.parametrize('ending, status', [('save 0', 0), ('end-on-go 3', 3)])
+def test_setting_the_clock_takes_no_time_from_the_ranks(launcher, ending, status):
+    """Whether they are stopped on request or after a failure."""
+    path = launcher.with_command('date', 'echo leap >>"$RECORDS/leaps"\necho "$(wc -l <"$RECORDS/leaps")00000"')
+    process = start_two(launcher, 'table', {'0': 'save 0', '1': ending}, PATH=path)
+    launcher.go()
+    if status == 0:
+        process.send_signal(signal.SIGTERM)
+    assert launcher.finish(process)[0] == status
+    assert launcher.saved()['0'] == '15'
 
 
 def test_ranks_that_do_not_stop_are_killed(launcher):
@@ -511,6 +609,7 @@ def test_ctrl_c_in_the_terminal_reaches_the_ranks_as_one_sigterm(launcher):
     table = launcher.table([0, 1])
     child, terminal = pty.fork()
     if child == 0:
+        heed_signals()
         os.chdir(launcher.folder)
         os.execvpe('sh', ['sh', str(SCRIPTS / 'train_distributed.sh'), table, 'ckpt', '2', '--foreground'],
                    launcher.environment({'else': 'save 0'}))
@@ -600,6 +699,15 @@ def test_performance_on_several_devices(coco):
     assert (status, err) == (0, '') and out.splitlines()[-1] == SPEED
     assert coco.record(1)['words'] == ['-u', TRAIN, '--ckpt_save_path', 'ckpt_performance_8p/pose.ckpt',
                                        '--data_url', 'coco', '--max_steps', '120']
+
+
+@LOST
+def test_lost_output_ends_no_measurement(coco, way):
+    with lost_streams(way) as streams:
+        process = coco.start('train_performance_8p.sh', '--data_path=coco --device_num=1', shell='bash',
+                             streams=streams, LAST_LINE=SPEED)
+        assert process.wait(40) == 0
+    assert coco.text('train_parallel0/log.txt') == f'line of 0\n{SPEED}\n'
 
 
 def test_performance_keeps_the_status_and_misses_the_line(coco):
