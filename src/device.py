@@ -13,7 +13,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Iterator
+from typing import Iterator, Tuple
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
@@ -212,17 +212,22 @@ def launched_by() -> str:
     Raises:
         ValueError: the environment names a number of processes that is no number.
     """
+    return _launcher_and_size()[0]
+
+
+def _launcher_and_size() -> Tuple[str, int]:
+    """As `launched_by`, with the number of processes: 1 where nothing started several."""
     for name, launcher in LAUNCHER_VARIABLES.items():
         value = os.environ.get(name, '')
         # A lone RANK_SIZE is left over in many containers; without a table it means nothing.
         if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):
             continue
-        if not value.isdigit() or int(value) < 1:
+        if not value.isdecimal() or int(value) < 1:
             raise ValueError(f'the environment variable {name} should be the number of processes, is {value!r}')
         # msrun's scheduler waits for its worker, and a rank table names a device, be it a single one.
         if int(value) > 1 or launcher == 'rank table' or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
-            return launcher
-    return ''
+            return launcher, int(value)
+    return '', 1
 
 
 def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
@@ -234,17 +239,18 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
         ValueError: as `set_up_device`, or the environment contradicts itself.
         RuntimeError: the processes do not find each other.
     """
-    launcher = launched_by()
+    launcher, size = _launcher_and_size()
     if not launcher:
         return Processes(set_up_device(target, device_id))
-    local = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK' if launcher == 'mpirun' else 'DEVICE_ID', '0')
-    if not local.isdigit():
-        raise ValueError(f'the environment variable DEVICE_ID should be a number, is {local!r}')
+    name = 'OMPI_COMM_WORLD_LOCAL_RANK' if launcher == 'mpirun' else 'DEVICE_ID'
+    local = os.environ.get(name, '0')
+    if not local.isdecimal():
+        raise ValueError(f'the environment variable {name} should be a number, is {local!r}')
     target = set_up_device(target, int(local), all_cores=False)
     if launcher == 'rank table' and target != 'Ascend':
         raise ValueError(f'RANK_TABLE_FILE is set, but a rank table starts Ascend devices only and this is {target}; '
                          'give "none" instead of the table')
-    if launcher == 'rank table' and os.environ['RANK_SIZE'] == '1':
+    if launcher == 'rank table' and size == 1:
         return Processes(target)
     from mindspore import communication
     # The scheduler of msrun stays inside this call until the job is over.
@@ -271,10 +277,8 @@ def _set_cpu_threads(number: int) -> None:
 
 def share_of_cores() -> int:
     """Return the cores of this process's share where a launcher started several, 0 where it is alone."""
-    if not launched_by():
-        return 0
-    processes = max(int(os.environ.get(name) or 1) for name in LAUNCHER_VARIABLES)
-    return max(1, usable_cores() // processes)
+    launcher, size = _launcher_and_size()
+    return max(1, usable_cores() // size) if launcher else 0
 
 
 def usable_cores() -> int:
