@@ -200,7 +200,7 @@ TRAINING = (
              'tests/test_batches.py::test_shares_make_the_mean_over_devices_that_over_people',
              'devices count by the people in their parts'),
     Mutation('resumed_at_the_first_batch', 'src/batches.py',
-             'self.plan.batch(self.first_step + int(step))', 'self.plan.batch(int(step))',
+             'epoch, rows = self.plan.batch(self.first_step + number)', 'epoch, rows = self.plan.batch(number)',
              'tests/test_batches.py::test_a_run_can_start_in_the_middle',
              'a resumed run goes on with the people that are due'),
     Mutation('overflows_in_a_row_forgotten', 'src/run_states.py',
