@@ -19,7 +19,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Seq
 
 import numpy as np
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 # How ready a loader is to be ended where memory runs out, from -1000 to 1000: readier than the process that holds
 # what was learned.
 OOM_SCORE = 500

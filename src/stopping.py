@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM and the first Ctrl-C let a training save its state before it leaves; the second ends it."""
+"""A polite end: SIGTERM, the first Ctrl-C and a closed terminal let a training save its state before it leaves."""
 import contextlib
 import os
 import signal
@@ -7,7 +7,8 @@ import time
 
 from src.printing import printable
 
-# Two SIGTERMs that are closer than this are one request, told by two: the terminal or a scheduler, and a launcher.
+# Two signals that are closer than this, the second of them no Ctrl-C, are one request, told by two: the terminal or a
+# scheduler, and a launcher.
 SAME_REQUEST_SECONDS = 1.0
 # So long the interpreter has to end by itself after the second signal; a call into a library may never come back.
 PATIENCE_SECONDS = 5.0
@@ -16,9 +17,9 @@ SAVING = 'saving and stopping within two steps or after the evaluation'
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT between `__enter__` and `__exit__`; a second one ends the process at once.
+    """Remembers SIGTERM, SIGINT and SIGHUP between `__enter__` and `__exit__`; a second one ends the process at once.
 
-    A second SIGINT interrupts, and so does a SIGTERM that comes over a second after the signal before. While a graph
+    A second SIGINT interrupts, and so does another signal that comes over a second after the one before. While a graph
     runs MindSpore sends itself SIGTERM for SIGINT: then Ctrl-C does not interrupt, and is told as SIGTERM. Where the
     main thread is inside a library and sees no signal, a thread that does ends the process.
 
@@ -32,7 +33,11 @@ class StopRequest:
         self._last, self._before, self._pipe = None, {}, ()
 
     def __enter__(self) -> 'StopRequest':
-        self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        # nohup and the launch scripts have it ignored: their runs outlive the terminal.
+        if hasattr(signal, 'SIGHUP') and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._before = {number: signal.signal(number, self._remember) for number in numbers}
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         # The C library's part of the handler writes there at once, whatever the main thread does.

@@ -13,7 +13,7 @@ from src import stopping
 from src.stopping import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,8 @@ def test_the_second_ctrl_c_interrupts_at_once(handlers):
     assert [signal.getsignal(number) for number in SIGNALS] == [handlers[number] for number in SIGNALS]
 
 
-@pytest.mark.parametrize('first, second', [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+@pytest.mark.parametrize('first, second', [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM),
+                                           (signal.SIGHUP, signal.SIGTERM)])
 def test_a_terminal_and_a_launcher_may_tell_the_same_request(first, second):
     with StopRequest() as stop:
         send(first)
@@ -96,6 +97,13 @@ def test_a_second_signal_ends_a_process_that_is_stuck_in_a_library(first, second
                 f'{signal.Signals(second).name}: ended; the newest saved state is whole')
         finally:
             process.kill()
+
+
+def test_a_closed_terminal_is_nothing_to_a_run_under_nohup():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        send(signal.SIGHUP)
+        assert not stop.is_set
 
 
 def test_a_failure_stops_the_run_like_a_signal(capfd):
