@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -214,6 +215,22 @@ def test_events_of_a_run_that_goes_on(tmp_path):
     events = events_of(folder)
     starts = [event.step for event in events if event.WhichOneof('what') == 'session_log']
     assert starts == [4] and scalars_of(events) == [(4, 'loss', 202.0)]
+
+
+FILL_EVENTS = FILL.replace('MetricsLog(path)', 'MetricsLog(path, tensorboard_folder=sys.argv[3])')
+
+
+def test_a_full_disk_costs_events_and_not_the_run(tmp_path):
+    """Nor does anybody wait for a writer that has died; what is there is whole, and goes on with the disk."""
+    pytest.importorskip('tensorboardX')
+    path, folder = tmp_path / 'metrics.jsonl', tmp_path / 'events'
+    done = subprocess.run([sys.executable, '-c', FILL_EVENTS, str(path), '300', str(folder)], capture_output=True,
+                          text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)}, timeout=60)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == 'the end', done.stdout + done.stderr
+    assert re.search(f'^warning: cannot write {folder}/events.*: .*; the run goes on$', done.stdout, re.M)
+    steps = [step for step, _, value in scalars_of(events_of(folder)) if value == 0.5]
+    assert 0 < len([step for step in steps if step <= 20]) < 20
+    assert [step for step in steps if step > 20][:10] == list(range(21, 31))
 
 
 def test_missing_tensorboardx_says_what_to_install(tmp_path, monkeypatch):
