@@ -495,6 +495,20 @@ def test_an_evaluation_that_fails_says_what_is_there(ending, monkeypatch, error,
     assert run.states.saved == [2, 4] and run.progress.evaluated_step == 0
 
 
+@pytest.mark.parametrize('error', [ImportError('no matplotlib'), AttributeError('_ARRAY_API not found')])
+def test_a_curve_that_cannot_be_drawn_is_no_failure(monkeypatch, tmp_path, error):
+    def fail(*_, **__):
+        raise error
+
+    said, path = [], tmp_path / 'metrics.jsonl'
+    path.touch()
+    run = make_run(said)
+    run.files = SimpleNamespace(metrics=str(path), curve='curve.png', stem='pose')
+    monkeypatch.setattr('src.training_run.draw_loss_curve', fail)
+    run.draw_curve()
+    assert said == [f'note: no picture of the training curve: {error}']
+
+
 def test_an_interrupted_evaluation_is_no_failure(ending, monkeypatch):
     run, _, _ = ending
     run.config.TRAIN.EVAL_EPOCHS, run.evaluation, run.steps_per_epoch = 1, Evaluates(KeyboardInterrupt()), 4
