@@ -216,7 +216,7 @@ PROTOCOLS = (
              'flags set the keys that they name'),
     Mutation('lone_rank_size', 'src/device.py',
              "if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):", 'if not value:',
-             'tests/test_launchers.py::test_a_lone_rank_size_starts_nothing',
+             'tests/test_processes.py::test_launcher_by_its_variables',
              'a lone RANK_SIZE is left over and means nothing'),
     Mutation('submission_of_mpii', 'src/submissions.py',
              'keypoints[:, :, :2] + MPII_FIRST_PIXEL', 'keypoints[:, :, :2]',

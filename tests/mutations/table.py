@@ -1,7 +1,8 @@
 """All faults that the tests have to notice."""
 from mutations.networks import NETWORKS
 from mutations.protocols import PROTOCOLS
+from mutations.runs import RUNS
 from mutations.samples import SAMPLES
 from mutations.training import TRAINING
 
-MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS)
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS)
