@@ -184,8 +184,7 @@ AT_THE_LOOP = {'src.training.train': end_with('step', 'batches'),
 WITHOUT_GRAPH = {
     **WITHOUT_CURVE, **TINY_NETWORK, 'src.training_step.TrainStep.__call__': _instant_step,
     'src.evaluation.Evaluation.measure': replace(lambda *_: Evaluated({'AP': 0.5}, [], None)),
-    'src.metrics_log._open_events': watch('events', result=SimpleNamespace(add_scalar=lambda *_: None,
-                                                                           close=lambda: None))}
+    'src.metrics_log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
 PREDICTED = {'src.pose_sources.build_configured_network': replace(TinyPoseNet), 'src.pose_sources.load_weights': _load,
              'src.evaluation.predict_poses': _predict, 'src.prediction.predict_poses': _predict,
              'src.pictures.draw_people': watch('drawn', result=np.zeros((8, 8, 3), np.uint8))}

@@ -20,9 +20,9 @@ from src.file_locks import FileLocks
 locks = FileLocks(sys.argv[1:])
 child = os.fork()
 if not child:
+    print(os.getpid(), flush=True)
     time.sleep(60)
     os._exit(0)
-print(child, flush=True)
 time.sleep(60)
 """
 

@@ -302,7 +302,7 @@ def test_what_an_inference_draws_unless_told_otherwise(recipe, threshold, monkey
     poses = SimpleNamespace(people=nobody, keypoints=np.zeros((0, 17, 3)), hypotheses=nobody)
     people = SimpleNamespace(image_index=nobody, boxes_xywh=np.zeros((0, 4)))
     infer.draw_results(arguments, load_recipe(recipe), people, poses, nobody, np.zeros(0),
-                       SimpleNamespace(image_ids=[1], paths=[b'1.jpg']), COCO)
+                       SimpleNamespace(image_ids=[1], paths=[b'1.jpg']), COCO, [])
     assert thresholds == [threshold]
 
 

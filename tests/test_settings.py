@@ -162,7 +162,7 @@ def files(run: Run):
 def trained_weights(run: Run):
     from src.checkpoints import read_checkpoint
     assert run.status == 0, run.err
-    return {name: each.asnumpy() for name, each in read_checkpoint(str(run.folder / 'pose.ckpt'))[0].items()}
+    return read_checkpoint(str(run.folder / 'pose.ckpt'))[0]
 
 
 def end(run: Run):
@@ -329,8 +329,9 @@ KEY_ROWS = [
     *rows('DATASET.RANDOM_EXTENSION', ['false'], CROPS, start='mspn'),
     *rows('TRAIN.BATCH_SIZE', [4], ORDER),
     *rows('TRAIN.DROP_REMAINDER', ['false'], METRICS_ROWS, also={'TRAIN.BATCH_SIZE': 3}),
-    *rows('TRAIN.NUM_PARALLEL_WORKERS', [2], Observation(found('num_parallel_workers'), 'train', {
-        **TINY_NETWORK, 'mindspore.dataset.GeneratorDataset': end_with('source')})),
+    *rows('TRAIN.NUM_PARALLEL_WORKERS', [2], Observation(found('num_workers'), 'train', {
+        **TINY_NETWORK, 'src.batches.iterate_in_processes': end_with('source'),
+        'src.batches.cpu_count': replace(lambda: 8)}), also={'TRAIN.NUM_PARALLEL_WORKERS': 3}),
     *rows('TRAIN.BEGIN_EPOCH TRAIN.END_EPOCH', [1, 3], METRICS_ROWS),
     *rows('TRAIN.LR TRAIN.SCHEDULE TRAIN.MIN_LR TRAIN.WARMUP_STEPS', [0.5, 'linear', 1e-4, 2], RATES),
     *rows('TRAIN.LR_TIMES_DEVICES', ['true'], rates_of_two()),
