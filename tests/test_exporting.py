@@ -56,10 +56,9 @@ from src.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
 from src.samples.example_crops import painted_crops, random_crops
 from src.skeletons import COCO
 
-# recipe -> its golden file, or None where there is no golden file and MindSpore's network is the reference
+# recipe -> its golden file. Nobody has numbers of MSPN with 3 stages, which is built of the parts of the others.
 FULL_SIZE = {'mspn_1stg_coco_256x192': 'mspn_1stg_256x192', 'mspn_2stg_coco_256x192': 'mspn_2stg_256x192',
-             'mspn_3stg_coco_256x192': None, 'mspn_4stg_coco_384x288': 'mspn_4stg_384x288',
-             'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
+             'mspn_4stg_coco_384x288': 'mspn_4stg_384x288', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
              'simplepose_r152_coco_384x288': 'simplepose_r152_384x288'}
 TINY_KEYS = {'mspn_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MSPN.PLANES': [4, 8, 16, 32],
                                               'MSPN.UPSAMPLE_CHANNEL_NUM': 16, 'MODEL.IMAGE_SIZE': [64, 96]},
@@ -144,13 +143,8 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
     name, config = FULL_SIZE[recipe], load_recipe(recipe)
     network = seeded(config)
     height, width = config.MODEL.IMAGE_SIZE[::-1]
-    if name:
-        images, peak = images_of(name), float(golden(name)['heatmaps_peak'])
-        expected = golden(name)['heatmaps_every4']
-    else:
-        images = seeded_input(3, (2, 3, height, width))
-        heatmaps = network(ms.Tensor(images)).asnumpy()
-        expected, peak = heatmaps[:, :, ::4, ::4], np.abs(heatmaps).max()
+    images, peak = images_of(name), float(golden(name)['heatmaps_peak'])
+    expected = golden(name)['heatmaps_every4']
     many = np.concatenate([images, seeded_input(7, (8 - len(images), *images.shape[1:]))])
     model = build_exported_model(config, network, ExportPlan('ONNX'), COCO.flip_index)
     for file_format, ending in FILE_FORMATS.items():
