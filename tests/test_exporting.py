@@ -60,6 +60,7 @@ from src.skeletons import COCO
 FULL_SIZE = {'mspn_1stg_coco_256x192': 'mspn_1stg_256x192', 'mspn_2stg_coco_256x192': 'mspn_2stg_256x192',
              'mspn_4stg_coco_384x288': 'mspn_4stg_384x288', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
              'simplepose_r152_coco_384x288': 'simplepose_r152_384x288'}
+BOTH_BATCHES = ('mspn_1stg_coco_256x192', 'simplepose_r50_coco_256x192')
 TINY_KEYS = {'mspn_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MSPN.PLANES': [4, 8, 16, 32],
                                               'MSPN.UPSAMPLE_CHANNEL_NUM': 16, 'MODEL.IMAGE_SIZE': [64, 96]},
              'simplepose_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MODEL.IMAGE_SIZE': [64, 96],
@@ -150,7 +151,8 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
     for file_format, ending in FILE_FORMATS.items():
         if file_format == 'AIR':
             continue
-        for batch_size in (0, 3):
+        # What the batch size changes does not depend on the depth of a network.
+        for batch_size in (0, 3) if recipe in BOTH_BATCHES else ((0,) if file_format == 'ONNX' else (3,)):
             plan = ExportPlan(file_format, batch_size=batch_size)
             path = str(tmp_path / f'{batch_size}{ending}')
             write_model(path, model, config, plan, describe(config, plan, COCO.keypoint_names))
@@ -159,7 +161,7 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
                 assert file.graph.shapes == ((batch_size or None, 3, height, width),)
                 heatmaps, = file.graph.run(many[:3])
                 assert np.abs(heatmaps[:len(images), :, ::4, ::4] - expected).max() <= HEATMAP_TOLERANCE * peak
-                for size in (1, 8) if batch_size == 0 else ():
+                for size in ((1, 8) if recipe in BOTH_BATCHES else (1,)) if batch_size == 0 else ():
                     other, = file.graph.run(many[:size])
                     assert other.shape[0] == size
                     # A person's heatmaps do not depend on the others.
