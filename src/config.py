@@ -17,7 +17,7 @@ from src.yaml_files import read_yaml
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
-    'MODEL.NAME': ('mspn', 'pose_resnet', 'hrnet', 'mipnet'),
+    'MODEL.NAME': ('mspn', 'pose_resnet', 'pose_mobilenet', 'hrnet', 'mipnet'),
     'MODEL.STEM_POOL': ('symmetric', 'same'),
     'MSPN.STAGE_NUM': (1, 2, 3, 4),
     'POSE_RESNET.NUM_LAYERS': (18, 34, 50, 101, 152),
@@ -56,8 +56,8 @@ def recipe_names() -> List[str]:
 
 
 def architecture(config: EasyDict) -> str:
-    """Return the section of the network that makes the heatmaps: MSPN, POSE_RESNET or HRNET; MIPNet modulates one of
-    the latter two."""
+    """Return the section of the network that makes the heatmaps: MSPN, POSE_RESNET, POSE_MOBILENET or HRNET; MIPNet
+    modulates POSE_RESNET or HRNET."""
     return (config.MIPNET.BACKBONE if config.MODEL.NAME == 'mipnet' else config.MODEL.NAME).upper()
 
 
@@ -198,13 +198,14 @@ def _check(config: EasyDict) -> None:
     if config[section][name] != [side // 4 for side in size]:
         raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
     positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.HEAD_SCALE',
-                'POSE_RESNET.SIGMA', 'HRNET.SIGMA', 'HRNET.WIDTH', 'HRNET.BLOCKS',
+                'POSE_RESNET.SIGMA', 'POSE_MOBILENET.SIGMA', 'POSE_MOBILENET.WIDTH', 'HRNET.SIGMA', 'HRNET.WIDTH',
+                'HRNET.BLOCKS',
                 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE', 'TRAIN.ACCUMULATE',
                 'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
     not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
                     'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
                     'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
-                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT')
+                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT', 'POSE_MOBILENET.LAST_CHANNELS')
     for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
                                  (not_negative, lambda value: value >= 0, 'zero or more')):
         for key in keys:
@@ -223,12 +224,14 @@ def _check(config: EasyDict) -> None:
         raise ValueError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
     if config.DATASET.SCALE_FACTOR == 1:
         raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
-    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'HRNET.MODULES', 'POSE_RESNET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
+    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'HRNET.MODULES', 'POSE_RESNET.NUM_DECONV_FILTERS',
+                'POSE_MOBILENET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
         section, name = key.split('.')
         if any(value < 1 for value in config[section][name]):
             raise ValueError(f'{key} should hold numbers from 1 on, is {config[section][name]}')
     for key, length, what in (('DATASET.MEANS', 3, 'one for each channel'), ('DATASET.STDS', 3, 'one for each channel'),
                               ('MIPNET.SE_MODULES', 4, 'one for each place'),
+                              ('POSE_MOBILENET.NUM_DECONV_FILTERS', 3, 'one for each transposed convolution'),
                               ('HRNET.MODULES', 3, 'one for each of the stages 2 to 4')):
         section, name = key.split('.')
         if len(config[section][name]) != length:

@@ -168,7 +168,9 @@ def _shape_of(cell: decoding.Reshape, x: Value, _label: str) -> Value:
 
 WRITERS: Dict[type, Callable[..., Value]] = {
     nn.Conv2dTranspose: _convolution, nn.Conv2d: _convolution, nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: lambda cell, x, _: x.graph.add('Relu', x), nn.Sigmoid: lambda cell, x, _: x.graph.add('Sigmoid', x),
+    nn.ReLU: lambda cell, x, _: x.graph.add('Relu', x),
+    nn.ReLU6: lambda cell, x, _: x.graph.add('Clip', x, np.float32(0), np.float32(6)),
+    nn.Sigmoid: lambda cell, x, _: x.graph.add('Sigmoid', x),
     nn.Dense: _dense, StemPool: _stem_pool, BilinearResize: _resize, NearestUpsample: _nearest,
     modulation.GlobalMean: _global_mean, modulation.Scale: _scale,
     PixelNormaliser: _normaliser, Mirror: lambda cell, x, _: x.graph.mirror(x, 3), MirrorBack: _mirror_back,

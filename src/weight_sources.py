@@ -14,6 +14,7 @@ import numpy as np
 from easydict import EasyDict
 from mindspore import nn
 
+from src.networks.mobilenet import block_of_mindcv, block_of_torchvision
 from src.networks.resnet import LAYOUTS, BasicBlock, Bottleneck
 from src.weights import BATCH_NORM_SUFFIXES, named_parameters, pytorch_names
 
@@ -33,6 +34,8 @@ HRNET_CLASSIFIER = (r'(incre_modules|downsamp(le)?_modules|final_layer\.\d+|clas
 MODULATION = r'(stage|layer)[1-4]_se\..+'
 # Our names of what depends on the number of keypoints alone, but for MSPN.
 HEAD = r'final_layer\.(weight|bias)'
+# Our names of what Simple Baselines puts behind a trunk.
+POSE_HEAD = r'(deconv_layers|final_layer)\..+'
 NOTHING = '$^'
 COUNTER = '.num_batches_tracked'
 
@@ -121,7 +124,26 @@ _BASELINES = (
         settings={**BGR, **MINDSPORE, 'DATASET.STDS': [0.255, 0.224, 0.229]}),
     # Not reversed: Simple Baselines gives the blue channel to the filters of the red one, from its ImageNet start on.
     WeightSource(IMAGENET, 'pose_resnet', r'layer4\.0\.conv1\.weight', unused=CLASSIFIER,
-                 optional=r'(deconv_layers|final_layer)\..+'),
+                 optional=POSE_HEAD),
+    WeightSource('MMPose MobileNetV2', 'pose_mobilenet', r'(keypoint_)?head\.deconv_layers\..+', (
+        Rule(r'backbone\.(.+)', r'\1'), Rule(r'(?:keypoint_)?head\.((?:deconv_layers|final_layer)\..+)', r'\1')),
+        settings=RGB),
+    WeightSource('SimplePoseNet on MobileNetV2', 'pose_mobilenet', r'deconv_layers\.\d\..+', settings=RGB),
+    # Starts: a network without MobileNetV2's last convolution (conv2) has no use for that either.
+    WeightSource('MMPretrain MobileNetV2', 'pose_mobilenet', r'backbone\.layer1\.0\.conv\.0\.conv\.weight', (
+        Rule(r'backbone\.(.+)', r'\1'),), unused=r'head\.fc\..+|backbone\.conv2\..+', optional=POSE_HEAD, settings=RGB),
+    WeightSource('MobileNetV2 trunk', 'pose_mobilenet', r'layer1\.0\.conv\.0\.conv\.weight', unused=r'conv2\..+',
+                 optional=POSE_HEAD, settings=RGB),
+    WeightSource('MindCV MobileNetV2', 'pose_mobilenet', r'features\.\d+\.layers\.\d+\..+', (
+        Rule(r'features\.0\.(.+)', r'conv1.conv.\1'), Rule(r'features\.1\.(.+)', r'conv1.bn.\1'),
+        Rule(r'features\.20\.(.+)', r'conv2.conv.\1'), Rule(r'features\.21\.(.+)', r'conv2.bn.\1'),
+        Rule(r'features\.(\d+)\.layers\.(\d+)\.(.+)', block_of_mindcv)),
+        unused=r'classifier\.1\..+|features\.2[01]\..+', optional=POSE_HEAD, settings=RGB),
+    WeightSource('torchvision MobileNetV2', 'pose_mobilenet', r'features\.\d+\.conv\.\d+\..+', (
+        Rule(r'features\.0\.0\.(.+)', r'conv1.conv.\1'), Rule(r'features\.0\.1\.(.+)', r'conv1.bn.\1'),
+        Rule(r'features\.18\.0\.(.+)', r'conv2.conv.\1'), Rule(r'features\.18\.1\.(.+)', r'conv2.bn.\1'),
+        Rule(r'features\.(\d+)\.conv\.(\d+)(?:\.(\d+))?\.(\D.*)', block_of_torchvision)),
+        unused=r'classifier\.1\..+|features\.18\..+', optional=POSE_HEAD, settings=RGB),
     WeightSource('ImageNet HRNet', 'hrnet', r'(incre_modules|downsamp(le)?_modules)\..+', unused=HRNET_CLASSIFIER,
                  optional=r'final_layer\..+', settings=RGB),
     WeightSource('MindPose HRNet', 'hrnet', r'head\.head\.(weight|bias)', (

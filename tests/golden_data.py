@@ -5,7 +5,7 @@ seeded with the CRC-32 of its PyTorch name, so the weights need not be stored an
 
 `tests/golden/<name>.npz` holds a compact copy of each file, made by `make_golden.py`:
 
-    input_seed, input_shape         images = seeded_input(seed, shape)
+    input_seed, input_shape         images = seeded_input(seed, shape), times input_scale where there is one
     heatmaps_every4, heatmaps_peak  eval-mode output, every 4th row and column, and max|heatmaps| of the whole output;
                                     MIPNet: heatmaps_lambda0_… with the first code, heatmaps_lambda1_… with the second
     se_modules                      MIPNet: the places of its modulation blocks
@@ -45,6 +45,7 @@ TRAINED = ('simplepose_r50_256x192',) + MSPN_TRAINED
 HRNET = 'hrnet_w32_256x192'
 ALL = TRAINED + ('mspn_4stg_384x288', 'simplepose_r152_384x288', HRNET)
 MIPNET = 'mipnet_hrnet_w32_256x192'
+MOBILENET = 'simplepose_mobilenetv2_256x192'
 
 # Never to be widened.
 HEATMAP_TOLERANCE, LOSS_TOLERANCE, LABEL_TOLERANCE = 1e-4, 1e-5, 1e-5
@@ -129,7 +130,8 @@ def seeded_network(name: str) -> nn.Cell:
 
 def images_of(name: str) -> np.ndarray:
     """Return the images of a golden file, (N, 3, H, W) float32."""
-    return seeded_input(golden(name)['input_seed'], golden(name)['input_shape'])
+    images = seeded_input(golden(name)['input_seed'], golden(name)['input_shape'])
+    return images * golden(name).get('input_scale', np.float32(1))
 
 
 def joints_and_validity_of(name: str):
@@ -213,6 +215,16 @@ def small_simple_pose(**options) -> nn.Cell:
     """Return a SimplePoseNet that compiles within seconds."""
     from src.networks.simple_pose import SimplePoseNet
     return SimplePoseNet(**{**SMALL_SIMPLE_POSE, **options})
+
+
+SMALL_MOBILENET = {'num_keypoints': 17, 'input_shape': (64, 64), 'width': 0.25, 'last_channels': 24,
+                   'num_deconv_filters': (16, 16, 16)}
+
+
+def small_mobilenet(**options) -> nn.Cell:
+    """Return a SimplePoseNet on a MobileNetV2 of a quarter of the width."""
+    from src.networks.simple_pose import SimplePoseMobileNet
+    return SimplePoseMobileNet(**{**SMALL_MOBILENET, **options})
 
 
 SMALL_HRNET = {'width': 8, 'num_keypoints': 17, 'input_shape': (64, 64), 'stem_channels': 8, 'modules': (1, 1, 1),

@@ -8,6 +8,10 @@ OHKM and coarse-to-fine on). Without it the float64 numbers of the existing copi
 
 Beside the networks: `decode_<kind>` is the first person of each decoder, `oks_nms` is whole, `crops` holds where the
 four people are cut, without their pictures, and `mpii_pckh` ground truth and predictions in float32.
+
+The full golden files have no MobileNetV2. Its heatmaps come from a PyTorch network written after the paper and MMPose's
+description (float32, PyTorch 2.14, `input_seed`, `input_scale` and `input_shape` as in the copy, weights as in all
+others); with --only NAME, and --source at the folder of such a file, its copy alone is made.
 """
 import argparse
 from pathlib import Path
@@ -82,9 +86,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--source', type=Path, default=COMPACT_FOLDER.parent.parent.parent / 'shared' / 'golden')
     parser.add_argument('--float64', type=Path, default=None)
+    parser.add_argument('--only', default='', metavar='NAME')
     options = parser.parse_args()
-    for name in NAMES:
+    for name in (options.only,) if options.only else NAMES:
         write(name, compact(name, options.source, options.float64))
+    if options.only:
+        return
     for name, arrays in compact_geometry(options.source).items():
         write(name, arrays)
 

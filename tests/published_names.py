@@ -111,6 +111,56 @@ def mindpose_hrnet(state: dict) -> dict:
                                     (r'^final_layer', 'head.head')))
 
 
+def mmpose_mobilenet(state: dict, head: str) -> dict:
+    return with_counters(replaced(state, (r'^(conv1|conv2|layer\d)\.', r'backbone.\1.'),
+                                  (r'^(deconv_layers|final_layer)', rf'{head}.\1')))
+
+
+# Blocks of MobileNetV2's layers; MindCV and torchvision count them through.
+MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)
+
+
+def _counted(state: dict, name_of_block, stem: str, stem_norm: str, last: str, last_norm: str) -> dict:
+    """MobileNetV2's trunk; `name_of_block(count, number of a convolution, whether the last of its block, 'conv' or
+    'bn')`."""
+    result = {}
+    for name, value in state.items():
+        part, _, suffix = name.rpartition('.')
+        match = re.fullmatch(r'layer(\d)\.(\d)\.conv\.(\d)\.(conv|bn)', part)
+        if match:
+            layer, index, number = (int(each) for each in match.groups()[:3])
+            count = sum(MOBILENET_BLOCKS[:layer - 1]) + index
+            part = name_of_block(count, number, number == (1 if layer == 1 else 2), match[4])
+        else:
+            part = {'conv1.conv': stem, 'conv1.bn': stem_norm, 'conv2.conv': last, 'conv2.bn': last_norm}[part]
+        result[f'{part}.{suffix}'] = value
+    return result
+
+
+def mindcv_mobilenet(trunk: dict) -> dict:
+    """A flat sequence: stem, BatchNorm, ReLU6, 17 blocks, last convolution, BatchNorm, ReLU6."""
+    names = _counted(trunk, lambda count, number, _, kind: f'features.{count + 3}.layers.{3 * number + (kind == "bn")}',
+                     'features.0', 'features.1', 'features.20', 'features.21')
+    return {**mindspore_names(names), 'classifier.1.weight': CLASSIFIER['fc.weight'],
+            'classifier.1.bias': CLASSIFIER['fc.bias']}
+
+
+def torchvision_mobilenet(trunk: dict) -> dict:
+    """Convolution, BatchNorm and ReLU6 in a sequence of their own, but a linear convolution and its BatchNorm without
+    one."""
+    def block(count, number, is_last, kind):
+        place = f'{number + (kind == "bn")}' if is_last else f'{number}.{int(kind == "bn")}'
+        return f'features.{count + 1}.conv.{place}'
+
+    return {**with_counters(_counted(trunk, block, 'features.0.0', 'features.0.1', 'features.18.0', 'features.18.1')),
+            'classifier.1.weight': CLASSIFIER['fc.weight'], 'classifier.1.bias': CLASSIFIER['fc.bias']}
+
+
+def mmpretrain_mobilenet(trunk: dict) -> dict:
+    return {**with_counters({f'backbone.{name}': value for name, value in trunk.items()}),
+            'head.fc.weight': CLASSIFIER['fc.weight'], 'head.fc.bias': CLASSIFIER['fc.bias']}
+
+
 def prefixed(state: dict) -> dict:
     return {f'module.{name}': value for name, value in state.items()}
 

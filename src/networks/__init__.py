@@ -8,11 +8,12 @@ from src.networks.hrnet import HRNet
 from src.networks.mipnet import MIPNetHRNet, MIPNetResNet
 from src.networks.mspn import MSPN
 from src.networks.preprocessing import PixelNormaliser
-from src.networks.simple_pose import SimplePoseNet
+from src.networks.simple_pose import SimplePoseMobileNet, SimplePoseNet
 
 NETWORKS = {
     **{f'mspn_{stages}stg': partial(MSPN, num_stages=stages) for stages in (1, 2, 3, 4)},
     **{f'simplepose_r{layers}': partial(SimplePoseNet, num_layers=layers) for layers in (18, 34, 50, 101, 152)},
+    'simplepose_mobilenetv2': SimplePoseMobileNet,
     **{f'hrnet_w{width}': partial(HRNet, width=width) for width in (32, 48)},
     **{f'mipnet_hrnet_w{width}': partial(MIPNetHRNet, width=width) for width in (32, 48)},
     **{f'mipnet_r{layers}': partial(MIPNetResNet, num_layers=layers) for layers in (50, 101, 152)},
@@ -23,8 +24,8 @@ def build_network(name: str, *, num_keypoints: int, input_shape: Tuple[int, int]
     """Return the named network with its published widths.
 
     Args:
-        name: 'mspn_1stg' to 'mspn_4stg'; 'simplepose_r18', r34, r50, r101, r152; 'hrnet_w32', w48; 'mipnet_hrnet_w32',
-            w48; 'mipnet_r50', r101, r152.
+        name: 'mspn_1stg' to 'mspn_4stg'; 'simplepose_r18', r34, r50, r101, r152, 'simplepose_mobilenetv2';
+            'hrnet_w32', w48; 'mipnet_hrnet_w32', w48; 'mipnet_r50', r101, r152.
         num_keypoints: K, the channels of the heatmaps.
         input_shape: (H, W) of the input, both divisible by 32.
         options: further keyword arguments of the network's class, e.g. `stem_channels` or `seed`.
@@ -51,7 +52,8 @@ class _Configured(NamedTuple):
 def _mspn(config) -> _Configured:
     section = config.MSPN
     return _Configured(f'mspn_{section.STAGE_NUM}stg', MSPN, {
-        'num_stages': section.STAGE_NUM, 'stem_pool': config.MODEL.STEM_POOL,
+        'num_stages': section.STAGE_NUM, 'stem_channels': config.MODEL.STEM_CHANNELS,
+        'stem_pool': config.MODEL.STEM_POOL,
         'upsample_channels': section.UPSAMPLE_CHANNEL_NUM, 'planes': section.PLANES, 'blocks': section.BLOCKS,
         'head_scale': section.HEAD_SCALE})
 
@@ -59,15 +61,25 @@ def _mspn(config) -> _Configured:
 def _pose_resnet(config) -> _Configured:
     section = config.POSE_RESNET
     return _Configured(f'simplepose_r{section.NUM_LAYERS}', SimplePoseNet, {
-        'num_layers': section.NUM_LAYERS, 'stem_pool': config.MODEL.STEM_POOL,
+        'num_layers': section.NUM_LAYERS, 'stem_channels': config.MODEL.STEM_CHANNELS,
+        'stem_pool': config.MODEL.STEM_POOL,
         'num_deconv_filters': section.NUM_DECONV_FILTERS, 'num_deconv_kernels': section.NUM_DECONV_KERNELS,
         'deconv_with_bias': section.DECONV_WITH_BIAS, 'final_conv_kernel': section.FINAL_CONV_KERNEL})
+
+
+def _pose_mobilenet(config) -> _Configured:
+    section = config.POSE_MOBILENET
+    name = 'simplepose_mobilenetv2' + ('' if section.WIDTH == 1 else f'_{section.WIDTH:g}')
+    return _Configured(name, SimplePoseMobileNet, {
+        'width': section.WIDTH, 'last_channels': section.LAST_CHANNELS,
+        'num_deconv_filters': section.NUM_DECONV_FILTERS})
 
 
 def _hrnet(config) -> _Configured:
     section = config.HRNET
     return _Configured(f'hrnet_w{section.WIDTH}', HRNet, {
-        'width': section.WIDTH, 'modules': section.MODULES, 'blocks': section.BLOCKS})
+        'width': section.WIDTH, 'stem_channels': config.MODEL.STEM_CHANNELS, 'modules': section.MODULES,
+        'blocks': section.BLOCKS})
 
 
 def _mipnet(config) -> _Configured:
@@ -79,8 +91,8 @@ def _mipnet(config) -> _Configured:
 
 
 # MODEL.NAME -> what the configuration says
-CONFIGURED: Dict[str, Callable[..., _Configured]] = {'mspn': _mspn, 'pose_resnet': _pose_resnet, 'hrnet': _hrnet,
-                                                     'mipnet': _mipnet}
+CONFIGURED: Dict[str, Callable[..., _Configured]] = {
+    'mspn': _mspn, 'pose_resnet': _pose_resnet, 'pose_mobilenet': _pose_mobilenet, 'hrnet': _hrnet, 'mipnet': _mipnet}
 
 
 def network_name(config) -> str:
@@ -93,7 +105,7 @@ def build_configured_network(config) -> nn.Cell:
     width, height = config.MODEL.IMAGE_SIZE
     configured = CONFIGURED[config.MODEL.NAME](config)
     return configured.build(num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width),
-                            stem_channels=config.MODEL.STEM_CHANNELS, seed=config.GENERAL.SEED, **configured.options)
+                            seed=config.GENERAL.SEED, **configured.options)
 
 
 def build_normaliser(config) -> PixelNormaliser:
