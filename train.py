@@ -17,6 +17,7 @@ from src.run_files import RunFiles
 from src.run_states import RunIdentity, RunStates
 from src.samples.augmentation import build_crop_recipe
 from src.samples.dataset import PersonSamples
+from src.samples.photo_changes import build_photo_changes
 from src.samples.pictures_on_disk import locate_pictures
 from src.schedules import learning_rates
 from src.stopping import StopRequest
@@ -41,7 +42,8 @@ def load_samples(config, overrides) -> PersonSamples:
     people = load_people(config, gt_file, sample_rule=crops.sample_rule)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
-    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED)
+    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
+                         photo=build_photo_changes(config))
 
 
 def main() -> None:

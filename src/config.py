@@ -212,8 +212,8 @@ def _check(config: EasyDict) -> None:
             section, name = key.split('.')
             if not is_right(config[section][name]):
                 raise ValueError(f'{key} should be {what}, is {config[section][name]}')
-    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'TEST.OKS_THRE',
-                'MIPNET.DECAY_THRE'):
+    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
+                'DATASET.COLOR_JITTER', 'TEST.OKS_THRE', 'MIPNET.DECAY_THRE'):
         section, name = key.split('.')
         if not 0 <= config[section][name] <= 1:
             raise ValueError(f'{key} should be between 0 and 1, is {config[section][name]}')

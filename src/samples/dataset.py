@@ -15,6 +15,7 @@ from src.affine import crop_matrix
 from src.annotations.people import People
 from src.samples.augmentation import Crop, CropRecipe
 from src.samples.neighbours import nearest_neighbours
+from src.samples.photo_changes import PhotoChanges, end_at_frame
 from src.samples.pictures_on_disk import read_picture
 from src.skeletons import Skeleton
 
@@ -52,6 +53,7 @@ class PersonSamples:
         input_shape: (H, W).
         seed: of every augmentation.
         honour_exif: turn pictures as their EXIF orientation says; None does as the recipe's protocol does.
+        photo: changes of the photos of training samples.
     """
 
     people: People
@@ -61,6 +63,7 @@ class PersonSamples:
     input_shape: Tuple[int, int]
     seed: int = 1
     honour_exif: Optional[bool] = None
+    photo: PhotoChanges = PhotoChanges()
 
     def __len__(self) -> int:
         return len(self.people)
@@ -91,17 +94,29 @@ class PersonSamples:
         drawn and cut is decided on that person alone. The augmentation depends on seed, epoch and index alone,
         whichever worker makes the sample.
         """
-        picture = self._picture(index)
-        keypoints = self.people.keypoints[index]
-        dice = self.recipe.draw_dice(np.random.default_rng((self.seed, epoch, index)))
-        crop = self.recipe.train_crop(self.people.boxes_xywh[index], keypoints, self.recipe.upper_body(self.skeleton),
-                                      self.aspect, picture.shape[1], dice)
-        if self.recipe.num_neighbours:
-            keypoints = self.people.keypoints[[index, *self.neighbours[index]]]
+        picture, box = self._picture(index), self.people.boxes_xywh[index]
+        rows = [index, *self.neighbours[index]] if self.recipe.num_neighbours else [index]
+        keypoints = self.people.keypoints[rows]
+        rng = np.random.default_rng((self.seed, epoch, index))
+        dice = self.recipe.draw_dice(rng)
+        if not self.photo.are_off:
+            picture, box, keypoints = self._changed_photo(picture, box, keypoints, rng)
+        crop = self.recipe.train_crop(box, keypoints[0], self.recipe.upper_body(self.skeleton), self.aspect,
+                                      picture.shape[1], dice)
+        keypoints = keypoints if self.recipe.num_neighbours else keypoints[0]
         if crop.flip:
             keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
         matrix = cut_crop(picture, crop, out)
         return self.recipe.place_keypoints(keypoints, matrix, self.input_shape)
+
+    def _changed_photo(self, picture, box, keypoints, rng) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        dice = self.photo.draw_dice(rng)
+        frame = self.photo.frame(box, keypoints[0], picture.shape[:2], dice)
+        if frame is not None:
+            left, top, right, bottom = frame
+            picture = picture[top:bottom, left:right]
+            box, keypoints = end_at_frame(box, keypoints, frame)
+        return self.photo.recoloured(picture, dice), box, keypoints
 
     def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the crops (P, H, W, 3) uint8 of some people, with their centres (P, 2) and scales (P, 2), float32.
