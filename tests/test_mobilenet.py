@@ -226,6 +226,12 @@ def test_a_configuration_builds_its_network():
     assert network_name(load_recipe(RECIPE)) == 'simplepose_mobilenetv2'
 
 
+def test_the_small_recipe_stays_below_eight_megabytes_in_float16():
+    network = build_configured_network(load_recipe('simplepose_mobilenetv2_small_people18k_192x160'))
+    values = sum(int(np.prod(parameter.shape)) for parameter in network.get_parameters())
+    assert 2_665_297 < values < 4_000_000
+
+
 def test_what_an_exported_file_has_inside_cannot_be_set_beside_it():
     section = set(load_recipe('base').POSE_MOBILENET)
     assert {key.split('.')[1] for key in FIXED_KEYS if key.startswith('POSE_MOBILENET.')} == section - {
