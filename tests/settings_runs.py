@@ -41,6 +41,7 @@ TINY = {'MODEL.IMAGE_SIZE': [64, 96], 'MSPN.HEATMAP_SIZE': [16, 24], 'POSE_RESNE
 # What a run starts from: a recipe, and the settings that make it small.
 STARTS = {
     'simplepose': (SIMPLE_POSE, TINY), 'mspn': (MSPN, TINY),
+    'mobilenet': (SIMPLE_POSE, {**TINY, 'MODEL.NAME': 'pose_mobilenet', 'POSE_MOBILENET.HEATMAP_SIZE': [16, 24]}),
     'hrnet': (SIMPLE_POSE, {**TINY, 'MODEL.NAME': 'hrnet'}), 'mipnet': (SIMPLE_POSE, {**TINY, 'MODEL.NAME': 'mipnet'}),
     'mipnet_resnet': (SIMPLE_POSE, {**TINY, 'MODEL.NAME': 'mipnet', 'MIPNET.BACKBONE': 'pose_resnet'}),
     'crowdpose': (SIMPLE_POSE, {**TINY, 'DATASET.PROTOCOL': 'crowdpose', 'DATASET.SKELETON': 'crowdpose',

@@ -12,10 +12,13 @@ JOINTS = {'coco': 17, 'ochuman': 17, 'crowdpose': 14, 'mpii': 16}
 # Rotation factor, scale factor, probability of half bodies: by the network that makes the heatmaps and the data set.
 AUGMENTATION = {('MSPN', 'mpii'): (60, 0.25, 0.5), ('MSPN', ''): (45, 0.25, 0.3), ('HRNET', 'mpii'): (30, 0.25, 0),
                 ('HRNET', ''): (45, 0.35, 0.3), ('POSE_RESNET', 'mpii'): (30, 0.25, 0),
-                ('POSE_RESNET', ''): (40, 0.3, 0)}
+                ('POSE_RESNET', ''): (40, 0.3, 0), ('POSE_MOBILENET', 'mpii'): (40, 0.5, 0),
+                ('POSE_MOBILENET', ''): (40, 0.5, 0.3)}
 # Epochs, and the first epochs of the lower rates.
 SCHEDULES = {'simplepose': (140, [90, 120]), 'hrnet': (210, [170, 200]), 'mipnet': (110, [70, 100]),
-             'mipnet on crowdpose': (210, [170, 200]), 'mipnet_r101_crowdpose_384x288': (210, [90, 120])}
+             'mipnet on crowdpose': (210, [170, 200]), 'mipnet_r101_crowdpose_384x288': (210, [90, 120]),
+             'simplepose_mobilenetv2_coco_256x192': (210, [170, 200]),
+             'simplepose_mobilenetv2_mpii_256x256': (210, [170, 200])}
 
 
 def assert_set(config, expected: dict) -> None:
@@ -32,8 +35,9 @@ def test_published_settings_of_every_recipe(name):
         'MODEL.NUM_JOINTS': JOINTS[dataset], 'MODEL.STEM_CHANNELS': 64, 'MODEL.INIT_WEIGHTS': True,
         'MODEL.STEM_POOL': 'same' if is_course else 'symmetric', 'DATASET.NORMALISE_BEFORE_SCALING': is_course,
         'DATASET.MEANS': MEANS[::-1] if is_mspn else MEANS, 'DATASET.STDS': STDS[::-1] if is_mspn else STDS,
-        'DATASET.COLOR_RGB': body == 'HRNET', 'DATASET.ROT_FACTOR': rotation, 'DATASET.SCALE_FACTOR': scale,
-        'DATASET.HALF_BODY_PROBABILITY': half_body, 'DATASET.FLIP': True,
+        'DATASET.COLOR_RGB': body in ('HRNET', 'POSE_MOBILENET'), 'DATASET.ROT_FACTOR': rotation,
+        'DATASET.SCALE_FACTOR': scale, 'DATASET.HALF_BODY_PROBABILITY': half_body, 'DATASET.FLIP': True,
+        'DATASET.CUT_OFF_PROBABILITY': 0, 'DATASET.COLOR_JITTER': 0,
         'DATASET.RANDOM_EXTENSION': is_mspn and dataset != 'mpii'})
     if is_mspn:
         assert_set(config, {'MSPN.PLANES': [64, 128, 256, 512], 'MSPN.BLOCKS': [3, 4, 6, 3],
@@ -69,6 +73,10 @@ def test_published_training_of_every_recipe(name):
         epochs, drops = next(SCHEDULES[key] for key in (name, f'{network} on {name.split("_")[-2]}', network)
                              if key in SCHEDULES)
         assert len(rates) == 100 * epochs
-        for first, rate in zip((0, *drops), (1e-3, 1e-4, 1e-5)):
-            assert rates[100 * first] == pytest.approx(rate)
-            assert first == 0 or rates[100 * first - 1] == pytest.approx(10 * rate)
+        # MobileNetV2 starts at half of the rate, in 500 steps from a thousandth of it.
+        is_mobile = 'mobilenet' in name
+        start, highest = (5, 5e-4) if is_mobile else (0, 1e-3)
+        assert not is_mobile or rates[0] == pytest.approx(5e-7)
+        for number, first in enumerate((start, *drops)):
+            assert rates[100 * first] == pytest.approx(highest / 10 ** number)
+            assert number == 0 or rates[100 * first - 1] == pytest.approx(highest / 10 ** (number - 1))

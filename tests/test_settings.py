@@ -299,6 +299,9 @@ KEY_ROWS = [
           [34, 'true', [8, 8, 4], [4, 4, 2], 3], SHAPES),
     # A MIPNet takes all options of what it modulates; one of each stands for them.
     *rows('POSE_RESNET.DECONV_WITH_BIAS', ['true'], SHAPES, start='mipnet_resnet'),
+    *rows('POSE_MOBILENET.WIDTH POSE_MOBILENET.LAST_CHANNELS POSE_MOBILENET.NUM_DECONV_FILTERS', [0.5, 0, [8, 8, 4]],
+          SHAPES, start='mobilenet'),
+    Row('POSE_MOBILENET.SIGMA', 3.0, TARGETS, 'mobilenet'),
     *rows('HRNET.WIDTH', [8], SHAPES, start='mipnet'),
     *(Row('POSE_RESNET.SIGMA', 3.0, TARGETS, start) for start in ('simplepose', 'mipnet_resnet')),
     *rows('HRNET.WIDTH HRNET.MODULES HRNET.BLOCKS', [8, [1, 2, 1], 2], SHAPES, start='hrnet'),
@@ -327,6 +330,7 @@ KEY_ROWS = [
         'DATASET.FLIP DATASET.ROT_FACTOR DATASET.SCALE_FACTOR DATASET.HALF_BODY_PROBABILITY',
         ['false', 10, 0.1, 1.0], CROPS, start=start)),
     *rows('DATASET.RANDOM_EXTENSION', ['false'], CROPS, start='mspn'),
+    *rows('DATASET.CUT_OFF_PROBABILITY DATASET.COLOR_JITTER', [1.0, 0.5], CROPS),
     *rows('TRAIN.BATCH_SIZE', [4], ORDER),
     *rows('TRAIN.DROP_REMAINDER', ['false'], METRICS_ROWS, also={'TRAIN.BATCH_SIZE': 3}),
     *rows('TRAIN.NUM_PARALLEL_WORKERS', [2], Observation(found('num_workers'), 'train', {
@@ -388,8 +392,8 @@ def test_an_observation_is_the_same_without_a_change(row, scripts):
 
 # Of those that are not unused there is a single value, and others are refused.
 WITHOUT_EFFECT = {
-    **dict.fromkeys(('MSPN.HEATMAP_SIZE', 'POSE_RESNET.HEATMAP_SIZE', 'HRNET.HEATMAP_SIZE'),
-                    'always a quarter of IMAGE_SIZE'),
+    **dict.fromkeys(('MSPN.HEATMAP_SIZE', 'POSE_RESNET.HEATMAP_SIZE', 'POSE_MOBILENET.HEATMAP_SIZE',
+                     'HRNET.HEATMAP_SIZE'), 'always a quarter of IMAGE_SIZE'),
     'POSE_RESNET.TARGET_TYPE': 'gaussian is the only one', 'POSE_RESNET.NUM_DECONV_LAYERS': '3 is the only number',
     'TEST.BBOX_THRE': 'unused', 'TEST.NMS_THRE': 'unused'}
 
@@ -409,7 +413,7 @@ def test_the_list_of_keys_says_which_have_no_effect(key):
         sources = [*ROOT.glob('*.py'), *(ROOT / 'src').rglob('*.py')]
         assert not [path for path in sources if name in path.read_text(encoding='utf-8')]
         return
-    model = {'MSPN': 'mspn', 'HRNET': 'hrnet'}.get(section, 'pose_resnet')
+    model = section.lower()
     other = {'TARGET_TYPE': 'offset', 'NUM_DECONV_LAYERS': 2}.get(name, [8, 8])
     with pytest.raises(ValueError, match=f'{key} should be'):
         resolve(load_recipe('base'), {'MODEL.NAME': model, key: other})
