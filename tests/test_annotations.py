@@ -206,7 +206,7 @@ def test_ids_of_coco_crowds_are_evaluable(check):
     ({'area': None}, "annotation 1: 'area' should be int or float, is None"),
     ({'area': -1}, "annotation 1: 'area' should be zero or more, is -1"),
     ({'area': INFINITY}, "annotation 1: 'area' should be finite, is inf"),
-    ({'bbox': None}, "annotation 1: 'bbox' should be list, is None"),
+    ({'bbox': None}, r"annotation 1: 'bbox' should be \[x, y, width, height\], is None"),
     ({'bbox': [1, 2, None, 4]}, r"annotation 1: 'bbox' should be finite numbers, is \[1, 2, None, 4\]"),
     ({'bbox': [1, NAN, 3, 4]}, "annotation 1: 'bbox' should be finite numbers"),
     ({'bbox': [1, 2, -3, 4], 'area': ...}, r"'bbox' should have a width and height of zero or more, is \[1, 2, -3, 4"),

@@ -102,8 +102,9 @@ def read_box(entry: Any, where: str) -> list:
     Raises:
         ValueError: it is missing or not a list of four numbers.
     """
-    box = read_field(entry, 'bbox', list, where)
-    if len(box) != 4 or not all(value is None or is_number(value) for value in box):
+    # Whatever it is: what it should be is told below.
+    box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
+    if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
         raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
 
