@@ -101,8 +101,9 @@ def main() -> None:
     run.draw_curve()
     say('speed: ' + json.dumps({**measure_speed(times), 'devices': processes.size, 'device_target': processes.target,
                                 'batch_size': config.TRAIN.BATCH_SIZE, 'recipe': recipe_name}))
-    say(f'checkpoint: {files.ckpt}' + run.what_is_left(stop.is_set))
-    if run.what_is_left(stop.is_set):
+    left = run.what_is_left(stop.is_set)
+    say(f'checkpoint: {files.ckpt}{left}')
+    if left:
         stop.raise_failure()
 
 

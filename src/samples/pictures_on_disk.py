@@ -129,7 +129,7 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         ValueError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
             OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it.
     """
-    # Spelled out here: the message may come from a loader process, through code that takes UTF-8 only.
+    # Spelled out here: whoever takes the message need not be able to encode bytes that are no UTF-8.
     name, most = printable(os.fsdecode(path)), _max_pixels()
     too_large = (f'is larger than the bound of {most} pixels; to read it, raise {MAX_PIXELS_VARIABLE} in the '
                  'environment')
