@@ -59,8 +59,6 @@ def main() -> None:
     choose_precision(config, processes, is_explicit='TRAIN.AMP_LEVEL' in overrides)
     say(f'recipe: {recipe_name} ({network_name(config)}), device: {processes}, precision: {config.TRAIN.AMP_LEVEL}')
     files = RunFiles(config.TRAIN.CKPT_SAVE_PATH, arguments.metrics_path)
-    if not files.ckpt.endswith('.ckpt'):
-        raise ValueError(f'ckpt_save_path {files.ckpt} should end in .ckpt')
     if processes.is_first:
         files.check()
 

@@ -22,9 +22,14 @@ class RunFiles:
     Args:
         ckpt_path: TRAIN.CKPT_SAVE_PATH.
         metrics_path: another place of the metrics, or None.
+
+    Raises:
+        ValueError: the checkpoint's name does not end in .ckpt.
     """
 
     def __init__(self, ckpt_path: str, metrics_path: Optional[str] = None):
+        if not ckpt_path.endswith('.ckpt'):
+            raise ValueError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
         self.ckpt, self.stem = ckpt_path, os.path.splitext(ckpt_path)[0]
         self.metrics = metrics_path or f'{self.stem}_metrics.jsonl'
         self.best, self.curve = f'{self.stem}_best.ckpt', f'{self.stem}_curve.png'
