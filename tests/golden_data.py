@@ -43,7 +43,8 @@ TRAINED_SHAPE, HEATMAP_SHAPE = (256, 192), (64, 48)
 MSPN_TRAINED = ('mspn_1stg_256x192', 'mspn_2stg_256x192')
 TRAINED = ('simplepose_r50_256x192',) + MSPN_TRAINED
 HRNET = 'hrnet_w32_256x192'
-ALL = TRAINED + ('mspn_4stg_384x288', 'simplepose_r152_384x288', HRNET)
+DEEP = ('mspn_4stg_384x288', 'simplepose_r152_384x288', HRNET)
+ALL = TRAINED + DEEP
 MIPNET = 'mipnet_hrnet_w32_256x192'
 MOBILENET = 'simplepose_mobilenetv2_256x192'
 
@@ -172,12 +173,10 @@ class TrainingOutputs(nn.Cell):
 
 @cache
 def supervised_outputs_of(name: str) -> tuple:
-    """Return what an MSPN of `MSPN_TRAINED` hands to its loss in eval mode: for each stage four arrays.
-
-    Kept, because several tests need it and a network is compiled only once this way.
-    """
-    outputs = TrainingOutputs(seeded_network(name))(Tensor(images_of(name)))
-    return tuple(tuple(heatmaps.asnumpy() for heatmaps in stage) for stage in outputs)
+    """Return what an MSPN of `MSPN_TRAINED` hands to its loss in eval mode: for each stage four arrays."""
+    with operator_by_operator():
+        outputs = seeded_network(name).training_outputs(Tensor(images_of(name)))
+        return tuple(tuple(heatmaps.asnumpy() for heatmaps in stage) for stage in outputs)
 
 
 @cache
@@ -191,10 +190,8 @@ def hypotheses_of(name: str) -> np.ndarray:
 @cache
 def heatmaps_of(name: str) -> np.ndarray:
     """Return our eval-mode heatmaps of a golden file."""
-    if name in MSPN_TRAINED:
-        return supervised_outputs_of(name)[-1][-1]
-    if name == HRNET:
-        # Its graph takes long to compile, and is compiled as part of MIPNet's.
+    if name in DEEP:
+        # Their graphs take long to compile; the same parts are compiled in MIPNet and in smaller networks.
         with operator_by_operator():
             return seeded_network(name)(Tensor(images_of(name))).asnumpy()
     return seeded_network(name)(Tensor(images_of(name))).asnumpy()

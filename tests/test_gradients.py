@@ -84,10 +84,10 @@ def _global_norm(norms):
     return np.sqrt(np.sum(np.square(norms)))
 
 
-@pytest.fixture(scope='module', params=TRAINED)
+@pytest.fixture(scope='module', params=[name for name in TRAINED if not name.startswith('mspn_1stg')])
 def gradients(request):
     """Return (golden name, eval-mode loss and norms, losses of the first training steps and norms of the first); one
-    network serves both."""
+    network serves both. All parameters of an MSPN of one stage are in one of two stages."""
     name = request.param
     network = seeded_network(name)
     inputs = [ms.Tensor(array) for array in (images_of(name), *joints_and_validity_of(name))]

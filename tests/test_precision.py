@@ -96,7 +96,7 @@ def take_steps(recipe: str, level: str, count: int = 12):
     return network, start, [step(*batch) for _ in range(count)]
 
 
-@pytest.mark.parametrize('recipe, level', [(SIMPLE_POSE, 'O2'), (SIMPLE_POSE, 'O3'), (MSPN, 'O2')])
+@pytest.mark.parametrize('recipe, level', [(SIMPLE_POSE, 'O3'), (MSPN, 'O2')])
 def test_small_recipes_learn_in_mixed_precision(recipe, level):
     """Beginning with the loss of float32, with weights in float32, all of which move, as do BatchNorm's statistics."""
     plain = take_steps(recipe, 'O0', 4)[2]

@@ -106,8 +106,7 @@ def assert_same_poses(ours: list, expected: list) -> None:
 
 # Poses
 
-@pytest.mark.parametrize('batch', ['--batch_size 4', '--batch_size dynamic'])
-@pytest.mark.parametrize('flip', ['true', 'false'])
+@pytest.mark.parametrize('batch, flip', [('--batch_size 4', 'false'), ('--batch_size dynamic', 'true')])
 @pytest.mark.parametrize('runtime', RUNTIMES)
 @pytest.mark.parametrize('name', RECIPES)
 def test_evaluation_of_a_file_is_that_of_the_checkpoint(name, runtime, flip, batch, material):
@@ -233,8 +232,8 @@ INT8_FLAGS = ('--int8 --data_url pictures --det_file_url data/annotations/val201
               '--calibration_people 6')
 
 
-@pytest.mark.parametrize('flags', ['', '--batch_size 2 --input pixels', '--with_decode'])
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name, flags', [('mspn', ''), ('mspn', '--with_decode'), ('simplepose', '--with_decode'),
+                                         ('simplepose', '--batch_size 2 --input pixels')])
 def test_int8_files_compute_in_integers_and_nearly_the_same(name, flags, material):
     path = f'{name}_int8.onnx'
     outcome = call('export', f'--ckpt_path {name}.ckpt --file_format ONNX --file_name {path} {flags} {INT8_FLAGS}')
