@@ -188,148 +188,18 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module', autouse=True)
 def beside(request, data, tmp_path_factory):
-    """The longest of all jobs, `interrupt`, which runs beside the others from the first test on if it is needed.
+    """{name: future} of the longest jobs, which run beside the others from the first test on if they are needed.
 
     A job spends most of its time waiting for its processes to find and to leave each other.
     """
-    is_needed = any(item.module is request.module and 'interrupted' in item.fixturenames
-                    for item in request.session.items)
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(interrupt, tmp_path_factory.mktemp('interrupted'), data) if is_needed else None
-
-
-# Training
-
-def saved_steps(ckpt: Path) -> list:
-    """Return the steps whose states are there."""
-    return sorted(int(path.stem[len('step_'):]) for path in ckpt.glob('pose_states/step_*.ckpt'))
-
-
-def arrays_of(ckpt: Path) -> dict:
-    """Return everything that a finished run leaves: its weights and its last state."""
-    weights, _ = read_checkpoint(str(ckpt / 'pose.ckpt'))
-    state, _ = read_entries(str(ckpt / f'pose_states/step_{STEPS:08d}.ckpt'), needs_checksum=True)
-    return {**{f'weights.{name}': value for name, value in weights.items()},
-            **{f'state.{name}': value for name, value in state.items()}}
-
-
-def metrics_of(ckpt: Path) -> list:
-    """Return the rows of the metrics without the times."""
-    rows = [json.loads(line) for line in (ckpt / 'pose_metrics.jsonl').read_text().splitlines()]
-    return [{name: value for name, value in row.items() if not name.endswith('seconds')} for row in rows]
-
-
-@pytest.fixture(scope='module')
-def uninterrupted(data, tmp_path_factory):
-    """A run of two processes from start to end: its folder, status and output."""
-    folder = tmp_path_factory.mktemp('uninterrupted')
-    with start_training(folder, data) as job:
-        status = job.wait()
-        return folder, status, job.out
-
-
-def test_two_processes_train_the_same_weights(uninterrupted):
-    folder, status, out = uninterrupted
-    assert status == 0, out
-    logs = [(folder / f'train_parallel{rank}' / 'log.txt').read_text() for rank in (0, 1)]
-    assert logs[0] in out
-    checksums = []
-    for rank, log in enumerate(logs):
-        assert f'device: CPU (process {rank} of 2)' in log
-        assert f'data: {PEOPLE} people of' in log
-        steps = re.findall(r'^epoch: (\d+) step: (\d+), loss is ([\d.]+)$', log, re.M)
-        assert [(int(epoch), int(step)) for epoch, step, _ in steps] == [
-            (1 + step // 2, 1 + step % 2) for step in range(STEPS)]
-        checksums += re.findall(rf'^weights: checksum (\w{{8}}) on process {rank} of 2$', log, re.M)
-    assert len(checksums) == 2 and checksums[0] == checksums[1]
-    # The loss is that of all people of the step, so both print the same, as of an evaluation.
-    for pattern in ('^epoch: .*loss is.*', r'^epoch: \d+ AP: \S+ with ground-truth boxes'):
-        first, second = (re.findall(pattern, log, re.M) for log in logs)
-        assert first == second and len(first) in (STEPS, len(EVALUATED))
-
-
-def test_only_the_first_process_writes(uninterrupted):
-    folder, _, _ = uninterrupted
-    found = {str(path.relative_to(folder / 'ckpt')) for path in (folder / 'ckpt').rglob('*') if path.is_file()}
-    kept = {f'pose_states/step_{step:08d}.ckpt' for step in (STEPS - 2, STEPS - 1, STEPS)}
-    # The curve is drawn where matplotlib is installed.
-    assert found - {'pose_curve.png'} == {'pose.ckpt', 'pose_best.ckpt', 'pose_metrics.jsonl',
-                                          'pose_states/.lock'} | kept
-    assert len(list(folder.rglob('*.ckpt'))) == 2 + len(kept)
-    rows = metrics_of(folder / 'ckpt')
-    assert [(row['epoch'], row['step']) for row in rows if 'loss' in row] == [
-        (1 + step // 2, 1 + step % 2) for step in range(STEPS)]
-    assert [(row['epoch'], row['step']) for row in rows if 'AP' in row] == [(epoch, 2) for epoch in EVALUATED]
-    assert sorted(os.listdir(folder)) == ['ckpt', 'out.txt', 'tmp', 'train_parallel0', 'train_parallel1']
-    assert not os.listdir(folder / 'tmp')
-
-
-def test_training_gathers_the_statistics_of_batch_normalisation(uninterrupted):
-    weights = {name: value for name, value in arrays_of(uninterrupted[0] / 'ckpt').items() if 'weights.' in name}
-    for name, start in (('moving_mean', 0), ('moving_variance', 1)):
-        moved = [np.abs(value - start).max() for key, value in weights.items() if key.endswith(name)]
-        assert len(moved) == 23 and min(moved) > 1e-3
-
-
-@pytest.mark.parametrize('num_shards', [2, 3, 8])
-@pytest.mark.parametrize('num_samples, batch_size', [(PEOPLE, BATCH_SIZE), (8, 1), (37, 4), (41, 100), (48, 3)])
-def test_the_batches_of_all_processes_are_every_person_once(num_samples, batch_size, num_shards):
-    plans = [BatchPlan(num_samples, batch_size, 2, seed=5, num_shards=num_shards, shard=shard)
-             for shard in range(num_shards)]
-    alone = BatchPlan(num_samples, batch_size * num_shards, 2, seed=5)
-    assert len({plan.num_steps for plan in plans}) == 1
-    for epoch in range(2):
-        steps = range(epoch * plans[0].steps_per_epoch, (epoch + 1) * plans[0].steps_per_epoch)
-        batches = [[plan.batch(step)[1] for plan in plans] for step in steps]
-        assert sorted(np.concatenate(sum(batches, [])).tolist()) == list(range(num_samples))
-        for step, parts in zip(steps, batches):
-            assert min(map(len, parts)) >= 1
-            assert plans[0].joint_batch(step)[1].tolist() == np.concatenate(parts).tolist()
-            # Weighted like this, the mean over processes is that over people.
-            shares = [plan.share(step) for plan in plans]
-            np.testing.assert_allclose(shares, np.array([len(part) for part in parts]) / np.mean(list(map(len, parts))))
-        order = np.concatenate(sum(batches, []))
-        assert np.array_equal(order, alone.epoch_order(epoch))
-
-
-# Another number of processes
-
-@pytest.fixture
-def state_of_two(uninterrupted, tmp_path):
-    """The last state but two of the run of two processes, as a run of its own."""
-    (tmp_path / 'pose_states').mkdir()
-    shutil.copy(uninterrupted[0] / 'ckpt' / 'pose_states' / f'step_{STEPS - 2:08d}.ckpt', tmp_path / 'pose_states')
-    return tmp_path
-
-
-def test_one_process_with_the_joint_batch_goes_on(state_of_two, data):
-    status, out = run_alone('train', f'--recipe {SIMPLE_POSE} --ckpt_save_path {state_of_two}/pose.ckpt --resume auto '
-                            + training_flags(data, 2 * BATCH_SIZE))
-    assert status == 0, out
-    assert f'resumed after step {STEPS - 2} from' in out
-    assert re.findall(r'^epoch: (\d+) step: (\d+), loss is', out, re.M) == [(str(EPOCHS), '1'), (str(EPOCHS), '2')]
-    assert saved_steps(state_of_two) == [STEPS - 2, STEPS - 1, STEPS]
-
-
-def test_another_joint_batch_is_refused(state_of_two, data):
-    status, out = run_alone('train', f'--recipe {SIMPLE_POSE} --ckpt_save_path {state_of_two}/pose.ckpt --resume auto '
-                            + training_flags(data))
-    assert status == 2
-    assert re.search(rf'^error: .*step_{STEPS - 2:08d}\.ckpt is of another run: the batch of all devices together is '
-                     rf'{BATCH_SIZE}, was {2 * BATCH_SIZE}\. ', out, re.M), out
-    assert saved_steps(state_of_two) == [STEPS - 2] and not (state_of_two / 'pose.ckpt').exists()
-
-
-@pytest.mark.parametrize('times_devices', [False, True])
-def test_learning_rates_decide_whether_one_process_may_go_on(times_devices):
-    config = program.tiny_config(LR_TIMES_DEVICES=times_devices)
-    of_two, of_one = (RunIdentity(config, learning_rates(config.TRAIN, steps_per_epoch=2, num_devices=count), 6, 2, 0)
-                      for count in (2, 1))
-    if times_devices:
-        with pytest.raises(ValueError, match='the learning rates of the steps taken are others'):
-            of_one.check(of_two.told(5), config, 5, 'the state')
-    else:
-        of_one.check(of_two.told(5), config, 5, 'the state')
+    needed = {name for item in request.session.items if item.module is request.module for name in item.fixturenames}
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {}
+        if 'interrupted' in needed:
+            jobs['interrupted'] = pool.submit(interrupt, tmp_path_factory.mktemp('interrupted'), data)
+        if 'uninterrupted' in needed:
+            jobs['uninterrupted'] = pool.submit(train_to_the_end, tmp_path_factory.mktemp('uninterrupted'), data)
+        yield jobs
 
 
 # Faults
@@ -594,6 +464,144 @@ def test_two_processes_write_the_results_of_one(evaluation_cases, tmp_path):
         assert (f'results: {len(json.loads(case["results"]))} poses in' in log) == (rank == 0)
 
 
+# Training
+
+def saved_steps(ckpt: Path) -> list:
+    """Return the steps whose states are there."""
+    return sorted(int(path.stem[len('step_'):]) for path in ckpt.glob('pose_states/step_*.ckpt'))
+
+
+def arrays_of(ckpt: Path) -> dict:
+    """Return everything that a finished run leaves: its weights and its last state."""
+    weights, _ = read_checkpoint(str(ckpt / 'pose.ckpt'))
+    state, _ = read_entries(str(ckpt / f'pose_states/step_{STEPS:08d}.ckpt'), needs_checksum=True)
+    return {**{f'weights.{name}': value for name, value in weights.items()},
+            **{f'state.{name}': value for name, value in state.items()}}
+
+
+def metrics_of(ckpt: Path) -> list:
+    """Return the rows of the metrics without the times."""
+    rows = [json.loads(line) for line in (ckpt / 'pose_metrics.jsonl').read_text().splitlines()]
+    return [{name: value for name, value in row.items() if not name.endswith('seconds')} for row in rows]
+
+
+def train_to_the_end(folder: Path, data: Path) -> tuple:
+    """Let a run of two processes go from start to end; return its folder, status and output."""
+    with start_training(folder, data) as job:
+        status = job.wait()
+        return folder, status, job.out
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(beside):
+    """What `train_to_the_end` has seen."""
+    return beside['uninterrupted'].result()
+
+
+def test_two_processes_train_the_same_weights(uninterrupted):
+    folder, status, out = uninterrupted
+    assert status == 0, out
+    logs = [(folder / f'train_parallel{rank}' / 'log.txt').read_text() for rank in (0, 1)]
+    assert logs[0] in out
+    checksums = []
+    for rank, log in enumerate(logs):
+        assert f'device: CPU (process {rank} of 2)' in log
+        assert f'data: {PEOPLE} people of' in log
+        steps = re.findall(r'^epoch: (\d+) step: (\d+), loss is ([\d.]+)$', log, re.M)
+        assert [(int(epoch), int(step)) for epoch, step, _ in steps] == [
+            (1 + step // 2, 1 + step % 2) for step in range(STEPS)]
+        checksums += re.findall(rf'^weights: checksum (\w{{8}}) on process {rank} of 2$', log, re.M)
+    assert len(checksums) == 2 and checksums[0] == checksums[1]
+    # The loss is that of all people of the step, so both print the same, as of an evaluation.
+    for pattern in ('^epoch: .*loss is.*', r'^epoch: \d+ AP: \S+ with ground-truth boxes'):
+        first, second = (re.findall(pattern, log, re.M) for log in logs)
+        assert first == second and len(first) in (STEPS, len(EVALUATED))
+
+
+def test_only_the_first_process_writes(uninterrupted):
+    folder, _, _ = uninterrupted
+    found = {str(path.relative_to(folder / 'ckpt')) for path in (folder / 'ckpt').rglob('*') if path.is_file()}
+    kept = {f'pose_states/step_{step:08d}.ckpt' for step in (STEPS - 2, STEPS - 1, STEPS)}
+    # The curve is drawn where matplotlib is installed.
+    assert found - {'pose_curve.png'} == {'pose.ckpt', 'pose_best.ckpt', 'pose_metrics.jsonl',
+                                          'pose_states/.lock'} | kept
+    assert len(list(folder.rglob('*.ckpt'))) == 2 + len(kept)
+    rows = metrics_of(folder / 'ckpt')
+    assert [(row['epoch'], row['step']) for row in rows if 'loss' in row] == [
+        (1 + step // 2, 1 + step % 2) for step in range(STEPS)]
+    assert [(row['epoch'], row['step']) for row in rows if 'AP' in row] == [(epoch, 2) for epoch in EVALUATED]
+    assert sorted(os.listdir(folder)) == ['ckpt', 'out.txt', 'tmp', 'train_parallel0', 'train_parallel1']
+    assert not os.listdir(folder / 'tmp')
+
+
+def test_training_gathers_the_statistics_of_batch_normalisation(uninterrupted):
+    weights = {name: value for name, value in arrays_of(uninterrupted[0] / 'ckpt').items() if 'weights.' in name}
+    for name, start in (('moving_mean', 0), ('moving_variance', 1)):
+        moved = [np.abs(value - start).max() for key, value in weights.items() if key.endswith(name)]
+        assert len(moved) == 23 and min(moved) > 1e-3
+
+
+@pytest.mark.parametrize('num_shards', [2, 3, 8])
+@pytest.mark.parametrize('num_samples, batch_size', [(PEOPLE, BATCH_SIZE), (8, 1), (37, 4), (41, 100), (48, 3)])
+def test_the_batches_of_all_processes_are_every_person_once(num_samples, batch_size, num_shards):
+    plans = [BatchPlan(num_samples, batch_size, 2, seed=5, num_shards=num_shards, shard=shard)
+             for shard in range(num_shards)]
+    alone = BatchPlan(num_samples, batch_size * num_shards, 2, seed=5)
+    assert len({plan.num_steps for plan in plans}) == 1
+    for epoch in range(2):
+        steps = range(epoch * plans[0].steps_per_epoch, (epoch + 1) * plans[0].steps_per_epoch)
+        batches = [[plan.batch(step)[1] for plan in plans] for step in steps]
+        assert sorted(np.concatenate(sum(batches, [])).tolist()) == list(range(num_samples))
+        for step, parts in zip(steps, batches):
+            assert min(map(len, parts)) >= 1
+            assert plans[0].joint_batch(step)[1].tolist() == np.concatenate(parts).tolist()
+            # Weighted like this, the mean over processes is that over people.
+            shares = [plan.share(step) for plan in plans]
+            np.testing.assert_allclose(shares, np.array([len(part) for part in parts]) / np.mean(list(map(len, parts))))
+        order = np.concatenate(sum(batches, []))
+        assert np.array_equal(order, alone.epoch_order(epoch))
+
+
+# Another number of processes
+
+@pytest.fixture
+def state_of_two(uninterrupted, tmp_path):
+    """The last state but two of the run of two processes, as a run of its own."""
+    (tmp_path / 'pose_states').mkdir()
+    shutil.copy(uninterrupted[0] / 'ckpt' / 'pose_states' / f'step_{STEPS - 2:08d}.ckpt', tmp_path / 'pose_states')
+    return tmp_path
+
+
+def test_one_process_with_the_joint_batch_goes_on(state_of_two, data):
+    status, out = run_alone('train', f'--recipe {SIMPLE_POSE} --ckpt_save_path {state_of_two}/pose.ckpt --resume auto '
+                            + training_flags(data, 2 * BATCH_SIZE))
+    assert status == 0, out
+    assert f'resumed after step {STEPS - 2} from' in out
+    assert re.findall(r'^epoch: (\d+) step: (\d+), loss is', out, re.M) == [(str(EPOCHS), '1'), (str(EPOCHS), '2')]
+    assert saved_steps(state_of_two) == [STEPS - 2, STEPS - 1, STEPS]
+
+
+def test_another_joint_batch_is_refused(state_of_two, data):
+    status, out = run_alone('train', f'--recipe {SIMPLE_POSE} --ckpt_save_path {state_of_two}/pose.ckpt --resume auto '
+                            + training_flags(data))
+    assert status == 2
+    assert re.search(rf'^error: .*step_{STEPS - 2:08d}\.ckpt is of another run: the batch of all devices together is '
+                     rf'{BATCH_SIZE}, was {2 * BATCH_SIZE}\. ', out, re.M), out
+    assert saved_steps(state_of_two) == [STEPS - 2] and not (state_of_two / 'pose.ckpt').exists()
+
+
+@pytest.mark.parametrize('times_devices', [False, True])
+def test_learning_rates_decide_whether_one_process_may_go_on(times_devices):
+    config = program.tiny_config(LR_TIMES_DEVICES=times_devices)
+    of_two, of_one = (RunIdentity(config, learning_rates(config.TRAIN, steps_per_epoch=2, num_devices=count), 6, 2, 0)
+                      for count in (2, 1))
+    if times_devices:
+        with pytest.raises(ValueError, match='the learning rates of the steps taken are others'):
+            of_one.check(of_two.told(5), config, 5, 'the state')
+    else:
+        of_one.check(of_two.told(5), config, 5, 'the state')
+
+
 # Interrupted trainings
 
 def interrupt(folder: Path, data: Path) -> dict:
@@ -627,7 +635,7 @@ def interrupt(folder: Path, data: Path) -> dict:
 @pytest.fixture(scope='module')
 def interrupted(beside):
     """What `interrupt` has seen."""
-    return beside.result()
+    return beside['interrupted'].result()
 
 
 def test_a_killed_worker_ends_the_job(interrupted):

@@ -110,7 +110,7 @@ def run_chain(folder, data, arguments, seed, kills):
     return resumed
 
 
-CHAINS = {'plain': (PLAIN, 3, ('start', 'step', 'save', 'step')), 'rich': (RICH, 4, ('step', 'save'))}
+CHAINS = {'plain': (PLAIN, 3, ('start', 'step', 'save')), 'rich': (RICH, 4, ('step', 'save'))}
 
 
 @pytest.fixture(scope='module')
