@@ -3,16 +3,16 @@
 import argparse
 from typing import List
 
-from src.collectives import wait_for_all
-from src.command_line import run_command, say
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
-from src.device import Processes, join_processes, launched_by
-from src.evaluation import Evaluation, Predicted
-from src.files import check_writable, write_json
-from src.metrics.scoring import format_metrics, format_summary, keypoint_table
-from src.pose_sources import add_source_flags, open_source
-from src.printing import ArgumentParser
-from src.submissions import check_submission_path, write_submission
+from src.evaluation.evaluate import Evaluation, Predicted
+from src.evaluation.load_model import add_source_flags, open_source
+from src.evaluation.metrics.scoring import format_metrics, format_summary, keypoint_table
+from src.evaluation.submissions import check_submission_path, write_submission
+from src.system.collectives import wait_for_all
+from src.system.command_line import run_command, say
+from src.system.device import Processes, join_processes, launched_by
+from src.system.files import check_writable, write_json
+from src.system.printing import ArgumentParser
 
 
 def parse_arguments() -> argparse.Namespace:

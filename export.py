@@ -4,21 +4,30 @@ import os
 
 import numpy as np
 
-from src.annotations.datasets import configured_skeleton
-from src.command_line import resolve_test_config, run_command, say
+from src.checkpoints.configuration import resolve_test_config
+from src.checkpoints.load import adopt_source, load_weights, read_weights
 from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
-from src.device import set_up_device
-from src.exporting import FILE_FORMATS, build_exported_model, check_air, compare_all, describe, read_plan, write_model
-from src.files import check_writable, whole_file
-from src.heatmaps import build_input_decoder
-from src.networks import build_configured_network, network_name
-from src.predictors import network_predictor
-from src.printing import ArgumentParser
-from src.quantisation import quantise
-from src.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
-from src.samples.boxed_pictures import load_boxed_pictures
-from src.samples.example_crops import painted_crops, random_crops
-from src.weight_files import adopt_source, load_weights, read_weights
+from src.data.boxed_pictures import load_boxed_pictures
+from src.data.datasets import configured_skeleton
+from src.evaluation.predictors import network_predictor
+from src.export.example_crops import painted_crops, random_crops
+from src.export.export import (
+    FILE_FORMATS,
+    build_exported_model,
+    check_air,
+    compare_all,
+    describe,
+    read_plan,
+    write_model,
+)
+from src.export.quantise import quantise
+from src.export.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
+from src.models.common.heatmap_decoding import build_input_decoder
+from src.models.registry import build_configured_network, network_name
+from src.system.command_line import run_command, say
+from src.system.device import set_up_device
+from src.system.files import check_writable, whole_file
+from src.system.printing import ArgumentParser
 
 CALIBRATION = 'people of --data_url'
 EXPORT_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag.startswith('device')}
@@ -63,8 +72,7 @@ def main() -> None:
                                             lambda recipe: read_overrides(arguments, EXPORT_FLAGS, recipe))
     adopt_source(config, carried, weights, overrides, arguments.ckpt_path)
     set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
-    if plan.file_format == 'AIR':
-        check_air(plan)
+    check_air(plan)
     runtimes = installed_runtimes(path) if plan.file_format != 'AIR' else []
     if plan.file_format == 'ONNX' and not runtimes:
         raise ImportError('an ONNX file is checked in the runtime that will serve it: pip install -r '

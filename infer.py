@@ -5,18 +5,18 @@ from functools import partial
 
 import numpy as np
 
-from src.annotations.datasets import configured_skeleton
-from src.command_line import run_command, say
 from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides
-from src.device import Processes, set_up_device
-from src.files import make_folder, write_json
-from src.pictures import draw_people, write_picture
-from src.pose_sources import add_source_flags, open_source
-from src.prediction import predict_poses
-from src.printing import ArgumentParser
-from src.results import box_score_factors, coco_records, rank_by_protocol
-from src.samples.boxed_pictures import load_boxed_pictures
-from src.samples.pictures_on_disk import read_picture
+from src.data.boxed_pictures import load_boxed_pictures
+from src.data.datasets import configured_skeleton
+from src.data.images import read_picture
+from src.evaluation.load_model import add_source_flags, open_source
+from src.evaluation.predict import predict_poses
+from src.evaluation.results import box_score_factors, coco_records, rank_by_protocol
+from src.system.command_line import run_command, say
+from src.system.device import Processes, set_up_device
+from src.system.files import make_folder, write_json
+from src.system.printing import ArgumentParser
+from src.visualization import draw_people, write_picture
 
 # The pictures and boxes of an inference are its own, never those that the checkpoint was trained on.
 INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('data_url', 'gt_file_url', 'det_file_url')}

@@ -4,15 +4,16 @@ import argparse
 import os
 from typing import Sequence
 
-from src.checkpoints import save_checkpoint
-from src.command_line import resolve_test_config, run_command, say
+from src.checkpoints.ckpt import save_checkpoint
+from src.checkpoints.configuration import resolve_test_config
+from src.checkpoints.formats import Conversion, ConversionError, Row
+from src.checkpoints.load import adopt_source, load_weights, read_weights, write_pytorch_safetensors
 from src.config import add_config_flags, read_overrides, recipe_names
-from src.device import set_up_device
-from src.files import check_writable
-from src.networks import build_configured_network, network_name
-from src.printing import ArgumentParser
-from src.weight_files import adopt_source, load_weights, read_weights, write_pytorch_safetensors
-from src.weight_sources import Conversion, ConversionError, Row
+from src.models.registry import build_configured_network, network_name
+from src.system.command_line import run_command, say
+from src.system.device import set_up_device
+from src.system.files import check_writable
+from src.system.printing import ArgumentParser
 
 OUTPUT_ENDINGS = ('.ckpt', '.safetensors')
 

@@ -2,28 +2,28 @@
 import argparse
 import json
 
-from src.annotations.datasets import configured_skeleton, load_people
-from src.annotations.files import find_annotation_file
-from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.checkpoints import save_checkpoint
-from src.collectives import broadcast_parameters
-from src.command_line import run_command, say
+from src.checkpoints.ckpt import save_checkpoint
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
-from src.device import join_processes
-from src.evaluation import Evaluation
-from src.networks import build_configured_network, network_name
-from src.printing import ArgumentParser
-from src.run_files import RunFiles
-from src.run_states import RunIdentity, RunStates
-from src.samples.augmentation import build_crop_recipe
-from src.samples.dataset import PersonSamples
-from src.samples.photo_changes import build_photo_changes
-from src.samples.pictures_on_disk import locate_pictures
-from src.schedules import learning_rates
-from src.stopping import StopRequest
-from src.training import measure_speed, train
-from src.training_run import TrainingRun, people_checksum, resume_run
-from src.training_setup import build_started_network, build_train_step, choose_precision
+from src.data.annotation_files import find_annotation_file
+from src.data.crops import build_crop_recipe
+from src.data.datasets import configured_skeleton, load_people
+from src.data.images import locate_pictures
+from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
+from src.data.photo_changes import build_photo_changes
+from src.data.samples import PersonSamples
+from src.evaluation.evaluate import Evaluation
+from src.models.registry import build_configured_network, network_name
+from src.system.collectives import broadcast_parameters
+from src.system.command_line import run_command, say
+from src.system.device import join_processes
+from src.system.printing import ArgumentParser
+from src.training.files import RunFiles
+from src.training.loop import measure_speed, train
+from src.training.run import TrainingRun, people_checksum, resume_run
+from src.training.schedules import learning_rates
+from src.training.setup import build_started_network, build_train_step, choose_precision
+from src.training.states import RunIdentity, RunStates
+from src.training.stopping import StopRequest
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 from benchmarks.timing import machine, print_table
-from src.annotations.synthetic import write_synthetic_coco
+from src.synthetic.writing import write_synthetic_coco
 
 ONE, TWO = 'simplepose_small_pairs_160x128', 'mipnet_small_pairs_160x128'
 # Of 200 held-out heavy pairs, which 200 matters more than the seed: the difference was 7.5 to 11.5 points.

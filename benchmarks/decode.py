@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import machine, median_seconds, print_table, use_one_core
-from src.heatmaps import decode_mspn, decode_simple_pose
+from src.models.common.heatmap_decoding import decode_mspn, decode_simple_pose
 
 PEOPLE, KEYPOINTS, SHAPE = 64, 17, (64, 48)
 

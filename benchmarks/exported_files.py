@@ -4,15 +4,15 @@ from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 
+from src.checkpoints.load import load_weights
 from src.config import resolve
-from src.exporting import ExportPlan, build_exported_model, describe, write_model
-from src.networks import build_configured_network
-from src.prediction import Predictor
-from src.predictors import file_predictor, network_predictor
-from src.quantisation import quantise
-from src.runtimes import open_model_file
-from src.skeletons import COCO
-from src.weight_files import load_weights
+from src.data.skeletons import COCO
+from src.evaluation.predict import Predictor
+from src.evaluation.predictors import file_predictor, network_predictor
+from src.export.export import ExportPlan, build_exported_model, describe, write_model
+from src.export.quantise import quantise
+from src.export.runtimes import open_model_file
+from src.models.registry import build_configured_network
 
 
 class Way(NamedTuple):

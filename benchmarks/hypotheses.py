@@ -16,8 +16,8 @@ from mindspore import Tensor, nn
 
 from benchmarks.timing import machine, print_table
 from src.config import load_recipe, resolve
-from src.device import set_up_device
-from src.networks import build_configured_network, network_name
+from src.models.registry import build_configured_network, network_name
+from src.system.device import set_up_device
 
 BASELINE = 'one hypothesis'
 TOGETHER = 'both, one trunk'

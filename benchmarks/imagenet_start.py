@@ -27,12 +27,12 @@ from mindspore import Tensor, nn
 
 from benchmarks.runtime_ap import calibration_crops
 from benchmarks.timing import print_table
+from src.checkpoints.names import assign_weights, pytorch_names
 from src.config import load_recipe, resolve
-from src.device import set_up_device
-from src.files import whole_file
-from src.networks import build_configured_network, build_normaliser
-from src.networks.mobilenet import BLOCKS, ConvNorm
-from src.weights import assign_weights, pytorch_names
+from src.models.registry import build_configured_network, build_normaliser
+from src.models.simple_pose.mobilenet import BLOCKS, ConvNorm
+from src.system.device import set_up_device
+from src.system.files import whole_file
 
 RECIPE = 'simplepose_mobilenetv2_coco_256x192'
 LARGEST_BYTE = 255.0

@@ -19,17 +19,17 @@ import numpy as np
 
 from benchmarks.exported_files import WAYS, build_predictors, write_files
 from benchmarks.timing import machine, print_table
-from src.annotations.coco import load_coco_people
-from src.batches import TestBatches
 from src.config import load_recipe, resolve
-from src.device import Processes, set_up_device
-from src.files import write_json
-from src.prediction import predict_poses
-from src.results import coco_records, rank_by_protocol
-from src.samples.augmentation import build_crop_recipe
-from src.samples.dataset import PersonSamples
-from src.samples.pictures_on_disk import locate_pictures
-from src.skeletons import COCO
+from src.data.coco import load_coco_people
+from src.data.crops import build_crop_recipe
+from src.data.images import locate_pictures
+from src.data.loader import TestBatches
+from src.data.samples import PersonSamples
+from src.data.skeletons import COCO
+from src.evaluation.predict import predict_poses
+from src.evaluation.results import coco_records, rank_by_protocol
+from src.system.device import Processes, set_up_device
+from src.system.files import write_json
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 RECIPES = ('simplepose_r50_coco_256x192', 'mspn_2stg_coco_256x192')

@@ -28,8 +28,8 @@ from typing import Callable, List
 import numpy as np
 
 from benchmarks.timing import machine, print_table
-from src.annotations.synthetic import write_synthetic_coco
-from src.checkpoints import read_checkpoint, read_entries
+from src.checkpoints.ckpt import read_checkpoint, read_entries
+from src.synthetic.writing import write_synthetic_coco
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE, EPOCHS = 'simplepose_small_synthetic_160x128', 40

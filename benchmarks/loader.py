@@ -13,12 +13,12 @@ import time
 import cv2
 
 from benchmarks.timing import machine, print_table, use_one_core
-from src.annotations.coco import load_coco_people
-from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.samples.augmentation import MIPNetCrops, MSPNCrops, SimplePoseCrops
-from src.samples.dataset import PersonSamples
-from src.samples.pictures_on_disk import locate_pictures
-from src.skeletons import COCO
+from src.data.coco import load_coco_people
+from src.data.crops import MIPNetCrops, MSPNCrops, SimplePoseCrops
+from src.data.images import locate_pictures
+from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
+from src.data.samples import PersonSamples
+from src.data.skeletons import COCO
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 ROUNDS, EPOCHS, BATCH_SIZE = 7, 6, 32

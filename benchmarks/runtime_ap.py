@@ -13,15 +13,15 @@ import numpy as np
 
 from benchmarks.exported_files import build_predictors, write_files
 from benchmarks.timing import machine, print_table
-from src.annotations.coco import load_coco_people
+from src.checkpoints.load import read_weights
 from src.config import resolve
-from src.device import Processes, set_up_device
-from src.evaluation import Evaluation
-from src.samples.augmentation import build_crop_recipe
-from src.samples.dataset import PersonSamples
-from src.samples.pictures_on_disk import locate_pictures
-from src.skeletons import COCO
-from src.weight_files import read_weights
+from src.data.coco import load_coco_people
+from src.data.crops import build_crop_recipe
+from src.data.images import locate_pictures
+from src.data.samples import PersonSamples
+from src.data.skeletons import COCO
+from src.evaluation.evaluate import Evaluation
+from src.system.device import Processes, set_up_device
 
 
 def calibration_crops(config, count: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit('this needs two cores')
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, '-m', 'src.annotations.synthetic', '--root', f'{folder}/data', '--num_train',
+        subprocess.run([sys.executable, '-m', 'src.synthetic.writing', '--root', f'{folder}/data', '--num_train',
                         '60', '--num_val', '1', '--seed', '1'], cwd=ROOT, check=True, capture_output=True)
         speeds = {1: [], 2: []}
         for _ in range(arguments.rounds):
@@ -105,9 +105,9 @@ def measure_parts(arguments) -> None:
 
     import src  # noqa: F401  prepares the environment before MindSpore starts
     from src.config import load_recipe
-    from src.device import Processes, join_processes
-    from src.networks import build_configured_network
-    from src.training_setup import build_train_step
+    from src.models.registry import build_configured_network
+    from src.system.device import Processes, join_processes
+    from src.training.setup import build_train_step
     processes = join_processes('CPU')
     config = load_recipe(arguments.recipe)
     config.TRAIN.AMP_LEVEL = 'O0'

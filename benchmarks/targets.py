@@ -9,12 +9,12 @@ from mindspore import Tensor, nn
 
 from benchmarks.timing import machine, median_seconds, print_table
 from src.config import load_recipe
-from src.device import set_up_device
-from src.losses import build_loss
-from src.networks import build_configured_network, build_normaliser
-from src.optimizers import TorchAdam
-from src.targets import build_targets
-from src.training_step import LossGraph, TrainStep
+from src.models.common.losses import build_loss
+from src.models.common.targets import build_targets
+from src.models.registry import build_configured_network, build_normaliser
+from src.system.device import set_up_device
+from src.training.optimizers import TorchAdam
+from src.training.step import LossGraph, TrainStep
 
 RECIPES = ('mspn_2stg_coco_256x192', 'simplepose_r50_coco_256x192')
 BATCH_SIZE = 8

@@ -5,7 +5,7 @@ import statistics
 import time
 from typing import Callable, List, Sequence
 
-from src.device import installed_mindspore_version
+from src.system.device import installed_mindspore_version
 
 
 def machine() -> str:

@@ -15,11 +15,11 @@ import numpy as np
 import psutil
 
 from benchmarks.timing import machine, print_table
-from src.annotations.coco import load_coco_people
-from src.batches import BatchPlan, TrainingBatches, iterate_batches
-from src.samples.augmentation import MSPNCrops
-from src.samples.dataset import PersonSamples
-from src.skeletons import COCO
+from src.data.coco import load_coco_people
+from src.data.crops import MSPNCrops
+from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
+from src.data.samples import PersonSamples
+from src.data.skeletons import COCO
 
 PEOPLE, PICTURES, WORKERS, BATCHES = 150_000, 64_000, 2, 40
 

@@ -326,7 +326,7 @@ choose_port() {
 read_rank_table() {
     [ -f "$table" ] || fail "the rank table $table is not there (none: let msrun start the processes)"
     table=$(readlink -f -- "$table")
-    (cd -- "$root" && PYTHONPATH=$root "$python" -m src.rank_tables check "$table") || exit 2
+    (cd -- "$root" && PYTHONPATH=$root "$python" -m src.launch.rank_tables check "$table") || exit 2
     list_devices <"$table" >"$state/table"
     rank_size=$(wc -l <"$state/table" | tr -d ' ')
     servers=$(cut -d ' ' -f 1,2 "$state/table" | uniq | tr ' \n' '= ')

@@ -15,7 +15,7 @@ score() { # RECIPE CHECKPOINT NAME
 }
 
 say "Synthetic people: 1600 pictures to learn from, 100 held out"
-"$python" -m src.annotations.synthetic --root "$out/data" --num_train 1600 --num_val 100 --seed 1
+"$python" -m src.synthetic --root "$out/data" --num_train 1600 --num_val 100 --seed 1
 pick_pictures "$out"
 
 for recipe in $recipes; do

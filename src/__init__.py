@@ -1,5 +1,5 @@
 """Top-down 2D human pose estimation with MindSpore."""
-from src import device
+from .system import device
 
 # Before any other module imports MindSpore and fails at a name that its version lacks.
 try:

@@ -10,9 +10,9 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from easydict import EasyDict
 
-from src.files import MAX_INTEGER, parse_json
-from src.printing import brief
-from src.yaml_files import read_yaml
+from .system.files import MAX_INTEGER, parse_json
+from .system.printing import brief
+from .system.yaml_files import read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+TESTS = Path(__file__).resolve().parent
+# The package, and what several tests share; some of it lies in a file of tests.
+sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+sys.path += [str(path) for path in sorted(TESTS.glob('*/')) if list(path.glob('test_*'))]
 
 # First of all imports of the package: it prepares the environment that MindSpore reads when it starts.
 import src  # noqa: E402, I001
-from src.device import set_up_device  # noqa: E402
+from src.system.device import set_up_device  # noqa: E402
 
 
 @pytest.fixture(scope='session', autouse=True)
 def cpu():
     """Run every test on the CPU in graph mode, whatever else the machine has."""
-    assert src.device is not None
+    assert src.system.device is not None
     if os.environ.get('PYTEST_XDIST_WORKER_COUNT'):
         # Processes of several threads each would take the cores from each other: the suite took a sixth longer. The
         # first number that is set stays.

@@ -18,22 +18,22 @@ sys.path.insert(0, str(ROOT))
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 from mindspore import dtype as mstype  # noqa: E402
 
-from src.batches import BatchPlan  # noqa: E402
-from src.collectives import broadcast_parameters, gather_rows  # noqa: E402
+from src.checkpoints.load import load_weights, read_weights  # noqa: E402
+from src.checkpoints.names import named_parameters  # noqa: E402
 from src.config import load_recipe, resolve  # noqa: E402
-from src.device import Processes, join_processes  # noqa: E402
-from src.evaluation import Evaluation  # noqa: E402
-from src.networks import build_configured_network  # noqa: E402
-from src.networks.blocks import BatchNorm  # noqa: E402
-from src.networks.precision import set_precision  # noqa: E402
-from src.optimizers import TorchAdam  # noqa: E402
-from src.run_files import RunFiles  # noqa: E402
-from src.run_states import Progress  # noqa: E402
-from src.training_run import TrainingRun  # noqa: E402
-from src.training_setup import build_train_step  # noqa: E402
-from src.training_step import TrainStep  # noqa: E402
-from src.weight_files import load_weights, read_weights  # noqa: E402
-from src.weights import named_parameters  # noqa: E402
+from src.data.loader import BatchPlan  # noqa: E402
+from src.evaluation.evaluate import Evaluation  # noqa: E402
+from src.models.common.blocks import BatchNorm  # noqa: E402
+from src.models.common.precision import set_precision  # noqa: E402
+from src.models.registry import build_configured_network  # noqa: E402
+from src.system.collectives import broadcast_parameters, gather_rows  # noqa: E402
+from src.system.device import Processes, join_processes  # noqa: E402
+from src.training.files import RunFiles  # noqa: E402
+from src.training.optimizers import TorchAdam  # noqa: E402
+from src.training.run import TrainingRun  # noqa: E402
+from src.training.setup import build_train_step  # noqa: E402
+from src.training.states import Progress  # noqa: E402
+from src.training.step import TrainStep  # noqa: E402
 
 TINY_KEYS = dict(item.split('=') for item in TINY[SIMPLE_POSE].split()[1:])
 

@@ -30,10 +30,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from src.losses import JointsL2Loss, JointsMSELoss
-from src.networks import build_network
-from src.targets import GaussianTargets, MSPNTargets
-from src.weights import assign_weights, named_parameters, pytorch_names
+from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
+from src.models.common.losses import JointsL2Loss, JointsMSELoss
+from src.models.common.targets import GaussianTargets, MSPNTargets
+from src.models.registry import build_network
 
 COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'
 FULL_FOLDER = Path(__file__).resolve().parent.parent.parent / 'shared' / 'golden'
@@ -199,7 +199,7 @@ def heatmaps_of(name: str) -> np.ndarray:
 
 def small_mspn(**options) -> nn.Cell:
     """Return a two-stage MSPN that compiles within seconds."""
-    from src.networks.mspn import MSPN
+    from src.models.mspn.network import MSPN
     return MSPN(**{'num_stages': 2, 'num_keypoints': 17, 'input_shape': (64, 64), 'upsample_channels': 16,
                    'stem_channels': 8, 'planes': (4, 8, 16, 32), 'blocks': (1, 1, 1, 1), **options})
 
@@ -210,7 +210,7 @@ SMALL_SIMPLE_POSE = {'num_layers': 18, 'num_keypoints': 17, 'input_shape': (64, 
 
 def small_simple_pose(**options) -> nn.Cell:
     """Return a SimplePoseNet that compiles within seconds."""
-    from src.networks.simple_pose import SimplePoseNet
+    from src.models.simple_pose.network import SimplePoseNet
     return SimplePoseNet(**{**SMALL_SIMPLE_POSE, **options})
 
 
@@ -220,7 +220,7 @@ SMALL_MOBILENET = {'num_keypoints': 17, 'input_shape': (64, 64), 'width': 0.25, 
 
 def small_mobilenet(**options) -> nn.Cell:
     """Return a SimplePoseNet on a MobileNetV2 of a quarter of the width."""
-    from src.networks.simple_pose import SimplePoseMobileNet
+    from src.models.simple_pose.network import SimplePoseMobileNet
     return SimplePoseMobileNet(**{**SMALL_MOBILENET, **options})
 
 
@@ -230,19 +230,19 @@ SMALL_HRNET = {'width': 8, 'num_keypoints': 17, 'input_shape': (64, 64), 'stem_c
 
 def small_hrnet(**options) -> nn.Cell:
     """Return an HRNet that compiles within seconds and has every kind of path between branches."""
-    from src.networks.hrnet import HRNet
+    from src.models.hrnet.network import HRNet
     return HRNet(**{**SMALL_HRNET, **options})
 
 
 def small_mipnet(**options) -> nn.Cell:
     """Return a MIPNet on `small_hrnet`."""
-    from src.networks.mipnet import MIPNetHRNet
+    from src.models.mipnet.network import MIPNetHRNet
     return MIPNetHRNet(**{**SMALL_HRNET, **options})
 
 
 def small_mipnet_resnet(**options) -> nn.Cell:
     """Return a MIPNet on `small_simple_pose`."""
-    from src.networks.mipnet import MIPNetResNet
+    from src.models.mipnet.network import MIPNetResNet
     return MIPNetResNet(**{**SMALL_SIMPLE_POSE, **options})
 
 

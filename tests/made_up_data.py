@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.annotations.synthetic import write_synthetic_coco
-from src.skeletons import COCO, CROWDPOSE, MPII
+from src.data.skeletons import COCO, CROWDPOSE, MPII
+from src.synthetic.writing import write_synthetic_coco
 
 # MATLAB names of MPII's joints, in its order.
 MAT_NAMES = ('rank', 'rkne', 'rhip', 'lhip', 'lkne', 'lank', 'pelvis', 'thorax', 'neck', 'head', 'rwri', 'relb', 'rsho',

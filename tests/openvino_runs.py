@@ -4,7 +4,7 @@ from typing import Dict, List
 import numpy as np
 import openvino
 
-from src.device import instruction_sets_unlimited
+from src.system.device import instruction_sets_unlimited
 
 
 def run_in_openvino(content: bytes, inputs: Dict[str, np.ndarray], precision: str = 'f32') -> List[np.ndarray]:

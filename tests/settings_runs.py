@@ -23,14 +23,14 @@ from made_up_data import write_data_sets
 from mindspore import Tensor, nn
 from script_runs import MSPN, SIMPLE_POSE, run_script
 
-from src.annotations.synthetic import write_synthetic_coco
-from src.checkpoints import save_checkpoint
+from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, num_hypotheses, resolve
-from src.evaluation import Evaluated
-from src.networks import build_configured_network
-from src.networks.blocks import BatchNorm
-from src.prediction import Poses
-from src.training_step import StepReport
+from src.evaluation.evaluate import Evaluated
+from src.evaluation.predict import Poses
+from src.models.common.blocks import BatchNorm
+from src.models.registry import build_configured_network
+from src.synthetic.writing import write_synthetic_coco
+from src.training.step import StepReport
 
 TINY = {'MODEL.IMAGE_SIZE': [64, 96], 'MSPN.HEATMAP_SIZE': [16, 24], 'POSE_RESNET.HEATMAP_SIZE': [16, 24],
         'HRNET.HEATMAP_SIZE': [16, 24], 'MODEL.STEM_CHANNELS': 8, 'POSE_RESNET.NUM_DECONV_FILTERS': [8, 8, 8],
@@ -177,19 +177,20 @@ def _instant_step(_found: dict, _original):
     return step
 
 
-WITHOUT_CURVE = {'src.training_run.draw_loss_curve': replace(lambda *_, **__: None)}
-TINY_NETWORK = {'src.training_setup.build_configured_network': replace(TinyPoseNet),
-                'src.networks.build_configured_network': replace(TinyPoseNet)}
-AT_THE_LOOP = {'src.training.train': end_with('step', 'batches'),
-               'src.networks.blocks.BatchNorm.synchronise': watch('synchronised')}
+WITHOUT_CURVE = {'src.training.run.draw_loss_curve': replace(lambda *_, **__: None)}
+TINY_NETWORK = {'src.training.setup.build_configured_network': replace(TinyPoseNet),
+                'src.models.registry.build_configured_network': replace(TinyPoseNet)}
+AT_THE_LOOP = {'src.training.loop.train': end_with('step', 'batches'),
+               'src.models.common.blocks.BatchNorm.synchronise': watch('synchronised')}
 WITHOUT_GRAPH = {
-    **WITHOUT_CURVE, **TINY_NETWORK, 'src.training_step.TrainStep.__call__': _instant_step,
-    'src.evaluation.Evaluation.measure': replace(lambda *_: Evaluated({'AP': 0.5}, [], None)),
-    'src.metrics_log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
-PREDICTED = {'src.pose_sources.build_configured_network': replace(TinyPoseNet), 'src.pose_sources.load_weights': _load,
-             'src.evaluation.predict_poses': _predict, 'src.prediction.predict_poses': _predict,
-             'src.pictures.draw_people': watch('drawn', result=np.zeros((8, 8, 3), np.uint8))}
-TWO_KINDS = {'src.device.available_targets': replace(lambda: ['GPU', 'CPU']),
+    **WITHOUT_CURVE, **TINY_NETWORK, 'src.training.step.TrainStep.__call__': _instant_step,
+    'src.evaluation.evaluate.Evaluation.measure': replace(lambda *_: Evaluated({'AP': 0.5}, [], None)),
+    'src.training.log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
+PREDICTED = {'src.evaluation.load_model.build_configured_network': replace(TinyPoseNet),
+             'src.evaluation.load_model.load_weights': _load,
+             'src.evaluation.evaluate.predict_poses': _predict, 'src.evaluation.predict.predict_poses': _predict,
+             'src.visualization.draw_people': watch('drawn', result=np.zeros((8, 8, 3), np.uint8))}
+TWO_KINDS = {'src.system.device.available_targets': replace(lambda: ['GPU', 'CPU']),
              'mindspore.set_device': end_with('target', 'device_id')}
 
 

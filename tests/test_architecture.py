@@ -8,44 +8,29 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 
-# From the first to the last; a file imports from its own row or from rows above, never from one below.
-LAYERS = (
-    ('src', 'src.device', 'src.printing'),
-    ('src.skeletons', 'src.files', 'src.pickles', 'src.boxes', 'src.yaml_files', 'src.config', 'src.protocols',
-     'src.schedules', 'src.stopping', 'src.loader_processes', 'src.onnx_graph'),
-    ('src.file_locks', 'src.affine', 'src.oks', 'src.command_line', 'src.curves', 'src.collectives', 'src.rank_tables',
-     'src.runtimes'),
-    ('src.heatmaps', 'src.metrics_log', 'src.multi_shift'),
-    ('src.annotations',),
-    ('src.samples',),
-    ('src.batches',),
-    ('src.networks',),
-    ('src.losses', 'src.targets', 'src.weights', 'src.optimizers', 'src.onnx_cells'),
-    ('src.training_step', 'src.checkpoint_entries', 'src.checkpoints', 'src.torch_files', 'src.weight_sources',
-     'src.exporting'),
-    ('src.weight_files', 'src.quantisation'),
-    ('src.training_setup', 'src.run_states'),
-    ('src.training', 'src.prediction'),
-    ('src.predictors',),
-    ('src.pose_sources',),
-    ('src.results',),
-    ('src.metrics', 'src.pictures', 'src.submissions'),
-    ('src.evaluation', 'src.run_files'),
-    ('src.training_run',),
+# From the first floor to the last; a room imports from rooms of floors above its own, and from none of its own floor.
+FLOORS = (
+    ('system',),
+    ('config', 'protocols'),
+    ('data',),
+    ('models', 'synthetic', 'visualization', 'launch'),
+    ('checkpoints',),
+    ('export',),
+    ('evaluation',),
+    ('training',),
 )
-DATA = ('src.annotations', 'src.samples', 'src.batches', 'src.loader_processes', 'src.boxes', 'src.affine',
-        'src.skeletons', 'src.oks', 'src.heatmaps')
-MODELS = ('src.networks', 'src.losses', 'src.targets', 'src.weights', 'src.optimizers', 'src.training_step',
-          'src.training_setup', 'src.checkpoint_entries', 'src.checkpoints', 'src.run_states', 'src.pickles',
-          'src.torch_files', 'src.weight_sources', 'src.weight_files', 'src.onnx_cells', 'src.exporting',
-          'src.quantisation')
-# Neither data nor model, but the places where both meet beside the root scripts: they feed one to the other.
-MEETING_PLACES = {'src.prediction', 'src.results', 'src.evaluation', 'src.training', 'src.run_files',
-                  'src.training_run'}
-# What evaluators compare with is data.
-EVALUATORS = {f'src.metrics.{name}' for name in ('crowdpose', 'mpii', 'oks_matching', 'keypoints', 'scoring')}
-# The ones that know models; the others are handed what computes.
-SEE_BOTH = {'src.predictors', 'src.pose_sources', 'src.evaluation', 'src.training', 'src.run_files', 'src.training_run'}
+# Rooms that know people and pictures, and rooms that know networks. Whoever sees both brings them together.
+DATA, NETWORKS = ('data', 'synthetic'), ('models', 'checkpoints', 'export')
+BRINGS_TOGETHER = {
+    'evaluation': 'networks are measured on people',
+    'training': 'networks learn from people',
+}
+# What a room that knows networks may import of one that knows people, and why.
+BETWEEN = {
+    ('models', 'data'): 'crops and decoders are a network\'s own, and their geometry is that of boxes',
+    ('export', 'data'): 'example crops, on which a file is compared with its network',
+    ('export', 'synthetic'): 'the people on the example crops',
+}
 # Whoever trains without pictures of curves, exports or other runtimes does not need these.
 OPTIONAL = {'matplotlib', 'onnx', 'onnxruntime', 'openvino', 'torch', 'torchvision', 'scipy', 'psutil', 'simplejpeg',
             'PIL', 'tensorboard', 'tensorboardX', 'xtcocotools', 'pandas'}
@@ -89,16 +74,15 @@ def own_imports(module: str, path: Path) -> set:
 IMPORTS = {module: own_imports(module, path) for module, path in SOURCES.items()}
 
 
-def belongs_to(module: str, groups) -> bool:
-    return any(module == group or module.startswith(group + '.') for group in groups)
+def room_of(module: str) -> str:
+    """'src.data.coco' -> 'data'; 'src' itself is the front door."""
+    return module.split('.')[1] if '.' in module else 'src'
 
 
-def layer_of(module: str) -> int:
-    # `src` itself is a row of its own, not the package of all others.
-    rows = [row for row, names in enumerate(LAYERS)
-            if module in names or belongs_to(module, [name for name in names if name != 'src'])]
-    assert len(rows) == 1, f'{module} has no place in LAYERS: say between which files it belongs'
-    return rows[0]
+def floor_of(room: str) -> int:
+    floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert len(floors) == 1, f'{room} has no place in FLOORS: say between which rooms it belongs'
+    return floors[0]
 
 
 def reachable(module: str) -> set:
@@ -111,61 +95,71 @@ def reachable(module: str) -> set:
     return seen
 
 
+ROOMS = sorted({room_of(module) for module in SOURCES} - {'src'})
+# The arrows between rooms: (from, to) -> the imports that make it.
+ARROWS = {}
+for _module, _names in IMPORTS.items():
+    for _name in _names:
+        if room_of(_module) != room_of(_name) and 'src' not in (room_of(_module), room_of(_name)):
+            ARROWS.setdefault((room_of(_module), room_of(_name)), []).append(f'{_module} -> {_name}')
+
+
 def test_reading_of_imports():
     code = 'import os, a.b\nfrom src import device\nfrom src.networks import mspn as m\ndef f():\n    from . import x\n'
     names = set(imported_names(ast.parse(code), 'src.samples.dataset'))
     assert {'os', 'a.b', 'src.device', 'src.networks', 'src.networks.mspn', 'src.samples.x'} <= names
     assert 'src.y' in set(imported_names(ast.parse('from ..y import z'), 'src.samples.dataset'))
     assert 'src.networks.y' in set(imported_names(ast.parse('from .y import z'), 'src.networks', is_package=True))
-    assert IMPORTS['src.batches'] == {'src.loader_processes', 'src.samples.dataset'}
-    assert 'src.networks' in own_imports('train', SCRIPTS['train'])
+    assert IMPORTS['src.data.loader'] == {'src.data.loader_processes', 'src.data.samples'}
+    assert 'src.models.registry' in own_imports('train', SCRIPTS['train'])
 
 
-def test_layers_name_what_is_there():
-    for name in (name for names in LAYERS for name in names):
-        assert any(belongs_to(module, [name]) for module in SOURCES), name
+def test_floors_name_what_is_there():
+    assert sorted(room for rooms in FLOORS for room in rooms) == ROOMS
 
 
 @pytest.mark.parametrize('module', SOURCES)
-def test_no_arrow_points_back(module):
-    below = {name for name in IMPORTS[module] if layer_of(name) > layer_of(module)}
-    assert not below, f'{module} imports {sorted(below)} from further down the chain'
+def test_imports_inside_are_relative(module):
+    """The same folder is installed under another name."""
+    text = SOURCES[module].read_text(encoding='utf-8')
+    absolute = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))
+                and any(name.split('.')[0] == 'src' for name in (
+                    [node.module or ''] if isinstance(node, ast.ImportFrom) and not node.level
+                    else [alias.name for alias in node.names] if isinstance(node, ast.Import) else []))]
+    assert not absolute
 
 
-@pytest.mark.parametrize('module', [module for module in SOURCES if belongs_to(module, DATA)])
-def test_data_code_never_sees_models(module):
-    seen = {name for name in reachable(module) if belongs_to(name, MODELS)}
-    assert not seen, f'{module} brings in {sorted(seen)}'
+@pytest.mark.parametrize('arrow', ARROWS, ids=' -> '.join)
+def test_no_arrow_points_back(arrow):
+    source, target = arrow
+    assert floor_of(target) < floor_of(source), ARROWS[arrow]
 
 
-@pytest.mark.parametrize('module', [module for module in SOURCES if belongs_to(module, MODELS)])
-def test_model_code_never_sees_data(module):
-    seen = {name for name in reachable(module) if belongs_to(name, DATA)}
-    assert not seen, f'{module} brings in {sorted(seen)}'
+def test_few_arrows_connect_the_rooms():
+    """Today's number; a new arrow is a decision, not an accident."""
+    assert len(ARROWS) <= 38, sorted(ARROWS)
 
 
-def test_only_the_root_scripts_and_the_meeting_places_see_both():
-    both = {module for module in SOURCES if any(belongs_to(name, DATA) for name in reachable(module))
-            and any(belongs_to(name, MODELS) for name in reachable(module))}
-    assert both == SEE_BOTH
+def test_who_sees_people_and_networks_is_listed():
+    for room in set(ROOMS) - set(DATA):
+        seen = {target for source, target in ARROWS if source == room}
+        if room in NETWORKS:
+            assert all((room, target) in BETWEEN for target in seen & set(DATA)), room
+        elif room not in BRINGS_TOGETHER:
+            assert not (seen & set(DATA) and seen & set(NETWORKS)), room
+    for room in DATA:
+        assert not {target for source, target in ARROWS if source == room} & set(NETWORKS), room
     for name in ('train', 'eval', 'infer', 'export'):
         own = own_imports(name, SCRIPTS[name])
-        seen = own.union(*map(reachable, own))
-        assert all(any(belongs_to(each, group) for each in seen) for group in (DATA, MODELS)), name
+        seen = set(map(room_of, own.union(*map(reachable, own))))
+        assert 'data' in seen and 'models' in seen, name
 
 
-@pytest.mark.parametrize('module', [module for module in SOURCES if belongs_to(module, DATA)])
+@pytest.mark.parametrize('module', [module for module in SOURCES if room_of(module) in (*DATA, 'config', 'launch')])
 def test_data_code_does_not_know_mindspore(module):
     names = {name.split('.')[0] for name in
              imported_names(ast.parse(SOURCES[module].read_text(encoding='utf-8')), module)}
     assert 'mindspore' not in names
-
-
-def test_every_data_user_is_known():
-    """Whoever else wants people, samples or batches and is no data code should say what it is."""
-    users = {module for module in SOURCES if not belongs_to(module, DATA)
-             and any(belongs_to(name, ('src.annotations', 'src.samples', 'src.batches')) for name in IMPORTS[module])}
-    assert users == MEETING_PLACES | EVALUATORS
 
 
 def test_nobody_imports_the_root_scripts():
@@ -227,7 +221,8 @@ def test_required_packages_are_listed():
     for path in (*SOURCES.values(), *SCRIPTS.values()):
         for node in module_level(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                for name in {name.split('.')[0] for name in imported_names(node, module_name(path))} - standard:
+                names = imported_names(node, module_name(path), is_package=path.name == '__init__.py')
+                for name in {name.split('.')[0] for name in names} - standard:
                     assert of_package.get(name, name) in listed, f'{path.name} imports {name}'
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 
-from src.annotations.coco import SAMPLE_RULES, load_coco_people
-from src.annotations.synthetic import write_synthetic_coco
-from src.command_line import run_command
-from src.prediction import Poses
-from src.skeletons import get_skeleton
+from src.data.coco import SAMPLE_RULES, load_coco_people
+from src.data.skeletons import get_skeleton
+from src.evaluation.predict import Poses
+from src.synthetic.writing import write_synthetic_coco
+from src.system.command_line import run_command
 
 # What every call begins with; the arguments of a case come behind and override these.
 ARGUMENTS = {
@@ -416,11 +416,11 @@ CASES: List[Case] = [
     # Device, version, training
     Case('device_unknown', 'train', '--device_target TPU', ("device_target 'TPU' is unknown", 'auto', 'Ascend')),
     Case('device_not_here', 'train', '--device_target Ascend', ('Ascend is not available', 'finds: CPU', 'auto'),
-         patch=('src.device.available_targets', lambda: ['CPU'])),
+         patch=('src.system.device.available_targets', lambda: ['CPU'])),
     Case('mindspore_too_old', 'train', '', ('MindSpore 2.2.14', '2.7 to 2.10', 'requirements.txt'),
-         patch=('src.device.installed_mindspore_version', lambda: '2.2.14')),
+         patch=('src.system.device.installed_mindspore_version', lambda: '2.2.14')),
     Case('mindspore_too_new', 'eval', '--use_gt_bbox', ('MindSpore 3.0.0', '2.7 to 2.10'),
-         patch=('src.device.installed_mindspore_version', lambda: '3.0.0')),
+         patch=('src.system.device.installed_mindspore_version', lambda: '3.0.0')),
     Case('loss_not_finite', 'train', '--lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30', '.jpg')),
 ]
 
@@ -593,7 +593,7 @@ def quick_poses(monkeypatch):
         count = len(samples)
         return Poses(np.full((count, 17, 3), 50.0), np.ones(count), np.arange(count), np.zeros(count, np.int64))
 
-    for module in ('src.evaluation', 'src.prediction'):
+    for module in ('src.evaluation.evaluate', 'src.evaluation.predict'):
         monkeypatch.setattr(f'{module}.predict_poses', predict)
 
 
@@ -602,7 +602,7 @@ def test_results_are_written_before_they_are_scored(call, quick_poses, monkeypat
         assert load('out/results.json') and load('out/submission.json')
         raise TypeError("int() argument must be a number, not 'NoneType'")
 
-    monkeypatch.setattr('src.metrics.coco.evaluate_coco', fail)
+    monkeypatch.setattr('src.evaluation.metrics.coco.evaluate_coco', fail)
     outcome = call('eval', EVALUATED)
     assert outcome.status == 2
     assert outcome.err == ("error: scoring failed: TypeError: int() argument must be a number, not 'NoneType'; the "
@@ -614,7 +614,7 @@ def test_a_table_that_fails_leaves_results_and_score(call, quick_poses, monkeypa
     def fail(*_):
         raise ValueError('no table')
 
-    monkeypatch.setattr('src.metrics.scoring.keypoints_by_oks', fail)
+    monkeypatch.setattr('src.evaluation.metrics.scoring.keypoints_by_oks', fail)
     outcome = call('eval', EVALUATED)
     assert outcome.status == 2 and 'scoring failed: ValueError: no table; the results are in' in outcome.err
     assert 'Average Precision' in outcome.out and load('out/results.json')
@@ -629,7 +629,7 @@ def test_results_that_cannot_be_written_cost_nobody_the_score(call, quick_poses,
             raise OSError(28, 'No space left on device')
         replace(source, target)
 
-    monkeypatch.setattr('src.files.os.replace', full)
+    monkeypatch.setattr('src.system.files.os.replace', full)
     outcome = call('eval', EVALUATED)
     assert outcome.status == 2
     assert outcome.err == f'error: cannot write out/{unwritable}.json: No space left on device\n'
@@ -640,7 +640,7 @@ def test_results_that_cannot_be_written_cost_nobody_the_score(call, quick_poses,
 def test_a_picture_that_vanishes_costs_one_drawing(call, quick_poses, monkeypatch):
     """It was there when the pictures were counted."""
     path = 'data/val2017/000000000002.jpg'
-    monkeypatch.setattr('src.results.person_scores', lambda boxes, *_: remove(path)() or boxes)
+    monkeypatch.setattr('src.evaluation.results.person_scores', lambda boxes, *_: remove(path)() or boxes)
     outcome = call('infer', '--score_thresh 0')
     assert outcome.status == 2
     assert outcome.err.startswith('error: 1 of 5 files are missing in out, all others are there; the first: '
@@ -662,7 +662,7 @@ def test_a_file_of_an_inference_that_cannot_be_written_costs_no_other(call, quic
             raise OSError(28, 'No space left on device')
         replace(source, target)
 
-    monkeypatch.setattr('src.files.os.replace', full)
+    monkeypatch.setattr('src.system.files.os.replace', full)
     outcome = call('infer', '--score_thresh 0')
     assert outcome.status == 2 and outcome.err.startswith(
         'error: 1 of 5 files are missing in out, all others are there; the first: '

@@ -24,9 +24,9 @@ from src.config import (
     set_value,
     to_json,
 )
-from src.networks import NETWORKS, network_name
-from src.schedules import learning_rates
-from src.skeletons import get_skeleton
+from src.data.skeletons import get_skeleton
+from src.models.registry import NETWORKS, network_name
+from src.training.schedules import learning_rates
 
 # The flag table of train.py.
 TRAIN_DEFAULTS = {

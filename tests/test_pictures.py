@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from src.pictures import draw_people, write_picture
-from src.skeletons import COCO
+from src.data.skeletons import COCO
+from src.visualization import draw_people, write_picture
 
 _GRAY = 128
 

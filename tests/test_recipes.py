@@ -2,7 +2,7 @@
 import pytest
 
 from src.config import architecture, load_recipe, recipe_names
-from src.schedules import learning_rates
+from src.training.schedules import learning_rates
 
 # Those for minutes on a CPU are nobody's but ours.
 PUBLISHED = [name for name in recipe_names() if '_small_' not in name]

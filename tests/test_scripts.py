@@ -19,10 +19,10 @@ import pytest
 from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from test_annotations import with_orientation
 
-from src.annotations.synthetic import write_synthetic_coco
-from src.checkpoints import read_checkpoint
+from src.checkpoints.ckpt import read_checkpoint
 from src.config import DEFAULT_RECIPE, load_recipe
-from src.skeletons import COCO
+from src.data.skeletons import COCO
+from src.synthetic.writing import write_synthetic_coco
 
 COCO_MINI = ROOT.parent / 'shared' / 'data' / 'coco-mini'
 RECIPES = sorted(TINY)

@@ -28,9 +28,9 @@ from settings_runs import (
     watch,
 )
 
+from src.checkpoints.names import named_parameters
 from src.config import RECIPE_FOLDER, load_recipe, resolve
-from src.device import Processes
-from src.weights import named_parameters
+from src.system.device import Processes
 
 BASE = yaml.safe_load(Path(RECIPE_FOLDER, 'base.yaml').read_text(encoding='utf-8'))
 KEYS = [f'{section}.{name}' for section, values in BASE.items() for name in values]
@@ -160,7 +160,7 @@ def files(run: Run):
 
 
 def trained_weights(run: Run):
-    from src.checkpoints import read_checkpoint
+    from src.checkpoints.ckpt import read_checkpoint
     assert run.status == 0, run.err
     return read_checkpoint(str(run.folder / 'pose.ckpt'))[0]
 
@@ -247,8 +247,8 @@ def rates_of_two() -> Observation:
         return end_with_rates
 
     return Observation(found('rates'), 'train', {
-        'src.device.join_processes': replace(lambda *_: Processes('CPU', 0, 2)),
-        'src.schedules.learning_rates': calculate})
+        'src.system.device.join_processes': replace(lambda *_: Processes('CPU', 0, 2)),
+        'src.training.schedules.learning_rates': calculate})
 
 
 def device(script: str) -> Observation:
@@ -334,8 +334,8 @@ KEY_ROWS = [
     *rows('TRAIN.BATCH_SIZE', [4], ORDER),
     *rows('TRAIN.DROP_REMAINDER', ['false'], METRICS_ROWS, also={'TRAIN.BATCH_SIZE': 3}),
     *rows('TRAIN.NUM_PARALLEL_WORKERS', [2], Observation(found('num_workers'), 'train', {
-        **TINY_NETWORK, 'src.batches.iterate_in_processes': end_with('source'),
-        'src.batches.cpu_count': replace(lambda: 8)}), also={'TRAIN.NUM_PARALLEL_WORKERS': 3}),
+        **TINY_NETWORK, 'src.data.loader.iterate_in_processes': end_with('source'),
+        'src.data.loader.cpu_count': replace(lambda: 8)}), also={'TRAIN.NUM_PARALLEL_WORKERS': 3}),
     *rows('TRAIN.BEGIN_EPOCH TRAIN.END_EPOCH', [1, 3], METRICS_ROWS),
     *rows('TRAIN.LR TRAIN.SCHEDULE TRAIN.MIN_LR TRAIN.WARMUP_STEPS', [0.5, 'linear', 1e-4, 2], RATES),
     *rows('TRAIN.LR_TIMES_DEVICES', ['true'], rates_of_two()),
@@ -471,10 +471,10 @@ class FlagRow(NamedTuple):
 
 
 CKPT = '--ckpt_path {folder}/start.ckpt'
-MODEL_FILE = {'src.pose_sources.open_model_file': end_with('path', 'runtime')}
-PLAN = {'src.exporting.build_exported_model': end_with('config', 'network', 'plan', 'flip_index'),
-        'src.files.check_writable': watch('written', result=None)}
-PICTURES = {'src.samples.boxed_pictures.load_boxed_pictures': end_with('config', 'skeleton', 'folder', 'boxes')}
+MODEL_FILE = {'src.evaluation.load_model.open_model_file': end_with('path', 'runtime')}
+PLAN = {'src.export.export.build_exported_model': end_with('config', 'network', 'plan', 'flip_index'),
+        'src.system.files.check_writable': watch('written', result=None)}
+PICTURES = {'src.data.boxed_pictures.load_boxed_pictures': end_with('config', 'skeleton', 'folder', 'boxes')}
 EXPORTED = f'{CKPT} --file_format ONNX'
 
 FLAG_ROWS = [
@@ -549,7 +549,8 @@ def test_every_flag_is_shown_to_have_an_effect(script, scripts):
 @pytest.mark.parametrize('place', sorted(set(SHOWN_ELSEWHERE.values())))
 def test_what_is_shown_elsewhere_is_there(place):
     file, _, name = place.partition('::')
-    assert f'def {name}(' in (ROOT / 'tests' / file).read_text(encoding='utf-8')
+    path = next((ROOT / 'tests').rglob(file))
+    assert f'def {name}(' in path.read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize('named', ['{folder}/boxes.json', ''])

@@ -2,10 +2,10 @@
 from golden_data import seeded_tensor
 from mindspore import Tensor, nn, ops
 
+from src.checkpoints.names import assign_weights, named_parameters
 from src.config import load_recipe, resolve
-from src.networks.decoding import Reshape
+from src.models.common.graph_decoding import Reshape
 from src.protocols import instance_codes
-from src.weights import assign_weights, named_parameters
 
 CHANNELS = 8
 RECIPE = 'simplepose_small_synthetic_160x128'

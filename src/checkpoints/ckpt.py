@@ -1,0 +1,84 @@
+"""Checkpoint files: weights and the configuration that made them, written whole or not at all."""
+import os
+from typing import Dict, Mapping, Optional, Tuple, Union
+
+import mindspore as ms
+import numpy as np
+from easydict import EasyDict
+from mindspore import Parameter, nn
+
+from ..config import from_json, to_json
+from ..system.files import whole_file
+from .entries import has_checksum, read_ckpt
+from .names import named_parameters
+
+CONFIG_KEY = 'config'
+AVERAGE_PREFIX = 'ema.'
+# What optimizers add to a checkpoint; weights of a network never begin like this.
+OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',
+                      'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
+
+
+def save_checkpoint(path: str, weights: Union[nn.Cell, Mapping[str, Parameter]], config: EasyDict) -> None:
+    """Write the weights of a network, or weights by name, and the configuration, atomically.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+        ValueError: a weight is not finite; the file that was there stays.
+    """
+    if isinstance(weights, nn.Cell):
+        weights = named_parameters(weights)
+    write_checkpoint(path, weights, {CONFIG_KEY: to_json(config)})
+
+
+def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapping[str, str]) -> None:
+    """Write parameters and texts with a checksum, atomically: temporary file, sync, rename.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+        ValueError: a parameter is not finite; the file that was there stays.
+    """
+    broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
+    if broken:
+        raise ValueError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
+                         f'{broken[0]}. A lower learning rate may help.')
+    entries = [{'name': key, 'data': parameter} for key, parameter in parameters.items()]
+    try:
+        with whole_file(path) as temporary:
+            ms.save_checkpoint(entries, temporary, append_dict=dict(texts), crc_check=True)
+    except (OSError, RuntimeError) as error:
+        raise OSError(f'cannot write the checkpoint {path}: {error}') from None
+
+
+def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Return {name: array} and {name: text} of a checkpoint whose checksum, where it has one, is right.
+
+    Arrays of bfloat16 become float32.
+
+    Raises:
+        ValueError: the file is missing, damaged, encrypted, no MindSpore checkpoint, larger than the memory or, if
+            asked for, without a checksum; the message names it.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f'the checkpoint {path} does not exist')
+    if not path.endswith('.ckpt'):
+        raise ValueError(f'{path} should be a MindSpore checkpoint (.ckpt)')
+    if needs_checksum and not has_checksum(path):
+        raise ValueError(f'{path} is damaged: it ends without a checksum ({os.path.getsize(path)} bytes)')
+    return read_ckpt(path)
+
+
+def read_checkpoint(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    """Return the weights, {name: array}, and the configuration, None where the file carries none.
+
+    Of the state of a run with a running average of the weights it is the average that is returned; what belongs to
+    the optimiser is left out.
+
+    Raises:
+        ValueError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
+    """
+    entries, texts = read_entries(path)
+    config = from_json(texts[CONFIG_KEY], path) if CONFIG_KEY in texts else None
+    average = {name[len(AVERAGE_PREFIX):]: value for name, value in entries.items() if name.startswith(AVERAGE_PREFIX)}
+    return average or {name: value for name, value in entries.items()
+                       if not name.startswith(OPTIMIZER_PREFIXES)}, config

@@ -1,0 +1,45 @@
+"""The configuration for a checkpoint: the recipe that it carries or that is named, with what the user sets."""
+from typing import Callable, Dict, Optional, Tuple
+
+from easydict import EasyDict
+
+from ..config import DEFAULT_RECIPE, load_recipe, num_hypotheses, resolve
+from ..system.command_line import say
+
+
+def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict], ckpt_path: str,
+                        read_overrides: Callable[[EasyDict], Dict[str, str]]) -> Tuple[EasyDict, Dict[str, str]]:
+    """Return the configuration for a checkpoint, and the overrides in it.
+
+    Args:
+        recipe_name: as given, or None.
+        carried: the configuration inside the checkpoint, or None.
+        read_overrides: recipe -> {config key: text}.
+    """
+    if recipe_name is not None:
+        recipe = load_recipe(recipe_name)
+        say(f'recipe: {recipe_name}')
+        warn_of_other_flavour(recipe, carried, ckpt_path)
+    elif carried is not None:
+        recipe = carried
+        say(f'recipe: the one inside {ckpt_path}')
+    else:
+        recipe = load_recipe(DEFAULT_RECIPE)
+        say(f'recipe: {DEFAULT_RECIPE}, since {ckpt_path} carries none (choose another with --recipe)')
+    overrides = read_overrides(recipe)
+    return resolve(recipe, overrides), overrides
+
+
+def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_path: str) -> None:
+    """Say in which settings that change the meaning of weights, but not their names, a checkpoint differs."""
+    if carried is None:
+        return
+    for key in ('MODEL.STEM_POOL', 'DATASET.COLOR_RGB', 'DATASET.NORMALISE_BEFORE_SCALING', 'DATASET.MEANS',
+                'DATASET.STDS'):
+        section, name = key.split('.')
+        if config[section][name] != carried[section][name]:
+            say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')
+    own, its = num_hypotheses(config), num_hypotheses(carried)
+    if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and own != its:
+        say(f'warning: {ckpt_path} was made for {its} people in a box, not {own}; the codes of two mean others '
+            'than those of three and four')

@@ -1,0 +1,154 @@
+"""Files of weights in any published container → a network; and back to safetensors under PyTorch's names."""
+import json
+import os
+from collections import Counter
+from typing import Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from easydict import EasyDict
+from mindspore import nn
+
+from ..config import from_json, to_json
+from ..system.command_line import say
+from ..system.files import write_bytes
+from ..system.printing import printable
+from .ckpt import CONFIG_KEY, OPTIMIZER_PREFIXES, read_checkpoint
+from .entries import MAX_SIZE
+from .formats import Conversion, adopt_settings, convert_weights
+from .names import assign_weights, float32_of_bfloat16, named_parameters, pytorch_names
+from .torch_files import read_torch_file
+
+TORCH_ENDINGS = ('.pth', '.pth.tar', '.pt', '.bin')
+ENDINGS = ('.ckpt', '.safetensors', *TORCH_ENDINGS)
+SAFETENSORS_KINDS = {'F16': '<f2', 'BF16': '<u2', 'F32': '<f4', 'F64': '<f8', 'I8': '<i1', 'I16': '<i2', 'I32': '<i4',
+                     'I64': '<i8', 'U8': '<u1', 'BOOL': '?'}
+
+
+def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    """Return {name: array} as in the file, without an optimiser's entries, and the configuration inside, if any.
+
+    Args:
+        path: .ckpt (MindSpore), .safetensors, .pth, .pth.tar, .pt or .bin (PyTorch).
+
+    Raises:
+        ValueError: the file is missing, damaged, hostile or of another kind; the message names it.
+    """
+    if not os.path.isfile(path):
+        raise ValueError(f'the checkpoint {path} does not exist')
+    if not path.endswith(ENDINGS):
+        raise ValueError(f'{path} is no file of weights by its name; known endings: {", ".join(ENDINGS)}')
+    _refuse_stand_in(path)
+    if path.endswith('.ckpt'):
+        return read_checkpoint(path)
+    state, config = (read_torch_file(path), None) if path.endswith(TORCH_ENDINGS) else _read_safetensors(path)
+    return {name: value for name, value in state.items() if not name.startswith(OPTIMIZER_PREFIXES)}, config
+
+
+def _refuse_stand_in(path: str) -> None:
+    """Raise ValueError if the file is what a download leaves that went wrong."""
+    with open(path, 'rb') as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith(b'version https://git-lfs'):
+        raise ValueError(f'{path} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull')
+    if start.startswith((b'<!doctype', b'<html')):
+        raise ValueError(f'{path} is a web page, not weights; the download has failed')
+
+
+def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
+    try:
+        # Not safe_open and get_tensor: the one takes no names but UTF-8, and NumPy knows no bfloat16.
+        with open(path, 'rb') as file:
+            content = file.read()
+        entries = safetensors.deserialize(content)
+        told = _read_header(content).get('__metadata__') or {}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): '
+                         f'{printable(str(error)[:200])}') from None
+    del content
+    arrays = {}
+    for name, entry in entries:
+        kind = entry['dtype']
+        if kind not in SAFETENSORS_KINDS:
+            raise ValueError(f'{path}: {name} is of the type {kind}; known: {", ".join(SAFETENSORS_KINDS)}')
+        array = np.frombuffer(entry['data'], SAFETENSORS_KINDS[kind])
+        if kind == 'BF16':
+            array = float32_of_bfloat16(array)
+        if max(entry['shape'], default=0) >= MAX_SIZE:
+            raise ValueError(f'{path}: {name} has the impossible shape {tuple(entry["shape"])}')
+        arrays[name] = array.reshape(entry['shape'])
+    return arrays, from_json(told[CONFIG_KEY], path) if CONFIG_KEY in told else None
+
+
+def _read_header(content: bytes) -> dict:
+    """Return the header of a safetensors file that the library has read.
+
+    Raises:
+        ValueError: a name stands in it twice, or is one that no terminal should see.
+    """
+    def check(pairs):
+        twice = [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]
+        if twice:
+            raise ValueError(f'{twice[0]} stands in it twice')
+        return dict(pairs)
+
+    header = json.loads(content[8:8 + int.from_bytes(content[:8], 'little')], object_pairs_hook=check)
+    odd = next((name for name in header if not name.isprintable()), None)
+    if odd is not None:
+        raise ValueError(f'the name {ascii(odd[:40])} is none of a weight')
+    return header
+
+
+def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[str, np.ndarray],
+                 overrides: Mapping[str, str], where: str) -> None:
+    """Set in `config` what weights of another project need, such as their pixel constants, and say so.
+
+    Args:
+        carried: the configuration inside the file; where there is one it has it all.
+        overrides: what the user has set, which stays.
+    """
+    changed = adopt_settings(config, list(state), overrides) if carried is None else []
+    if changed:
+        say(f'{where} needs, and gets, {", ".join(changed)}')
+
+
+def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: EasyDict, where: str, *,
+                 is_start: bool = False, ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
+    """Load the weights of a file, whatever published format its names are of, into the network of `config`.
+
+    Args:
+        state: of `read_weights`.
+        where: file name for messages.
+        is_start: training begins from these weights, so an ImageNet trunk will do, or a network for other keypoints or
+            without modulation; the rest keeps its initial weights.
+        ignore, first_stage_only: see `convert_weights`.
+
+    Raises:
+        ValueError: they do not fit; the network is then unchanged.
+    """
+    conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start, ignore=ignore,
+                                 first_stage_only=first_stage_only)
+    source = conversion.source
+    if conversion.initial and not is_start:
+        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): being {source.name} it lacks '
+                         f'{", ".join(conversion.initial_parts)}, so it is a start for training (--pretrained_path)')
+    if source.reverse_stem and config.DATASET.COLOR_RGB:
+        raise ValueError(f'{where} ({source.name}) is read for pictures in the order blue, green, red: set '
+                         'DATASET.COLOR_RGB=false')
+    assign_weights(network, conversion.weights)
+    return conversion
+
+
+def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict) -> None:
+    """Write the weights of a network under PyTorch's names, with the configuration in the metadata, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    parameters = named_parameters(network)
+    state = {plain: np.ascontiguousarray(parameters[name].asnumpy()) for name, plain in pytorch_names(network).items()}
+    # PyTorch's loader asks for the counters that BatchNorm keeps there.
+    state.update({f'{name[:-len("running_mean")]}num_batches_tracked': np.zeros((), np.int64)
+                  for name in list(state) if name.endswith('.running_mean')})
+    write_bytes(path, safetensors.numpy.save(state, {CONFIG_KEY: to_json(config), 'format': 'pt'}))

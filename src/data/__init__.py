@@ -1,0 +1,1 @@
+"""People on pictures: annotation and detection files, pictures, crops, samples and batches. Knows no network."""

@@ -1,0 +1,47 @@
+"""Pictures of a folder and the boxes of a detection file → people to crop; what does not match is named."""
+from typing import Callable, NamedTuple, Optional
+
+import numpy as np
+
+from ..config import input_shape
+from .annotation_files import find_inference_boxes
+from .crops import build_crop_recipe
+from .detections import detected_people, load_detections
+from .images import NumberedPictures, find_numbered_pictures
+from .samples import PersonSamples
+from .skeletons import Skeleton
+
+
+class BoxedPictures(NamedTuple):
+    """Pictures, and the samples of the people in their boxes."""
+
+    pictures: NumberedPictures
+    samples: PersonSamples
+
+
+def load_boxed_pictures(config, skeleton: Skeleton, folder: str, det_file: Optional[str],
+                        say: Callable[[str], None]) -> BoxedPictures:
+    """Find the pictures of a folder and the boxes on them.
+
+    Args:
+        config: resolved; it says how to crop.
+        folder: pictures named by image id.
+        det_file: detection JSON; None takes all in annotation/det_json.
+        say: gets a line for whatever is left out.
+
+    Raises:
+        ValueError: there are no pictures or no boxes, or none of the boxes lies on one of the pictures.
+    """
+    detections = load_detections(find_inference_boxes(det_file), people_only=False)
+    pictures = find_numbered_pictures(folder, say)
+    for ids, others, what in ((detections.image_ids, pictures.image_ids, 'boxes without a picture: image ids'),
+                              (pictures.image_ids, detections.image_ids, 'pictures without a box: image ids')):
+        unmatched = sorted(set(ids.tolist()) - set(others.tolist()))
+        if unmatched:
+            more = f' and {len(unmatched) - 20} more' if len(unmatched) > 20 else ''
+            say(f'{what} {", ".join(map(str, unmatched[:20]))}{more}')
+    people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints, min_score=-np.inf)
+    say(f'boxes: {report}')
+    # A photograph is looked at upright, whatever the protocol of a benchmark says of its own pictures.
+    return BoxedPictures(pictures, PersonSamples(people, pictures.paths, build_crop_recipe(config), skeleton,
+                                                 input_shape(config), honour_exif=True))

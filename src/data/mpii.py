@@ -1,0 +1,257 @@
+"""MPII annotation files → People, and what PCKh compares with.
+
+Two formats are read: the JSON list that Simple Baselines, HRNet and MSPN share (image, center, scale, joints,
+joints_vis), and the MATLAB file of its validation people, which alone has the heads' boxes. Places in both are 1-based
+pixels, those of People are 0-based.
+"""
+import os
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from ..protocols import MPII_FIRST_PIXEL
+from ..system.files import read_json
+from ..system.printing import brief
+from .boxes import LARGEST_COORDINATE, PIXELS_PER_SCALE
+from .people import People, is_coordinate, name_bytes, read_field, read_name, release_memory
+from .skeletons import MPII
+
+# Pixels per unit of scale by which all published loaders move the annotated centre down, so as not to cut off limbs.
+CENTRE_SHIFT = 15
+# Size of a head, in diagonals of its box.
+HEAD_SIZE_OF_DIAGONAL = 0.6
+# Files of the same people differ by rounding only; places further apart than this are of others.
+SAME_PERSON_PIXELS = 5.0
+# Keypoints that the mean over all leaves out.
+NOT_IN_MEAN = ('pelvis', 'thorax')
+# As the MATLAB file names its joints, where the published evaluation looks a name up.
+MAT_NAMES = ('rank', 'rkne', 'rhip', 'lhip', 'lkne', 'lank', None, None, None, 'head', 'rwri', 'relb', 'rsho', 'lsho',
+             'lelb', 'lwri')
+
+
+@dataclass(frozen=True)
+class MPIITruth:
+    """N people, in the order of their file.
+
+    Attributes:
+        keypoints: (N, 16, 2) float64, 0-based picture pixels.
+        is_visible: (N, 16) bool, keypoints that count.
+        head_sizes: (N,) float64, pixels: 0.6 times the diagonal of the head's box.
+    """
+
+    keypoints: np.ndarray
+    is_visible: np.ndarray
+    head_sizes: np.ndarray
+
+    @property
+    def is_counted(self) -> np.ndarray:
+        """(N, 16) bool, visible keypoints that the mean over all is taken of."""
+        return self.is_visible & [name not in NOT_IN_MEAN for name in MPII.keypoint_names]
+
+
+def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:
+    """Load everybody of an MPII JSON file, each with a square box from which center and scale follow again.
+
+    Visible keypoints have visibility 2, as MSPN's loss wants it; the others 0. A picture's id is the number in its
+    name, or its place in the file where names are no numbers. The file does not say how large the pictures are.
+
+    Args:
+        needs_keypoints: False takes people without `joints` as well, such as those of the test set.
+
+    Raises:
+        ValueError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+    """
+    entries = read_entries(path)
+    names, centers, scales, keypoints = [], [], [], []
+    for number, entry in enumerate(entries):
+        where = f'{path}, person {number}'
+        names.append(read_name(entry, 'image', where))
+        center, scale = _read_center(entry, where)
+        centers.append(center)
+        scales.append(scale)
+        keypoints.append(_read_joints(entry, where) if needs_keypoints or 'joints' in entry else np.zeros((16, 3)))
+    table = np.array(keypoints, np.float32)
+    if needs_keypoints and not table[:, :, 2].any():
+        raise ValueError(f"{path}: none of its {len(entries)} people has a visible joint ('joints_vis')")
+    image_ids, file_names, image_index = number_pictures(names)
+    sides = np.array(scales) * PIXELS_PER_SCALE
+    corners = np.array(centers) - sides[:, None] / 2
+    people = People(
+        image_ids=image_ids, file_names=file_names, picture_sizes=np.zeros((len(image_ids), 2), np.int64),
+        image_index=image_index, boxes_xywh=np.column_stack([corners, sides, sides]), box_scores=np.ones(len(entries)),
+        keypoints=table)
+    del entries, keypoints
+    release_memory()
+    return people
+
+
+def read_entries(path: str) -> List[Dict]:
+    """Return the people of an MPII JSON file, unchecked.
+
+    Raises:
+        ValueError: the file is missing, no list or empty.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise ValueError(f'{path} should be an MPII annotation file (a list of people with image, center, scale, '
+                         f'joints and joints_vis), is a {type(entries).__name__}')
+    if not entries:
+        raise ValueError(f'{path} lists no people')
+    return entries
+
+
+def number_pictures(names: List[str]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ids (I,) and names (I,) bytes of the pictures of P people, and each person's picture (P,)."""
+    distinct = list(dict.fromkeys(names))
+    index_of = {name: index for index, name in enumerate(distinct)}
+    stems = [os.path.splitext(os.path.basename(name))[0] for name in distinct]
+    ids = [int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= 18 else -1 for stem in stems]
+    if min(ids) < 0 or len(set(ids)) < len(ids):
+        ids = list(range(1, len(distinct) + 1))
+    return (np.array(ids, np.int64), np.array(list(map(name_bytes, distinct))),
+            np.array([index_of[name] for name in names], np.int32))
+
+
+def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
+    """Return the centre (2,) in 0-based pixels, moved down as the published loaders do, and the scale."""
+    center = _read_numbers(entry, 'center', (2,), where)
+    scale = read_field(entry, 'scale', (int, float), where)
+    # The published loaders take a centre of -1 for a mark that the person has no place.
+    if center[0] == -1:
+        raise ValueError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
+    if not 0 < scale < LARGEST_COORDINATE / PIXELS_PER_SCALE:
+        raise ValueError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
+    return center + [0, CENTRE_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
+
+
+def _read_joints(entry: Dict, where: str) -> np.ndarray:
+    """Return x, y in 0-based pixels and visibility 0 or 2, (16, 3)."""
+    places = _read_numbers(entry, 'joints', (16, 2), where)
+    visible = _read_numbers(entry, 'joints_vis', (16,), where)
+    if not np.isin(visible, (0, 1)).all():
+        raise ValueError(f"{where}: 'joints_vis' should be 0 or 1, is {entry['joints_vis']}")
+    return np.column_stack([places - MPII_FIRST_PIXEL, 2 * visible])
+
+
+def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> np.ndarray:
+    values = read_field(entry, key, list, where)
+    rows = values if len(shape) == 2 else [values]
+    if len(rows) != (shape[0] if len(shape) == 2 else 1) or not all(
+            isinstance(row, list) and len(row) == shape[-1] and all(map(is_coordinate, row)) for row in rows):
+        size = ' x '.join(map(str, shape))
+        raise ValueError(f'{where}: {key!r} should be {size} finite numbers, is {brief(values)}')
+    return np.array(values, np.float64)
+
+
+def mat_names(path: str) -> Tuple[str, str]:
+    """Return how the MATLAB file of an MPII JSON file may be called (valid.json: gt_valid.mat; mpii_val.json:
+    gt_mpii_val.mat or mpii_gt_val.mat)."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    head, separator, tail = stem.rpartition('_')
+    return f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat'
+
+
+def find_mat_file(path: str) -> Optional[str]:
+    """Return the MATLAB file that lies beside an MPII JSON file, or None."""
+    candidates = [os.path.join(os.path.dirname(path), name) for name in mat_names(path)]
+    return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
+
+
+def load_mpii_truth(path: str) -> Optional[MPIITruth]:
+    """Return what PCKh compares with, or None where nothing says how large the heads are.
+
+    The MATLAB file beside the JSON file has it; a JSON file has it where every person has joints and either `headbox`
+    (two corners, 1-based pixels) or `head_size` (0.6 times its diagonal, pixels).
+
+    Raises:
+        ValueError: a file is malformed, or the two are of other people; the message names what is wrong.
+        ImportError: the MATLAB file cannot be read without SciPy.
+    """
+    entries = read_entries(path)
+    mat_path = find_mat_file(path)
+    if mat_path is not None:
+        truth = read_mat_file(mat_path)
+        _check_same_people(truth, entries, mat_path, path)
+        return truth
+    if not all(isinstance(entry, dict) and 'joints' in entry and ('headbox' in entry or 'head_size' in entry)
+               for entry in entries):
+        return None
+    joints = np.array([_read_joints(entry, f'{path}, person {number}') for number, entry in enumerate(entries)])
+    sizes = np.array([_read_head_size(entry, f'{path}, person {number}') for number, entry in enumerate(entries)])
+    return MPIITruth(joints[:, :, :2], joints[:, :, 2] > 0, sizes)
+
+
+def _read_head_size(entry: Dict, where: str) -> float:
+    if 'head_size' in entry:
+        size = read_field(entry, 'head_size', (int, float), where)
+    else:
+        corners = read_field(entry, 'headbox', list, where)
+        shape = (2, 2) if corners and isinstance(corners[0], list) else (4,)
+        first, last = _read_numbers(entry, 'headbox', shape, where).reshape(2, 2)
+        size = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(last - first)
+    if not np.isfinite(size) or size <= 0:
+        raise ValueError(f'{where}: the head should have a size, has {size}')
+    return float(size)
+
+
+def read_mat_file(path: str) -> MPIITruth:
+    """Read MPII's ground truth in MATLAB's format 5 (gt_valid.mat): dataset_joints, jnt_missing (16, N), pos_gt_src
+    (16, 2, N) and headboxes_src (2, 2, N: corners x coordinates).
+
+    Raises:
+        ValueError: the file is missing, of another format, or a field is missing or of another shape.
+        ImportError: SciPy is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
+    try:
+        content = loadmat(path)
+    except OSError as error:
+        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+    except NotImplementedError:
+        raise ValueError(f'{path} is a MATLAB 7.3 file; save it as version 5 to 7 (save -v7)') from None
+    except Exception as error:  # noqa: BLE001  SciPy raises whatever a damaged file makes it stumble over
+        raise ValueError(f'{path} is not a MATLAB file that SciPy can read: {error}') from None
+    missing = [name for name in ('dataset_joints', 'jnt_missing', 'pos_gt_src', 'headboxes_src') if name not in content]
+    if missing:
+        raise ValueError(f'{path} has no {", ".join(missing)}; it should be the ground truth of MPII, gt_valid.mat')
+    places, absent, heads = (content[name] for name in ('pos_gt_src', 'jnt_missing', 'headboxes_src'))
+    count = places.shape[-1]
+    for name, array, shape in (('pos_gt_src', places, (16, 2, count)), ('jnt_missing', absent, (16, count)),
+                               ('headboxes_src', heads, (2, 2, count))):
+        if array.shape != shape or not np.issubdtype(array.dtype, np.number):
+            raise ValueError(f'{path}: {name} should be numbers of shape {shape}, is {array.dtype} {array.shape}')
+    _check_mat_names(content['dataset_joints'], path)
+    is_visible = np.asarray(absent.T, np.float64) == 0
+    keypoints = np.transpose(places, (2, 0, 1)).astype(np.float64) - MPII_FIRST_PIXEL
+    sizes = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(heads[1].astype(np.float64) - heads[0], axis=0)
+    if not np.isfinite(keypoints[is_visible]).all():
+        raise ValueError(f'{path}: pos_gt_src holds places that are not finite, of joints that are not missing')
+    has_size = np.isfinite(sizes) & (sizes > 0)
+    if not has_size.all():
+        raise ValueError(f'{path}: the head of person {np.flatnonzero(~has_size)[0]} has no size (headboxes_src)')
+    return MPIITruth(keypoints, is_visible, sizes)
+
+
+def _check_mat_names(cells: np.ndarray, path: str) -> None:
+    names = [str(np.ravel(cell)[0]) if np.size(cell) else '' for cell in np.ravel(cells)]
+    if len(names) != len(MAT_NAMES) or any(known and known != name for known, name in zip(MAT_NAMES, names)):
+        raise ValueError(f'{path}: dataset_joints should name {", ".join(MPII.keypoint_names)} in this order '
+                         f'({", ".join(filter(None, MAT_NAMES))}), is {names}')
+
+
+def _check_same_people(truth: MPIITruth, entries: List[Dict], mat_path: str, path: str) -> None:
+    if len(truth.head_sizes) != len(entries):
+        raise ValueError(f'{mat_path} holds {len(truth.head_sizes)} people, {path} {len(entries)}: they should be the '
+                         'same people in the same order')
+    if not all(isinstance(entry, dict) and 'joints' in entry for entry in entries):
+        return
+    joints = np.array([_read_joints(entry, f'{path}, person {number}') for number, entry in enumerate(entries)])
+    both = truth.is_visible & (joints[:, :, 2] > 0)
+    distances = np.linalg.norm(truth.keypoints - joints[:, :, :2], axis=2)[both]
+    if len(distances) and np.median(distances) > SAME_PERSON_PIXELS:
+        raise ValueError(f'{mat_path} and {path} are of other people, or of the same in another order: half of their '
+                         f'joints lie more than {np.median(distances):.0f} pixels apart')

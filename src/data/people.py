@@ -1,0 +1,122 @@
+"""The store of annotated or detected people, and the fields of their files, with errors that name what is wrong.
+
+Everything is kept in NumPy arrays: loader workers are forked, and millions of small Python objects would be copied
+into each of them as soon as their reference counts are touched.
+"""
+import ctypes
+import gc
+import math
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..system.files import MAX_INTEGER, is_number
+from ..system.printing import brief
+
+# Of a place in a picture: what lies beyond would not survive int32 or be anywhere near a picture.
+MAX_COORDINATE = 1e9
+# Bytes; no system opens longer ones. The names of a file are kept in an array as wide as the longest.
+MAX_NAME = 4096
+
+
+@dataclass(frozen=True)
+class People:
+    """P people on I pictures.
+
+    Attributes:
+        image_ids: (I,) int64.
+        file_names: (I,) bytes, as the annotation gives them.
+        picture_sizes: (I, 2) int64, (width, height).
+        image_index: (P,) int32, the picture of each person.
+        boxes_xywh: (P, 4) float64, picture pixels.
+        box_scores: (P,) float64; 1 for ground truth.
+        keypoints: (P, K, 3): x, y in picture pixels and visibility 0, 1 or 2. Integer where the file has integers
+            only, which MSPN's published rounding depends on.
+        without_area: number of labelled people who were left out because nothing of their box can be cropped.
+    """
+
+    image_ids: np.ndarray
+    file_names: np.ndarray
+    picture_sizes: np.ndarray
+    image_index: np.ndarray
+    boxes_xywh: np.ndarray
+    box_scores: np.ndarray
+    keypoints: np.ndarray
+    without_area: int = 0
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def select(self, rows: np.ndarray) -> 'People':
+        """Return the people of `rows` (mask or indices) on the same pictures."""
+        return replace(self, image_index=self.image_index[rows], boxes_xywh=self.boxes_xywh[rows],
+                       box_scores=self.box_scores[rows], keypoints=self.keypoints[rows])
+
+
+def read_field(entry: Any, key: str, kind, where: str) -> Any:
+    """Return entry[key] after checking that it is there and of `kind` (a type or a tuple of types).
+
+    Raises:
+        ValueError: naming `where` (file and entry), the key and what would be right.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f'{where} should be an object, is {type(entry).__name__}')
+    if key not in entry:
+        raise ValueError(f'{where} has no {key!r}')
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f'{where}: {key!r} should be {names}, is {brief(value)}')
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ValueError(f'{where}: {key!r} is too large: {brief(value)}')
+    return value
+
+
+def read_name(entry: Any, key: str, where: str) -> str:
+    """Return the name of a picture, entry[key]; `name_bytes` makes what the disk knows it by.
+
+    Raises:
+        ValueError: it is missing, no text, or no name that a file can have.
+    """
+    name = read_field(entry, key, str, where)
+    try:
+        is_name = len(name_bytes(name)) <= MAX_NAME and '\0' not in name
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(f'{where}: {key!r} should be the name of a file, is {brief(name)}')
+    return name
+
+
+def name_bytes(name: str) -> bytes:
+    """Return a name of an annotation file as the bytes on disk: UTF-8, in which bytes that are none may be carried as
+    Python carries them (`\\udcff`)."""
+    return name.encode('utf-8', 'surrogateescape')
+
+
+def read_box(entry: Any, where: str) -> list:
+    """Return entry['bbox'] as four floats; NaN, infinity and null come back as NaN.
+
+    Raises:
+        ValueError: it is missing or not a list of four numbers.
+    """
+    # Whatever it is: what it should be is told below.
+    box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
+    if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
+        raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
+    return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
+
+
+def is_coordinate(value: Any) -> bool:
+    """Whether a JSON value is a finite number that a place in a picture can have."""
+    return is_number(value) and abs(value) < MAX_COORDINATE
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system where the C library can, so that forked workers do not inherit it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform.startswith('linux') else None
+    if trim is not None:
+        trim(0)

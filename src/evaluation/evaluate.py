@@ -1,0 +1,114 @@
+"""A network or an exported model, and annotated pictures → poses, results and the numbers of their protocol, on one
+device or shared among several."""
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from easydict import EasyDict
+from mindspore import nn
+
+from ..config import input_shape, num_hypotheses
+from ..data.annotation_files import find_annotation_file, find_detection_file
+from ..data.crops import build_crop_recipe
+from ..data.datasets import configured_skeleton, find_reason_without_score, load_images, load_people
+from ..data.detections import BoxReport, detected_people, load_detections
+from ..data.images import locate_pictures
+from ..data.samples import PersonSamples
+from ..protocols import HYPOTHESIS_NAMES
+from ..system.device import Processes
+from .metrics.scoring import evaluate
+from .predict import Poses, Predictor, predict_poses
+from .predictors import network_predictor
+from .results import coco_records, rank_by_protocol
+
+
+class Predicted(NamedTuple):
+    """COCO-style results, and the poses before any was suppressed, the same on every process."""
+
+    results: List[dict]
+    poses: Poses
+
+
+class Evaluated(NamedTuple):
+    """`Predicted`, and its metrics; none where there is nothing to score by."""
+
+    metrics: Dict[str, float]
+    results: List[dict]
+    poses: Poses
+
+
+class Evaluation:
+    """The test set of a configuration, read once, and networks measured on it.
+
+    Args:
+        config: resolved.
+        processes: that share the people; the numbers are those of one process alone.
+        explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
+        must_score: False also takes annotation files that results cannot be scored by, such as those of test sets.
+
+    Attributes:
+        reason_without_score: why results cannot be scored; '' where they can.
+
+    Raises:
+        ValueError: annotations, detections or pictures are missing or wrong; the message names them.
+    """
+
+    def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = (), *,
+                 must_score: bool = True):
+        self.config, self.processes = config, processes
+        self.skeleton = configured_skeleton(config)
+        self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
+        self.reason_without_score = find_reason_without_score(config, self.gt_file)
+        if must_score and self.reason_without_score:
+            raise ValueError(f'nothing to score by: {self.reason_without_score}')
+        crops = build_crop_recipe(config)
+        if config.TEST.USE_GT_BBOX:
+            self.people = load_people(config, self.gt_file, sample_rule=crops.sample_rule, needs_keypoints=False)
+            self.box_report = BoxReport.of_ground_truth(self.people)
+        else:
+            images = load_images(config, self.gt_file)
+            det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
+            self.people, self.box_report = detected_people(
+                load_detections([det_file], people_only=True), images,
+                self.skeleton.num_keypoints, min_score=config.TEST.IMAGE_THRE, source=f'detected boxes of {det_file}')
+        paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
+        self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
+        self._predictor: Optional[Predictor] = None
+        self._network: Optional[nn.Cell] = None
+
+    def measure(self, network: nn.Cell) -> Evaluated:
+        """Predict all poses with `network` and score them. A network that was measured before is not compiled again."""
+        if network is not self._network:
+            self._network = network
+            self._predictor = network_predictor(self.config, network, self.skeleton.flip_index)
+        network.set_train(False)
+        return self.measure_predictor(self._predictor)
+
+    def measure_predictor(self, predictor: Predictor) -> Evaluated:
+        """Predict all poses with `predictor` and score them."""
+        results, poses = self.predict(predictor)
+        # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
+        return Evaluated(self.score(results), results, poses)
+
+    def predict(self, predictor: Predictor) -> Predicted:
+        """Predict all poses with `predictor`."""
+        poses = predict_poses(predictor, self.samples, num_threads=self.config.TEST.NUM_PARALLEL_WORKERS,
+                              processes=self.processes)
+        return Predicted(self._rank(poses), poses)
+
+    def score(self, results: List[dict]) -> Dict[str, float]:
+        """Return the metrics of results, none where there is nothing to score by."""
+        return {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
+
+    def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
+        """Yield the name of each hypothesis, 'primary', 'second' and so on, and the metrics of its poses without the
+        others; nothing for networks with one hypothesis only."""
+        count = num_hypotheses(self.config)
+        for number, name in enumerate(HYPOTHESIS_NAMES[:count] if count > 1 else ()):
+            yield name, self.score(self._rank(poses.of_hypothesis(number)))
+
+    def _rank(self, poses: Poses) -> List[dict]:
+        rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
+        if self.config.DATASET.PROTOCOL == 'mpii':
+            # Its evaluation knows no ranking and no image ids: one pose of each person, in the order of the file.
+            rows = np.arange(len(self.people))
+        return coco_records(self.people, poses, rows, scores)

@@ -1,0 +1,200 @@
+"""What eval.py and infer.py get their poses from: a checkpoint that MindSpore runs, several of them as an ensemble, or
+an exported model file."""
+import argparse
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+from easydict import EasyDict
+
+from ..checkpoints.configuration import resolve_test_config
+from ..checkpoints.load import adopt_source, load_weights, read_weights
+from ..config import num_hypotheses
+from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
+from ..models.registry import build_configured_network, network_name
+from ..system.device import share_of_cores
+from .predict import Predictor
+from .predictors import file_predictor, mean_predictor, network_predictor
+
+# Settings that an exported file has inside for good.
+FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
+              'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.PLANES', 'MSPN.BLOCKS', 'POSE_RESNET.NUM_LAYERS',
+              'POSE_RESNET.NUM_DECONV_FILTERS', 'POSE_RESNET.NUM_DECONV_KERNELS', 'POSE_RESNET.DECONV_WITH_BIAS',
+              'POSE_RESNET.FINAL_CONV_KERNEL', 'POSE_MOBILENET.WIDTH', 'POSE_MOBILENET.LAST_CHANNELS',
+              'POSE_MOBILENET.NUM_DECONV_FILTERS', 'HRNET.WIDTH', 'HRNET.MODULES', 'HRNET.BLOCKS', 'MIPNET.BACKBONE',
+              'MIPNET.NUM_INSTANCES', 'MIPNET.SE_MODULES', 'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS',
+              'DATASET.NORMALISE_BEFORE_SCALING')
+FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
+FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
+
+
+@dataclass(frozen=True)
+class PoseSource:
+    """A file with a network inside.
+
+    Attributes:
+        path: of the file.
+        carried: the recipe inside, if any.
+        weights: {name: array} of a checkpoint, None for a model file.
+        model: the model file, None for a checkpoint.
+    """
+
+    path: str
+    carried: Optional[EasyDict]
+    weights: Optional[Mapping[str, np.ndarray]] = None
+    model: Optional[ModelFile] = None
+
+    def settle(self, config: EasyDict, overrides: Mapping[str, str]) -> None:
+        """Bring a resolved configuration in line with the file.
+
+        Args:
+            config: changed where weights of another project need other settings.
+            overrides: {config key: text} that the user has set.
+
+        Raises:
+            ValueError: the configuration contradicts what an exported file has inside.
+        """
+        if self.model is None:
+            adopt_source(config, self.carried, self.weights, overrides, self.path)
+            return
+        for key in (FIXED_KEYS + FIXED_WITH_DECODER * self.model.has_decoder
+                    + FIXED_WITH_FLIP_TEST * self.model.has_flip_test):
+            section, name = key.split('.')
+            if config[section][name] != self.model.config[section][name]:
+                raise ValueError(f'{self.path} was exported with {key}={self.model.config[section][name]}; '
+                                 f'{config[section][name]} needs another export')
+
+    def describe(self, config: EasyDict) -> str:
+        """Return network and runtime in words."""
+        return network_name(config) + (f' in {self.model}' if self.model else '')
+
+    def build_predictor(self, config: EasyDict, flip_index: np.ndarray) -> Predictor:
+        """Return what makes poses of crops, by the protocol of a resolved configuration.
+
+        Raises:
+            ValueError: the weights do not fit, or the protocol wants what a model file cannot do.
+        """
+        if self.model is not None:
+            return file_predictor(config, self.model, flip_index)
+        network = build_configured_network(config)
+        load_weights(network, self.weights, config, self.path)
+        return network_predictor(config, network, flip_index)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several checkpoints of networks that were trained apart, of which the heatmaps are averaged.
+
+    Attributes:
+        members: each with a checkpoint.
+        configs: of each, resolved; it says what network it is and how it normalises pixels.
+
+    Raises:
+        ValueError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
+    """
+
+    members: Sequence[PoseSource]
+    configs: Sequence[EasyDict]
+
+    def __post_init__(self):
+        first = self.configs[0]
+        for member, config in zip(self.members, self.configs):
+            facts = [('MODEL.IMAGE_SIZE', first.MODEL.IMAGE_SIZE, config.MODEL.IMAGE_SIZE, ''),
+                     ('MODEL.NUM_JOINTS', first.MODEL.NUM_JOINTS, config.MODEL.NUM_JOINTS, ''),
+                     ('DATASET.SKELETON', first.DATASET.SKELETON, config.DATASET.SKELETON, ''),
+                     ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
+                      ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
+            if 'mspn' in (first.MODEL.NAME, config.MODEL.NAME):
+                facts.append(('MODEL.NAME', first.MODEL.NAME, config.MODEL.NAME,
+                              '; heatmaps of mspn reach 255, those of the other networks 1'))
+            for key, ours, its, remark in facts:
+                if ours != its:
+                    raise ValueError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
+                                     f'{key} is {ours} in the one and {its} in the other{remark}')
+
+    def describe(self, _config: EasyDict) -> str:
+        """Return the networks in words."""
+        return 'mean of ' + ', '.join(member.describe(own) for member, own in zip(self.members, self.configs))
+
+    def build_predictor(self, config: EasyDict, flip_index: np.ndarray) -> Predictor:
+        """Return what makes poses of crops, by the protocol (section TEST) of a resolved configuration.
+
+        Raises:
+            ValueError: the weights of a member do not fit.
+        """
+        predictors = []
+        for member, own in zip(self.members, self.configs):
+            by_protocol = deepcopy(own)
+            by_protocol.TEST = config.TEST
+            predictors.append(member.build_predictor(by_protocol, flip_index))
+        return mean_predictor(predictors)
+
+
+class OpenedSource(NamedTuple):
+    """A source, the configuration that its poses are made with, and the overrides in it, {config key: text}."""
+
+    source: Union[PoseSource, Ensemble]
+    config: EasyDict
+    overrides: Dict[str, str]
+
+
+def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str) -> None:
+    """Add the flags that `open_source` reads."""
+    parser.add_argument('--ckpt_path', nargs='+', metavar='CKPT', help=f'{ckpt_help}; of several the heatmaps are '
+                        'averaged')
+    parser.add_argument('--model_file', help='file of export.py, instead of a checkpoint')
+    parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
+                        'onnxruntime by the ending of a model file')
+    parser.add_argument('--precision', default='f32', choices=PRECISIONS, help='of openvino (default: %(default)s)')
+    parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
+
+
+def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]],
+                read_overrides: Callable[[EasyDict], Dict[str, str]]) -> OpenedSource:
+    """Return the source that a command line names, and the configuration for it.
+
+    Args:
+        arguments: with the flags of `add_source_flags` and `--recipe`.
+        ckpt_paths: the checkpoint, or those of an ensemble, where no model file is given. The protocol of the first
+            counts.
+        read_overrides: recipe -> {config key: text} that the user has set.
+
+    Raises:
+        ValueError: the flags contradict each other, or a file is missing, damaged, of another kind or does not go with
+            the flags or with the other files.
+        ImportError: the runtime is not installed.
+    """
+    sources = _open_files(arguments, ckpt_paths)
+    configs, overrides = [], []
+    for source in sources:
+        config, its_overrides = resolve_test_config(arguments.recipe, source.carried, source.path, read_overrides)
+        source.settle(config, its_overrides)
+        configs.append(config)
+        overrides.append(its_overrides)
+    whole = sources[0] if len(sources) == 1 else Ensemble(sources, configs)
+    return OpenedSource(whole, configs[0], overrides[0])
+
+
+def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[PoseSource]:
+    """Return the model file, or the checkpoints, that a command line names."""
+    if arguments.model_file:
+        if arguments.ckpt_path:
+            raise ValueError('give --ckpt_path or --model_file, not both')
+        if arguments.runtime == 'mindspore':
+            raise ValueError('the runtime mindspore runs checkpoints: --ckpt_path; for --model_file choose another')
+        runtime = arguments.runtime or default_runtime(arguments.model_file)
+        threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
+        model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
+        return [PoseSource(model.path, model.config, model=model)]
+    if arguments.runtime not in (None, 'mindspore'):
+        raise ValueError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
+    if arguments.precision != 'f32' or arguments.threads:
+        raise ValueError('--precision and --threads are for --model_file')
+    if not ckpt_paths:
+        raise ValueError('give the checkpoint with --ckpt_path, or an exported model with --model_file')
+    sources = []
+    for path in ckpt_paths:
+        weights, carried = read_weights(path)
+        sources.append(PoseSource(path, carried, weights=weights))
+    return sources

@@ -1,0 +1,76 @@
+"""PCKh of MPII (CVPR 2014): the share of keypoints that lie within a part of the head's size of their place.
+
+Protocol: the evaluation that Simple Baselines, HRNet and MSPN share. N people, 16 keypoints.
+"""
+from typing import Dict, List
+
+import numpy as np
+
+from ...data.mpii import MPIITruth
+from ...data.skeletons import MPII
+from .records import read_records
+
+# The published tables: columns, and the keypoints that each is the mean of.
+COLUMNS = {'Head': ('head_top',), **{name.capitalize(): (f'left_{name}', f'right_{name}') for name in (
+    'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')}}
+THRESHOLD = 0.5
+# The release's "Mean@0.1" reads entry 11 of the thresholds 0, 0.01, ...: it is a mean at 0.11, and published ones are.
+TIGHT_THRESHOLDS = {'Mean@0.11': 11 * 0.01, 'Mean@0.10': 10 * 0.01}
+METRIC_NAMES = (*COLUMNS, 'Mean', *TIGHT_THRESHOLDS)
+
+
+def evaluate_mpii(truth: MPIITruth, results: List[dict]) -> Dict[str, float]:
+    """Return PCKh in percent: of the seven columns at 0.5, the mean at 0.5, and the mean at the published "0.1", which
+    is 0.11, and at a true 0.10. Columns whose keypoints nobody has are -1.
+
+    Args:
+        truth: N people.
+        results: one record of each of them, in their order; keypoints in 0-based pixels.
+
+    Raises:
+        ValueError: there are more or fewer results than people, or no keypoint is visible.
+    """
+    distances = head_distances(truth, results)
+    shares = keypoint_pckh(truth, distances, THRESHOLD)
+    index_of = {name: index for index, name in enumerate(MPII.keypoint_names)}
+    metrics = {}
+    for column, names in COLUMNS.items():
+        values = shares[[index_of[name] for name in names]]
+        metrics[column] = float(values[values >= 0].mean()) if (values >= 0).any() else -1.0
+    metrics['Mean'] = _mean_over_keypoints(truth, distances, THRESHOLD)
+    for name, threshold in TIGHT_THRESHOLDS.items():
+        metrics[name] = _mean_over_keypoints(truth, distances, threshold)
+    return metrics
+
+
+def head_distances(truth: MPIITruth, results: List[dict]) -> np.ndarray:
+    """Return the distance (N, 16) of each keypoint from its place, in head sizes.
+
+    Raises:
+        ValueError: there are more or fewer results than people.
+    """
+    if len(results) != len(truth.head_sizes):
+        raise ValueError(f'{len(results)} results, should be {len(truth.head_sizes)}: one of each person, in the order '
+                         'of the annotation file')
+    found = read_records(results, MPII.num_keypoints)
+    return np.linalg.norm(found.keypoints - truth.keypoints, axis=2) / truth.head_sizes[:, None]
+
+
+def keypoint_pckh(truth: MPIITruth, distances: np.ndarray, threshold: float) -> np.ndarray:
+    """Return the percentage (16,) of each keypoint's visible places that are found within a threshold, or -1."""
+    right = ((distances <= threshold) & truth.is_visible).sum(axis=0)
+    count = truth.is_visible.sum(axis=0)
+    return np.where(count > 0, 100.0 * right / np.maximum(count, 1), -1.0)
+
+
+def _mean_over_keypoints(truth: MPIITruth, distances: np.ndarray, threshold: float) -> float:
+    if not truth.is_counted.any():
+        raise ValueError('no keypoint of the ground truth is visible; there is nothing to evaluate on')
+    return float(100.0 * (distances <= threshold)[truth.is_counted].mean())
+
+
+def format_metrics(metrics: Dict[str, float]) -> str:
+    """Return the table in the columns of the published ones."""
+    lines = [' '.join(f'{name:>9}' for name in metrics), ' '.join(f'{value:9.3f}' for value in metrics.values())]
+    return '\n'.join([f'PCKh, percent, at {THRESHOLD} of the head size (Mean@0.11 is what the releases print as '
+                      'Mean@0.1)', *lines])

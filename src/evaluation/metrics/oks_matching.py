@@ -1,0 +1,169 @@
+"""Average precision by OKS, for all pictures at once: the arithmetic of COCO's evaluator in array operations.
+
+Axes: T thresholds, D found poses, I pictures, P annotated people, K keypoints, G people of the fullest picture.
+Only area range "all" and the 20 best poses of a picture are computed, which CrowdPose's protocol and the numbers of
+single keypoints need; the ten numbers of COCO come from its own evaluator.
+"""
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+import numpy as np
+
+from ...data.oks_truth import OKSTruth
+from .records import Found
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+MAX_POSES = 20
+EPSILON = np.spacing(1)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All N pairs of a kept pose and a person of its picture.
+
+    Attributes:
+        image_index: (D,) of the kept poses, ascending; within a picture by descending score.
+        rank: (D,) of a pose in its picture, from 0.
+        scores: (D,).
+        pose, person: (N,) rows of the kept poses and of the truth.
+        terms: (N, K) OKS term of each keypoint from its distance.
+        box_terms: (N, K) the same from its distance to the person's box of three times the size.
+    """
+
+    image_index: np.ndarray
+    rank: np.ndarray
+    scores: np.ndarray
+    pose: np.ndarray
+    person: np.ndarray
+    terms: np.ndarray
+    box_terms: np.ndarray
+
+    def similarity(self, truth: OKSTruth, keypoint: Optional[int] = None) -> np.ndarray:
+        """Return the OKS (N,) over the labelled keypoints, or of one keypoint alone; people without a label are
+        compared by their box."""
+        columns = slice(None) if keypoint is None else slice(keypoint, keypoint + 1)
+        labelled = truth.is_labelled[self.person, columns]
+        count = labelled.sum(axis=1)
+        by_distance = np.where(labelled, self.terms[:, columns], 0).sum(axis=1) / np.maximum(count, 1)
+        return np.where(count > 0, by_distance, self.box_terms[:, columns].mean(axis=1))
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which poses found whom.
+
+    Attributes:
+        person: (T, D) row of the truth that a pose found, -1 for nobody.
+        is_ignored: (T, D) the pose found somebody who is ignored.
+    """
+
+    person: np.ndarray
+    is_ignored: np.ndarray
+
+
+def pair_up(truth: OKSTruth, found: Found, oks_sigmas: np.ndarray) -> Pairs:
+    """Keep the best poses of every picture and compare them with its people.
+
+    Args:
+        found: on pictures of the truth only.
+        oks_sigmas: (K,).
+    """
+    image_index = np.searchsorted(truth.image_ids, found.image_ids)
+    order = np.lexsort((np.arange(len(image_index)), -found.scores, image_index))
+    rank = _place_in_group(image_index[order])
+    order, rank = order[rank < MAX_POSES], rank[rank < MAX_POSES]
+    image_index = image_index[order]
+
+    people_by_image = np.argsort(truth.image_index, kind='stable')
+    counts = np.bincount(truth.image_index, minlength=len(truth.image_ids))
+    starts = np.cumsum(counts) - counts
+    people_of_pose = counts[image_index]
+    pose = np.repeat(np.arange(len(order)), people_of_pose)
+    within = np.arange(len(pose)) - np.repeat(np.cumsum(people_of_pose) - people_of_pose, people_of_pose)
+    person = people_by_image[starts[image_index[pose]] + within]
+
+    places = found.keypoints[order][pose]
+    variances = (2 * np.asarray(oks_sigmas)) ** 2
+    areas = (truth.areas[person] + EPSILON)[:, None]
+    corner, size = (truth.boxes_xywh[person, None, :2], truth.boxes_xywh[person, None, 2:])
+    outside = np.maximum(0, corner - size - places) + np.maximum(0, places - (corner + size * 2))
+    terms, box_terms = (np.exp(-(offset ** 2).sum(axis=2) / variances / areas / 2)
+                        for offset in (places - truth.keypoints[person], outside))
+    return Pairs(image_index, rank, found.scores[order], pose, person, terms, box_terms)
+
+
+def _place_in_group(groups: np.ndarray) -> np.ndarray:
+    """Return the position (D,) of each element among those of its group; equal groups stand together."""
+    if not len(groups):
+        return np.zeros(0, np.int64)
+    first = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
+    return np.arange(len(groups)) - np.repeat(first, np.diff(first, append=len(groups)))
+
+
+def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
+    """Match poses to people as COCO's evaluator does: the best pose chooses first, and people who count before those
+    who are ignored. Equal similarities go to the later person.
+
+    Args:
+        similarity: (N,) of the pairs.
+    """
+    num_thresholds, num_poses = len(THRESHOLDS), len(pairs.scores)
+    # People of a picture stand in slots, those who are ignored behind the others.
+    by_slot = np.lexsort((truth.is_ignored, truth.image_index))
+    slot = np.empty(len(truth), np.int64)
+    slot[by_slot] = _place_in_group(truth.image_index[by_slot])
+    # Pictures with many poses come first: those that still have a pose at a rank are the first ones then.
+    poses_of_image = np.bincount(pairs.image_index, minlength=len(truth.image_ids))
+    images = np.argsort(-poses_of_image, kind='stable')
+    row_of_image = np.empty(len(images), np.int64)
+    row_of_image[images] = np.arange(len(images))
+    shape = (len(images), int(slot.max(initial=0)) + 1)
+
+    person_at = np.full(shape, -1)
+    person_at[row_of_image[truth.image_index], slot] = np.arange(len(truth))
+    is_ignored = (person_at >= 0) & truth.is_ignored[person_at]
+    is_crowd = (person_at >= 0) & truth.is_crowd[person_at]
+    of_pose = np.full((num_poses, shape[1]), -1.0)
+    of_pose[pairs.pose, slot[pairs.person]] = similarity
+    limits = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None, None]
+
+    taken = np.zeros((num_thresholds, *shape), bool)
+    person = np.full((num_thresholds, num_poses), -1)
+    row_of_pose = row_of_image[pairs.image_index]
+    for rank in range(int(pairs.rank.max(initial=-1)) + 1):
+        poses = np.flatnonzero(pairs.rank == rank)
+        rows = row_of_pose[poses]
+        values = of_pose[poses][None]
+        allowed = (values >= limits) & ~taken[:, rows]
+        counting = allowed & ~is_ignored[rows]
+        allowed &= counting | ~counting.any(axis=2, keepdims=True)
+        choice = shape[1] - 1 - np.where(allowed, values, -1)[..., ::-1].argmax(axis=2)
+        threshold, which = np.nonzero(allowed.any(axis=2))
+        chosen = choice[threshold, which]
+        person[threshold, poses[which]] = person_at[rows[which], chosen]
+        taken[threshold, rows[which], chosen] = ~is_crowd[rows[which], chosen]
+    return Matching(person, (person >= 0) & truth.is_ignored[person])
+
+
+def precision_and_recall(truth: OKSTruth, pairs: Pairs, matching: Matching,
+                         images: Optional[np.ndarray] = None) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the precision (T, 101) at the recalls of the grid and the highest recall (T,); -1 where nobody counts.
+
+    Args:
+        images: mask (I,) of the pictures that count; None takes all.
+    """
+    in_images = np.ones(len(truth.image_ids), bool) if images is None else images
+    num_people = int((in_images[truth.image_index] & ~truth.is_ignored).sum())
+    if not num_people:
+        return np.full((len(THRESHOLDS), len(RECALLS)), -1.0), np.full(len(THRESHOLDS), -1.0)
+    poses = np.flatnonzero(in_images[pairs.image_index])
+    poses = poses[np.argsort(-pairs.scores[poses], kind='stable')]
+    is_right, counts = matching.person[:, poses] >= 0, ~matching.is_ignored[:, poses]
+    right, wrong = (np.cumsum(kind & counts, axis=1, dtype=np.float64) for kind in (is_right, ~is_right))
+    recall = right / num_people
+    precision = np.maximum.accumulate((right / (right + wrong + EPSILON))[:, ::-1], axis=1)[:, ::-1]
+    # Beyond the highest recall the precision is 0.
+    precision = np.concatenate([precision, np.zeros((len(THRESHOLDS), 1))], axis=1)
+    at_recalls = np.stack([row[np.searchsorted(its_recall, RECALLS)] for row, its_recall in zip(precision, recall)])
+    return at_recalls, recall[:, -1] if len(poses) else np.zeros(len(THRESHOLDS))

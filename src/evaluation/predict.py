@@ -1,0 +1,121 @@
+"""People on pictures → heatmaps → keypoints in the pictures."""
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Deque, List, NamedTuple, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.boxes import PIXELS_PER_SCALE
+from ..data.loader import TestBatches, iterate_test_batches
+from ..data.samples import PersonSamples
+from ..system.collectives import gather_rows
+from ..system.device import Processes
+
+# Batches of heatmaps that may wait for the decoder: more would only fill the memory.
+WAITING_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Predicted poses: of each of P boxes the pose of the person whom it belongs to and, of networks that see I people
+    in a box, those of the others. First come all P of the first hypothesis, in the order of the boxes, then all of the
+    second, and so on.
+
+    Attributes:
+        keypoints: (I * P, K, 3) float64: x, y in picture pixels and keypoint score.
+        crop_areas: (I * P,) float64, square pixels of the padded crop in the picture.
+        people: (I * P,) int64, the row of the box among the people.
+        hypotheses: (I * P,) int64, from 0: which of the people in the box it is.
+    """
+
+    keypoints: np.ndarray
+    crop_areas: np.ndarray
+    people: np.ndarray
+    hypotheses: np.ndarray
+
+    def of_hypothesis(self, number: int) -> 'Poses':
+        """Return the poses of one hypothesis alone."""
+        rows = self.hypotheses == number
+        return Poses(self.keypoints[rows], self.crop_areas[rows], self.people[rows], self.hypotheses[rows])
+
+
+class Predictor(NamedTuple):
+    """What makes keypoints of crops, whatever computes it.
+
+    Attributes:
+        run: crops (N, H, W, 3) uint8 -> arrays whose first axis is I * N: all N of the first hypothesis, then all of
+            the next.
+        decode: (what `run` returns, centers (M, 2), scales (M, 2)) -> keypoints (M, K, 2) in the picture and their
+            scores (M, K), for any number M of poses.
+        batch_size: N. A smaller last batch is filled up, so that a graph is compiled for one shape only.
+        needs_whole_batches: N may not be smaller, not even where there are fewer people.
+        num_hypotheses: I, how many people are looked for in a crop.
+    """
+
+    run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
+    decode: Callable[..., Tuple[np.ndarray, np.ndarray]]
+    batch_size: int
+    needs_whole_batches: bool = False
+    num_hypotheses: int = 1
+
+
+def _first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
+    """Return those of values (I * N, ...), hypothesis by hypothesis, that belong to the first `count` of N crops."""
+    return values.reshape(num_hypotheses, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
+
+
+def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: int, processes: Processes) -> Poses:
+    """Predict the poses in every box of `samples`; several processes share the batches and all get all poses.
+
+    Reading and cropping the next batches, the network on this one and decoding the one before go on at the same time.
+
+    Args:
+        num_threads: that read and crop.
+
+    Raises:
+        ValueError: a picture cannot be read, or poses are not finite; the pictures are named.
+    """
+    batch_size, hypotheses = predictor.batch_size, predictor.num_hypotheses
+    if not predictor.needs_whole_batches:
+        batch_size = min(batch_size, len(samples))
+    source = TestBatches(samples, batch_size, num_shards=processes.size, shard=processes.rank)
+    keypoints: List[np.ndarray] = [np.empty((0, samples.skeleton.num_keypoints, 3))]
+    areas, places = [np.empty(0)], [np.empty(0, np.int64)]
+    waiting: Deque[Future] = deque()
+
+    def collect(most: int) -> None:
+        while len(waiting) > most:
+            positions, scores = waiting.popleft().result()
+            keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
+
+    with ThreadPoolExecutor(1, thread_name_prefix='decoder') as decoder, \
+            tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty() or not processes.is_first) as bar:
+        try:
+            for crops, centers, scales, rows in iterate_test_batches(source, num_threads=num_threads):
+                filled = np.resize(crops, (batch_size, *crops.shape[1:])) if len(rows) < batch_size else crops
+                outputs = [_first_crops(output, hypotheses, len(rows)) for output in predictor.run(filled)]
+                waiting.append(decoder.submit(predictor.decode, *outputs, np.tile(centers, (hypotheses, 1)),
+                                              np.tile(scales, (hypotheses, 1))))
+                collect(WAITING_BATCHES)
+                areas.append(np.tile(np.prod(scales.astype(np.float64) * PIXELS_PER_SCALE, axis=1), hypotheses))
+                places.append((np.arange(hypotheses)[:, None] * len(samples) + rows).ravel())
+                bar.update(len(rows) * processes.size)
+            collect(0)
+        finally:
+            # After a failure nobody wants what still waits.
+            for each in waiting:
+                each.cancel()
+    keypoints, areas, places = (np.concatenate(gather_rows(np.concatenate(parts), processes))
+                                for parts in (keypoints, areas, places))
+    order = np.argsort(places)
+    numbers, people = np.divmod(places[order], max(1, len(samples)))
+    poses = Poses(keypoints[order], areas[order], people, numbers)
+    broken = ~np.isfinite(poses.keypoints).all(axis=(1, 2))
+    if broken.any():
+        # The evaluator would count a pose of NaN as a perfect one.
+        raise ValueError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
+                         f'{samples.describe(poses.people[broken][:1])}; do recipe and checkpoint belong together?')
+    return poses

@@ -1,0 +1,86 @@
+"""What computes poses of crops: a network in MindSpore, an exported file in its runtime, or several networks."""
+from typing import Callable, Sequence, Tuple
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from ..config import num_hypotheses
+from ..export.runtimes import ModelFile
+from ..models.common.flip_test import AllHypotheses, build_predictor, shifts_heatmap
+from ..models.common.heatmap_decoding import build_decoder, build_placer
+from ..models.registry import build_normaliser
+from .multi_shift import average_over_shifts
+from .predict import Predictor
+
+
+def network_predictor(config, network: nn.Cell, flip_index: np.ndarray) -> Predictor:
+    """Return a predictor that runs a network in MindSpore, by the protocol of a resolved configuration.
+
+    Args:
+        flip_index: (K,), of the flip test, where the configuration wants it.
+    """
+    hypotheses = num_hypotheses(config)
+    cell = build_predictor(config, build_normaliser(config), AllHypotheses(network) if hypotheses > 1 else network,
+                           flip_index)
+    cell.set_train(False)
+
+    def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
+        return (cell(Tensor(crops)).asnumpy(),)
+
+    return Predictor(_with_shifts(config, run), build_decoder(config), config.TEST.BATCH_SIZE,
+                     num_hypotheses=hypotheses)
+
+
+def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predictor:
+    """Return a predictor that runs an exported model, by the protocol of a resolved configuration.
+
+    Raises:
+        ValueError: the configuration asks for what is not inside the model and cannot be added outside.
+    """
+    if model.has_flip_test and not config.TEST.FLIP_TEST:
+        raise ValueError(f'{model.path} has the flip test inside, so TEST.FLIP_TEST=false cannot be; export it without '
+                         '--flip_test')
+    flips_outside = config.TEST.FLIP_TEST and not model.has_flip_test
+    if model.has_decoder and flips_outside:
+        raise ValueError(f'{model.path} decodes inside, without the flip test: export it with --flip_test, or choose '
+                         '--set TEST.FLIP_TEST=false')
+    if model.has_decoder and config.TEST.MULTI_SHIFT:
+        raise ValueError(f'{model.path} decodes inside, so TEST.MULTI_SHIFT={config.TEST.MULTI_SHIFT:g} cannot average '
+                         'heatmaps; export it without --with_decode, or choose --set TEST.MULTI_SHIFT=0')
+
+    def run_flipped(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
+        heatmaps, = model.run(crops)
+        of_mirrored, = model.run(np.ascontiguousarray(crops[:, :, ::-1]))
+        mirrored = of_mirrored[:, flip_index, :, ::-1]
+        if shifts_heatmap(config):
+            mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
+        return ((heatmaps + mirrored) * np.float32(0.5),)
+
+    place = build_placer(config)
+
+    def place_decoded(keypoints: np.ndarray, scores: np.ndarray, center: np.ndarray, scale: np.ndarray):
+        return place(keypoints, center, scale), scores
+
+    return Predictor(_with_shifts(config, run_flipped if flips_outside else model.run),
+                     place_decoded if model.has_decoder else build_decoder(config),
+                     model.batch_size or config.TEST.BATCH_SIZE, needs_whole_batches=bool(model.batch_size),
+                     num_hypotheses=model.num_hypotheses)
+
+
+def mean_predictor(predictors: Sequence[Predictor]) -> Predictor:
+    """Return a predictor whose heatmaps are the mean of those of several; all else is that of the first.
+
+    Args:
+        predictors: that return heatmaps of one shape and one peak.
+    """
+    def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
+        total = sum(predictor.run(crops)[0] for predictor in predictors)
+        return (total / np.float32(len(predictors)),)
+
+    return predictors[0]._replace(run=run)
+
+
+def _with_shifts(config, run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
+                 ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
+    """Return `run`, or its mean over moved crops where the configuration wants that."""
+    return average_over_shifts(run, config.TEST.MULTI_SHIFT) if config.TEST.MULTI_SHIFT else run

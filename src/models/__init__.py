@@ -1,0 +1,1 @@
+"""The networks, a folder each, with what belongs to them: crops, targets, losses, decoders."""

@@ -1,0 +1,151 @@
+"""MIPNet (Khirodkar et al., "Multi-Instance Pose Networks: Rethinking Top-Down Pose Estimation", ICCV 2021,
+arXiv 2101.11223): a pose network that predicts each of several people in a box, told by a code whom.
+
+Axes: N crops, I people in a box, K keypoints, H, W input, h, w = H/4, W/4 heatmap. What holds several people is
+hypothesis-major: all crops with the first code, then all with the second, … Cell names are those of the release.
+"""
+from typing import Sequence, Tuple
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from ...protocols import instance_codes
+from ..common.blocks import initialise_parameters, narrow_normal, uniform_fan_in
+from ..hrnet.network import NUM_PARTS, HRNet
+from ..simple_pose.network import SimplePoseNet
+from .modulation import Modulation
+
+PUBLISHED_PLACES = (False, False, True, True)
+
+
+class MIPNet(nn.Cell):
+    """What makes a pose network a MIPNet: images (N, 3, H, W) float32, codes (N, 2) float32 -> heatmaps (N, K, h, w).
+
+    The network beside it in the bases of a class runs in NUM_PARTS parts, `part(number, features)`. Behind each but the
+    last there is a place for a modulation block on every branch of the features.
+    """
+
+    def add_modulation(self, names: Sequence[str], channels: Sequence[Sequence[int]], se_modules: Sequence[bool],
+                       num_instances: int) -> None:
+        """Give the network its modulation, whose weights are zero yet.
+
+        Args:
+            names: of the cells at the places.
+            channels: of the branches at each place.
+            se_modules: which places are taken.
+            num_instances: I.
+
+        Raises:
+            ValueError: not one truth value for each place, or none is true.
+        """
+        se_modules = tuple(bool(each) for each in se_modules)
+        if len(se_modules) != len(names) or not any(se_modules):
+            raise ValueError(f'se_modules should say for each of the {len(names)} places {", ".join(names)} whether it '
+                             f'has a modulation block, and at least one should; got {list(se_modules)}')
+        self.num_instances, self.se_modules, self.first_place = num_instances, se_modules, se_modules.index(True)
+        self.codes = Tensor(instance_codes(num_instances))
+        for name, widths, is_taken in zip(names, channels, se_modules):
+            if is_taken:
+                setattr(self, name, Modulation(widths))
+        self._modulations = tuple(getattr(self, name, None) for name in names)
+
+    def construct(self, images, codes):
+        return self.modulate(self.trunk(images), codes)
+
+    def trunk(self, images):
+        """Return the features of every branch in front of the first modulation block: the same for all codes."""
+        features = (images,)
+        for number in range(self.first_place + 1):
+            features = self.part(number, features)
+        return features
+
+    def modulate(self, features, codes):
+        """Return the heatmaps (N, K, h, w) of the features of N rows, each with its code (N, 2)."""
+        for place in range(self.first_place, NUM_PARTS - 1):
+            if self.se_modules[place]:
+                features = self._modulations[place](features, codes)
+            features = self.part(place + 1, features)
+        return features[0]
+
+    def hypotheses(self, images):
+        """Return the heatmaps (I * N, K, h, w) of images (N, 3, H, W) with every code; the trunk runs once."""
+        features = ()
+        for each in self.trunk(images):
+            features = features + (ops.concat((each,) * self.num_instances, 0),)
+        codes = ops.tile(ops.expand_dims(self.codes, 1), (1, images.shape[0], 1))                # (I, N, 2)
+        return self.modulate(features, ops.reshape(codes, (-1, 2)))
+
+    def training_outputs(self, images):
+        """Return what the loss supervises: the heatmaps (I * N, K, h, w).
+
+        Every crop meets every code in the same batch, so that the BatchNorms of the modulation see balanced codes. The
+        published loss, which draws for each crop which half of a doubled batch gets which code, is the mean over these
+        rows, however the draw falls.
+        """
+        return self.hypotheses(images)
+
+
+class MIPNetHRNet(MIPNet, HRNet):
+    """MIPNet on HRNet.
+
+    Args:
+        se_modules: whether there are blocks in front of stages 2, 3 and 4, and of the head.
+        num_instances: I, 2 in the published models; 3 and 4 have other codes, see `instance_codes`.
+        seed: of the initial weights.
+        options: of HRNet.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, *, se_modules: Sequence[bool] = PUBLISHED_PLACES, num_instances: int = 2, seed: int = 1,
+                 **options):
+        super().__init__(seed=seed, **options)
+        names = tuple(f'stage{number}_se' for number in (1, 2, 3, 4))
+        self.add_modulation(names, self.part_channels, se_modules, num_instances)
+        initialise_parameters(self, seed, _draw_narrow, only=names)
+
+
+class MIPNetResNet(MIPNet, SimplePoseNet):
+    """MIPNet on SimplePoseNet.
+
+    Args:
+        se_modules: whether there is a block in front of each of the layers 1 to 4.
+        num_instances: I, 2 in the published models; 3 and 4 have other codes, see `instance_codes`.
+        seed: of the initial weights.
+        options: of SimplePoseNet.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, *, se_modules: Sequence[bool] = PUBLISHED_PLACES, num_instances: int = 2, seed: int = 1,
+                 **options):
+        super().__init__(seed=seed, **options)
+        names = tuple(f'layer{number}_se' for number in (1, 2, 3, 4))
+        self.add_modulation(names, [(each,) for each in self.layer_inputs], se_modules, num_instances)
+        initialise_parameters(self, seed, _draw_default, only=names)
+
+    def part(self, number: int, features):
+        """Run one of the parts, 0 to NUM_PARTS - 1: the stem, layers 1 to 3, layer 4 with the head."""
+        x = features[0]
+        if number == 0:
+            x = self.stem(x)
+        elif number == 1:
+            x = self.layer1(x)
+        elif number == 2:
+            x = self.layer2(x)
+        elif number == 3:
+            x = self.layer3(x)
+        else:
+            x = self.head(self.layer4(x))
+        return (x,)
+
+
+def _draw_narrow(rng, name: str, shape: Tuple[int, ...], _fan_in: int) -> np.ndarray:
+    return narrow_normal(rng, name, shape)
+
+
+def _draw_default(rng, _name: str, shape: Tuple[int, ...], fan_in: int) -> np.ndarray:
+    # The release initialises its ResNets from the ImageNet file and leaves the modulation as PyTorch makes it.
+    return uniform_fan_in(rng, shape, fan_in)

@@ -1,0 +1,1 @@
+"""SimplePoseNet, on ResNet and on MobileNetV2."""

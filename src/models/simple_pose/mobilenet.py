@@ -1,0 +1,111 @@
+"""MobileNetV2 without the classifier (Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+arXiv 1801.04381), with MMPose's cell names.
+"""
+import re
+
+from mindspore import nn
+
+from ..common.blocks import BatchNorm, PassOn
+
+# Expansion, channels, blocks and stride of the layers 1 to 7.
+LAYERS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STEM_CHANNELS, LAST_CHANNELS = 32, 1280
+
+# The blocks by name, in the order in which MindCV and torchvision count them.
+BLOCKS = tuple(f'layer{number}.{index}' for number, layer in enumerate(LAYERS, 1) for index in range(layer[2]))
+
+
+def block_of_mindcv(match: re.Match) -> str:
+    """Return our name of a part of a block from MindCV's (number of the block, number of the part, the rest)."""
+    # Behind the three cells of the stem; each convolution is followed by its BatchNorm and, but for the last, a ReLU6.
+    block, part = int(match[1]) - 3, int(match[2])
+    return f'{BLOCKS[block]}.conv.{part // 3}.{("conv", "bn")[part % 3]}.{match[3]}'
+
+
+def block_of_torchvision(match: re.Match) -> str:
+    """Return our name of a part of a block from torchvision's (number of the block, of the part, of the part of that
+    or None, the rest)."""
+    # Behind the stem; the last convolution and its BatchNorm stand by themselves behind the parts that have a ReLU6.
+    block = int(match[1]) - 1
+    last = 1 if block == 0 else 2
+    part, kind = (int(match[2]), int(match[3])) if match[3] else (last, int(match[2]) - last)
+    return f'{BLOCKS[block]}.conv.{part}.{("conv", "bn")[kind]}.{match[4]}'
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """Return `channels` times the width multiplier: the nearest multiple of 8, but not below 90 % of the product."""
+    product = channels * width
+    nearest = max(8, int(product + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * product else nearest + 8
+
+
+class ConvNorm(nn.Cell):
+    """Convolution, BatchNorm and, unless `linear`, ReLU6."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, group: int = 1,
+                 linear: bool = False):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, pad_mode='pad',
+                              padding=kernel_size // 2, group=group, has_bias=False, weight_init='zeros')
+        self.bn = BatchNorm(out_channels)
+        self.activate = PassOn() if linear else nn.ReLU6()
+
+    def construct(self, x):
+        return self.activate(self.bn(self.conv(x)))
+
+
+class InvertedResidual(nn.Cell):
+    """1x1 to `expansion` times the channels, depthwise 3x3 (which carries the stride), linear 1x1, plus the input
+    where the shape stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int):
+        super().__init__()
+        hidden = in_channels * expansion
+        cells = [ConvNorm(in_channels, hidden, 1)] if expansion != 1 else []
+        self.conv = nn.SequentialCell([*cells, ConvNorm(hidden, hidden, 3, stride=stride, group=hidden),
+                                       ConvNorm(hidden, out_channels, 1, linear=True)])
+        self.is_residual = stride == 1 and in_channels == out_channels
+
+    def construct(self, x):
+        if self.is_residual:
+            return x + self.conv(x)
+        return self.conv(x)
+
+
+class MobileNetV2(nn.Cell):
+    """Trunk of inverted residuals: images (N, 3, H, W) -> features (N, out_channels, H/32, W/32).
+
+    Args:
+        width: multiplier of the channels.
+        last_channels: channels of the 1x1 convolution behind the last block, multiplied by a width above 1; 0 leaves
+            it out.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, *, width: float = 1.0, last_channels: int = LAST_CHANNELS):
+        super().__init__()
+        if width <= 0 or last_channels < 0:
+            raise ValueError(f'MobileNetV2 needs a width above 0 and 0 or more last channels, got {width} and '
+                             f'{last_channels}')
+        channels = scaled_channels(STEM_CHANNELS, width)
+        self.conv1 = ConvNorm(3, channels, 3, stride=2)
+        for number, (expansion, unscaled, count, stride) in enumerate(LAYERS, 1):
+            cells = []
+            for index in range(count):
+                out_channels = scaled_channels(unscaled, width)
+                cells.append(InvertedResidual(channels, out_channels, stride=stride if index == 0 else 1,
+                                              expansion=expansion))
+                channels = out_channels
+            setattr(self, f'layer{number}', nn.SequentialCell(cells))
+        self.out_channels = int(last_channels * max(1.0, width)) if last_channels else channels
+        self.conv2 = ConvNorm(channels, self.out_channels, 1) if last_channels else PassOn()
+
+    def construct(self, images):
+        return self.trunk(images)
+
+    def trunk(self, images):
+        """Return the features (N, out_channels, H/32, W/32)."""
+        x = self.layer3(self.layer2(self.layer1(self.conv1(images))))
+        return self.conv2(self.layer7(self.layer6(self.layer5(self.layer4(x)))))

@@ -1,0 +1,1 @@
+"""The machine: device, processes, files, streams and command lines. Knows nothing of poses."""

@@ -1,0 +1,167 @@
+"""Locks that keep two processes from writing to the same files, and that end with the process, however it ends."""
+import contextlib
+import fcntl
+import glob
+import os
+import weakref
+from typing import Dict, Iterable, List, Optional
+
+from .files import make_folder
+
+
+class FileInUseError(ValueError):
+    """Another process has locked a file.
+
+    Attributes:
+        path: of the file, spelled as it was asked for.
+    """
+
+    def __init__(self, path: str):
+        super().__init__(f'another process writes to {path}')
+        self.path = path
+
+
+class FileLocks:
+    """Exclusive locks of files and folders, which need not be there yet, however their paths are spelled.
+
+    The lock of a file is an empty file beside it, `.<name>.lock`, which is removed with the lock; a process that is
+    killed leaves it behind, unlocked. That of a folder is `.lock` inside, and stays. Forked processes do not keep them.
+
+    Args:
+        files: which may turn out to be folders as well.
+        folders: made where they are missing.
+
+    Attributes:
+        unwatched: those on a file system without locks, where nobody notices another process.
+
+    Raises:
+        FileInUseError: another process has locked one of them, the folder around it, or a file inside; then none is.
+        OSError: a lock cannot be written; the message names it.
+    """
+
+    def __init__(self, files: Iterable[str], folders: Iterable[str] = ()):
+        files, folders = list(files), list(folders)
+        # First a look: whoever is refused has not even made a folder.
+        check_unlocked([*files, *folders])
+        self.unwatched: List[str] = []
+        self.handles: Dict[str, int] = {}
+        release = weakref.finalize(self, _release, self.handles, os.getpid())
+        _LIVING.add(self)
+        locks = {path: lock_names(path) for path in files}
+        locks.update({path: [_lock_inside(path)] for path in folders})
+        try:
+            for path, names in locks.items():
+                make_folder(path if path in folders else os.path.dirname(names[0]))
+                for name in names:
+                    self._take(path, name, must=name == names[0])
+            # And another one: of two that start at the same time at least one sees the other.
+            for path in locks:
+                check_surroundings(path, own=self.handles)
+        except BaseException:
+            release()
+            raise
+
+    def _take(self, path: str, name: str, *, must: bool) -> None:
+        if name in self.handles:
+            return
+        try:
+            handle = _open_locked(path, name, os.O_CREAT)
+        except OSError as error:
+            # The target of a link may lie where nobody can write, and it is the link that will be replaced.
+            if must:
+                raise OSError(f'cannot write {name}: {error.strerror or error}') from None
+            return
+        if handle is None:
+            self.unwatched += [path] * (path not in self.unwatched)
+        else:
+            self.handles[name] = handle
+
+
+# What forked processes have to let go: a lock ends when the last process that holds it open does.
+_LIVING: 'weakref.WeakSet[FileLocks]' = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for locks in list(_LIVING):
+        for handle in locks.handles.values():
+            os.close(handle)
+        locks.handles.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def lock_names(path: str) -> List[str]:
+    """Return the lock files of a file: beside it and, where it is a link, beside its target too."""
+    folder, name = os.path.split(path.rstrip(os.sep))
+    # The folder alone first: once a link has been replaced by a file its target is another one.
+    places = [os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]
+    return [os.path.join(os.path.dirname(place), f'.{os.path.basename(place)}.lock') for place in dict.fromkeys(places)]
+
+
+def _lock_inside(folder: str) -> str:
+    return os.path.join(os.path.realpath(folder), '.lock')
+
+
+def check_unlocked(paths: Iterable[str]) -> None:
+    """Prove, without writing anything, that no other process has locked files or folders.
+
+    Raises:
+        FileInUseError: one has.
+    """
+    for path in paths:
+        for name in [*lock_names(path), _lock_inside(path)]:
+            _look(path, name)
+        check_surroundings(path)
+
+
+def check_surroundings(path: str, own: Iterable[str] = ()) -> None:
+    """Prove that no other process has locked the folder around a file, or a file inside a folder.
+
+    Args:
+        own: lock files that this process holds.
+
+    Raises:
+        FileInUseError: one has.
+    """
+    around = os.path.dirname(os.path.realpath(path))
+    inside = glob.glob(os.path.join(glob.escape(os.path.realpath(path)), '.*.lock'))
+    for name in [*lock_names(around), _lock_inside(around), *inside]:
+        if name not in own:
+            _look(path, name)
+
+
+def _look(path: str, name: str) -> None:
+    with contextlib.suppress(OSError):
+        handle = _open_locked(path, name)
+        if handle is not None:
+            os.close(handle)
+
+
+def _open_locked(path: str, name: str, flags: int = 0) -> Optional[int]:
+    """Open and lock a lock file; return its handle, or None on a file system without locks."""
+    while True:
+        handle = os.open(name, os.O_RDWR | flags, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise FileInUseError(path) from None
+        except OSError:
+            os.close(handle)
+            return None
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), os.stat(name)):
+                return handle
+        # Its owner has removed it since it was opened.
+        os.close(handle)
+
+
+def _release(handles: Dict[str, int], owner: int) -> None:
+    for name, handle in handles.items():
+        if os.getpid() == owner and os.path.basename(name) != '.lock':
+            # While it is still locked, so that nobody else can have taken it.
+            with contextlib.suppress(OSError):
+                os.remove(name)
+        os.close(handle)
+    handles.clear()

@@ -1,0 +1,83 @@
+"""Reading YAML files of settings: what is wrong in them is named, and a small file never becomes a large value."""
+import math
+from typing import Any, Dict
+
+import yaml
+
+from .files import open_regular
+from .printing import brief
+
+# Letters of a file, and of the values that it spells out with aliases. The longest recipe here has some thousands.
+MAX_LETTERS = 100_000
+MAX_DEPTH = 100
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which counts what aliases (`*name`) repeat and refuses keys that are there twice."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._depth = self._letters = 0
+        self._letters_of: Dict[int, float] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        before, is_alias = self._letters, self.check_event(yaml.AliasEvent)
+        # Not left to Python's own limit, which MindSpore raises.
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, 'it is nested too deeply', self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias:
+            # A value that holds itself is not composed yet.
+            self._letters += self._letters_of.get(id(node), math.inf)
+        else:
+            self._letters += 1 + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+            self._letters_of[id(node)] = self._letters - before
+        if self._letters > 2 * MAX_LETTERS:
+            raise yaml.composer.ComposerError(None, None, 'its aliases (*name) repeat too much', node.start_mark)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise yaml.composer.ComposerError(None, None, f'the key {brief(key.value)} is there twice',
+                                                  key.start_mark)
+            seen.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # PyYAML lets through whatever its readers of numbers, dates and tags stumble over.
+            what = f'the value {brief(node.value)}' if isinstance(node, yaml.ScalarNode) else 'a value'
+            raise yaml.constructor.ConstructorError(None, None, f'{what} is not of the kind that it seems to be',
+                                                    node.start_mark) from None
+
+
+def read_yaml(path: str) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ValueError: the file is missing, unreadable, no regular file, not UTF-8, not YAML, or says a key twice; or it
+            is larger, is nested more deeply or repeats more than settings need. The message names it and the place.
+    """
+    try:
+        with open_regular(path, 'r', encoding='utf-8') as file:
+            text = file.read(MAX_LETTERS + 1)
+        if len(text) > MAX_LETTERS:
+            raise ValueError(f'{path} should be a file of settings, has more than {MAX_LETTERS} letters')
+        loader = _Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except OSError as error:
+        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not a YAML file in UTF-8: {error}') from None
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path} is not a YAML file: {str(error)[:500]}') from None

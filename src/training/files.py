@@ -1,0 +1,128 @@
+"""The files of a training run: their names, their locks, and what becomes of those of an earlier run."""
+import contextlib
+import glob
+import os
+import shutil
+from typing import Callable, Iterator, List, Optional
+
+from easydict import EasyDict
+
+from ..data.loader import BatchPlan
+from ..system.device import Processes
+from ..system.file_locks import FileInUseError, FileLocks, check_unlocked, lock_names
+from ..system.files import check_writable
+from .log import MetricsLog
+from .states import Progress
+
+
+class RunFiles:
+    """The files of a run, all beside its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
+    `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`.
+
+    Args:
+        ckpt_path: TRAIN.CKPT_SAVE_PATH.
+        metrics_path: another place of the metrics, or None.
+
+    Raises:
+        ValueError: the checkpoint's name does not end in .ckpt.
+    """
+
+    def __init__(self, ckpt_path: str, metrics_path: Optional[str] = None):
+        if not ckpt_path.endswith('.ckpt'):
+            raise ValueError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
+        self.ckpt, self.stem = ckpt_path, os.path.splitext(ckpt_path)[0]
+        self.metrics = metrics_path or f'{self.stem}_metrics.jsonl'
+        self.best, self.curve = f'{self.stem}_best.ckpt', f'{self.stem}_curve.png'
+        self.states, self.events = f'{self.stem}_states', f'{self.stem}_events'
+        self._is_metrics_given = metrics_path is not None
+        self._locks: Optional[FileLocks] = None
+
+    def check(self) -> None:
+        """Prove that all files can be written and that no other process does; nothing stays of it.
+
+        Raises:
+            ValueError: another process trains into one of them, or the metrics would overwrite another of them.
+            OSError: one cannot be written; the message names it.
+        """
+        for path, what in ((self.ckpt, 'is the checkpoint'), (self.best, 'is the best checkpoint'),
+                           (self.curve, 'is the curve'), (self.states, 'lies among the states'),
+                           (self.events, 'lies among the events')):
+            if (set(lock_names(path)) & set(lock_names(self.metrics))
+                    or os.path.realpath(path) == os.path.dirname(os.path.realpath(self.metrics))):
+                raise ValueError(f'--metrics_path {self.metrics} {what} of the run itself; choose another place')
+        with self._in_use_is_told():
+            check_unlocked([*self._single_files(), self.states])
+        check_writable(self.ckpt)
+        check_writable(self.metrics)
+
+    def lock(self) -> List[str]:
+        """Keep other processes from training into any of these files, until this one ends, however it ends.
+
+        Returns:
+            Those on a file system without locks, where nobody would notice another process.
+
+        Raises:
+            ValueError, OSError: see `check`.
+        """
+        self.check()
+        with self._in_use_is_told():
+            self._locks = FileLocks(self._single_files(), [self.states])
+        return self._locks.unwatched
+
+    def _single_files(self) -> List[str]:
+        return [self.ckpt, self.best, self.metrics, self.curve, self.events]
+
+    @contextlib.contextmanager
+    def _in_use_is_told(self) -> Iterator[None]:
+        try:
+            yield
+        except FileInUseError as error:
+            other = '--ckpt_save_path'
+            if error.path == self.metrics:
+                other = '--metrics_path' if self._is_metrics_given else f'{other} or --metrics_path'
+            raise ValueError(f'another process is training into {error.path}; choose another {other}') from None
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files of killed processes; the caller holds the lock."""
+        for path in (self.ckpt, self.best, self.metrics, self.curve):
+            folder, name = os.path.split(glob.escape(path))
+            for pattern in (f'.{name}.[0-9]*.tmp*', f'{name}.[0-9]*.tmp'):
+                for leftover in glob.glob(os.path.join(folder, pattern)):
+                    os.remove(leftover)
+
+    def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
+        """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
+        states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
+        if not states and not os.path.exists(self.best) and not os.path.exists(self.metrics):
+            return
+        # The states last: whoever is killed in between leaves a run that is still known as one.
+        folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events], states)
+        say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
+
+    def set_aside_states(self, states: List[str], say: Callable[[str], None]) -> None:
+        """Move states that a resumed run has gone back behind into a folder `<stem>_earlier_<number>`; among its own
+        they would pass for the newest."""
+        if states:
+            say(f'{len(states)} newer states are now in {self._set_aside([], states)}')
+
+    def _set_aside(self, paths: List[str], states: List[str]) -> str:
+        number = 1
+        while os.path.exists(f'{self.stem}_earlier_{number}'):
+            number += 1
+        folder = f'{self.stem}_earlier_{number}'
+        for path in filter(os.path.exists, [*paths, *states]):
+            place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
+            os.makedirs(place, exist_ok=True)
+            # The metrics may lie on another file system, where a rename cannot reach.
+            shutil.move(path, os.path.join(place, os.path.basename(path)))
+        return folder
+
+    def open_log(self, config: EasyDict, plan: BatchPlan, progress: Progress, processes: Processes) -> MetricsLog:
+        """Return the metrics log; only rank 0's is written."""
+        epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
+        # The last step of an epoch belongs to it, not to the next one.
+        keep = (epoch + 1, step, False) if step else (
+            epoch, plan.steps_per_epoch, progress.evaluated_step == progress.step)
+        is_new = progress.step == config.TRAIN.BEGIN_EPOCH * plan.steps_per_epoch
+        return MetricsLog(self.metrics if processes.is_first else '', keep=None if is_new else keep,
+                          tensorboard_folder=self.events if config.TRAIN.TENSORBOARD else '')

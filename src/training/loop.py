@@ -1,0 +1,145 @@
+"""The loop around the training step: what it prints, logs, saves, and when it ends."""
+import math
+import statistics
+import sys
+import time
+from typing import Callable, Iterable, List, NamedTuple, Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.loader import BatchPlan
+from ..system.command_line import say
+from .log import MetricsLog
+from .states import Progress
+from .step import StepReport, TrainStep
+from .stopping import StopRequest
+
+# The first steps compile graphs, start loader processes and warm caches.
+WARM_UP_STEPS = 10
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A step had a loss of NaN or infinity, or too many steps in a row overflowed in mixed precision."""
+
+
+class StepTime(NamedTuple):
+    """Seconds of one step, and of these the seconds that it waited for data; `images` of all devices together."""
+
+    seconds: float
+    waited: float
+    images: int
+
+
+class Hooks:
+    """What a run does between steps; the defaults do nothing.
+
+    A hook gets the number of the step or epoch, from 1.
+    """
+
+    def after_step(self, step: int) -> None:
+        """Called after every step but the last of an epoch."""
+
+    def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
+        """Called after the last step of an epoch; True ends the run, which ends anyway if it is stopping."""
+        return False
+
+
+def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: np.ndarray, progress: Progress,
+          log: MetricsLog, stop: StopRequest, hooks: Hooks = Hooks(), max_steps: int = 0,  # noqa: B008  it has no state
+          max_skipped_steps: int = 30, describe_rows: Callable[[np.ndarray], str] = str) -> List[StepTime]:
+    """Run `step` over all batches, print the classic lines and, on a terminal, a bar with the remaining time.
+
+    Args:
+        step: ready to train.
+        batches: tuples of NumPy arrays (pixels, joints, validity, rows), beginning after `progress.step`.
+        plan: which the batches follow.
+        rates: learning rate of every step of the run.
+        progress: kept up to date, before the hooks are called.
+        log: gets epoch, step, loss, rate, seconds and waiting time of every step.
+        stop: ends the run, on all processes after the same step.
+        max_steps: ends the run after this many steps; 0 leaves it to the plan.
+        max_skipped_steps: overflowing steps in a row that are too many.
+        describe_rows: says which samples the rows of a batch are, for the message of a non-finite loss.
+
+    Returns:
+        The times of the steps.
+
+    Raises:
+        NonFiniteLossError: naming epoch, step, learning rate, and what was in the batch.
+    """
+    times: List[StepTime] = []
+    step.set_train()
+    first = progress.step
+    last = min(len(rates), max_steps or len(rates))
+    epoch_start = step_start = time.perf_counter()
+    batches = iter(batches)
+    with tqdm(total=last, initial=first, unit='step', disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
+        for index in range(first, last):
+            batch = next(batches)
+            waited = time.perf_counter() - step_start
+            report = step(*batch[:3], share=plan.share(index), least=plan.least(index), stop=stop.is_set)
+            stop.listen()
+            epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
+            progress.step = index + 1
+            _count_skipped(progress, report)
+            where = f'epoch {epoch}, step {within}, learning rate {rates[index]:g}'
+            if progress.skipped_in_a_row > max_skipped_steps:
+                raise NonFiniteLossError(
+                    f'{progress.skipped_in_a_row} steps in a row overflowed in mixed precision, the last at {where}, '
+                    f'with a loss scale of {report.loss_scale:g} and a loss of {report.loss:g}; batch: '
+                    f'{describe_rows(batch[3])}. --amp_level O0 or a lower learning rate may help.')
+            if not report.skipped and not math.isfinite(report.loss):
+                raise NonFiniteLossError(_describe_batch(report.loss, where, batch, plan, describe_rows))
+            now = time.perf_counter()
+            note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
+            say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
+            bar.update()
+            scaling = {'loss_scale': report.loss_scale, 'skipped': progress.skipped} if step.scaler else {}
+            log.write(epoch=epoch, step=within, loss=report.loss, lr=float(rates[index]),
+                      seconds=round(now - step_start, 4), data_seconds=round(waited, 4), **scaling)
+            times.append(StepTime(now - step_start, waited, len(plan.joint_batch(index)[1])))
+            ends_run = report.stop
+            if within == plan.steps_per_epoch:
+                elapsed, steps = now - epoch_start, min(plan.steps_per_epoch, len(times))
+                say(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
+                ends_run = hooks.after_epoch(epoch, ends_run) or ends_run
+                epoch_start = time.perf_counter()
+            else:
+                hooks.after_step(index + 1)
+            if ends_run:
+                break
+            # Saving and evaluating are no part of a step's time.
+            step_start = time.perf_counter()
+    return times
+
+
+def _count_skipped(progress: Progress, report: StepReport) -> None:
+    progress.skipped += report.skipped
+    progress.skipped_in_a_row = progress.skipped_in_a_row + 1 if report.skipped else 0
+
+
+def _describe_batch(loss: float, where: str, batch: tuple, plan: BatchPlan,
+                    describe_rows: Callable[[np.ndarray], str]) -> str:
+    pixels, joints, validity, rows = batch
+    whose = f'batch of process {plan.shard}, which need not be the one to blame' if plan.num_shards > 1 else 'batch'
+    return (f'the loss is {loss} at {where}; pixels {pixels.min()} to {pixels.max()}, joints {joints.min():g} to '
+            f'{joints.max():g}, validity {np.unique(validity).tolist()}; {whose}: {describe_rows(rows)}. '
+            'A lower learning rate or other start weights may help.')
+
+
+def measure_speed(times: Sequence[StepTime]) -> dict:
+    """Return the speed of a run: fps (images of all devices per second), step_ms (both medians), data_wait_share (of
+    the time of all steps), and the numbers of steps that were measured and left out as warm-up.
+
+    Short runs leave out half of their steps. Last batches of another size do not count.
+    """
+    skipped = min(WARM_UP_STEPS, len(times) // 2)
+    whole = statistics.mode(each.images for each in times) if times else 0
+    counted = [each for each in times[skipped:] if each.images == whole] or list(times)
+    if not counted:
+        return {'fps': 0.0, 'step_ms': 0.0, 'data_wait_share': 0.0, 'steps': 0, 'warm_up_steps': 0}
+    seconds = float(np.median([each.seconds for each in counted]))
+    waited = sum(each.waited for each in counted) / sum(each.seconds for each in counted)
+    return {'fps': round(whole / seconds, 2), 'step_ms': round(1000 * seconds, 2), 'data_wait_share': round(waited, 4),
+            'steps': len(counted), 'warm_up_steps': skipped}

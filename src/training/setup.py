@@ -1,0 +1,73 @@
+"""A resolved configuration → the start weights, the precision and the training step of a run."""
+import os
+from typing import Mapping
+
+import numpy as np
+from easydict import EasyDict
+from mindspore import nn
+
+from ..checkpoints.configuration import warn_of_other_flavour
+from ..checkpoints.load import adopt_source, load_weights, read_weights
+from ..checkpoints.names import named_parameters
+from ..models.common.blocks import synchronise_batch_norm
+from ..models.common.losses import build_loss
+from ..models.common.precision import set_precision
+from ..models.common.targets import build_targets
+from ..models.registry import build_configured_network, build_normaliser
+from ..system.command_line import say
+from ..system.device import Processes
+from .optimizers import TorchAdam
+from .step import LossGraph, TrainStep
+
+
+def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: bool) -> None:
+    """Set TRAIN.AMP_LEVEL to O0 on a CPU, where float16 is slower, unless the user asked for another level."""
+    if processes.target == 'CPU' and not is_explicit:
+        config.TRAIN.AMP_LEVEL = 'O0'
+
+
+def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.Cell:
+    """Return the network with the weights of MODEL.PRETRAINED, where the configuration wants it, and say so.
+
+    Weights of another project may change settings of `config`, such as the pixel constants.
+
+    Args:
+        overrides: what the user named; if it is MODEL.PRETRAINED, the file must not be missing.
+
+    Raises:
+        ValueError: the file is missing, damaged or does not fit.
+    """
+    path = config.MODEL.PRETRAINED
+    if not config.MODEL.INIT_WEIGHTS or not path:
+        hint = ' (the published results start from ImageNet weights)' if config.MODEL.INIT_WEIGHTS else ''
+        say(f'start: random weights{hint}')
+        return build_configured_network(config)
+    if 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
+        say(f'start: random weights, since {path} is not there (choose another with --pretrained_path)')
+        return build_configured_network(config)
+    state, carried = read_weights(path)
+    warn_of_other_flavour(config, carried, path)
+    adopt_source(config, carried, state, overrides, path)
+    network = build_configured_network(config)
+    conversion = load_weights(network, state, config, path, is_start=True)
+    rest = f'; initial weights: {", ".join(conversion.initial_parts)}' if conversion.initial else ''
+    say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
+        f'({conversion.source.name}){rest}')
+    if conversion.other_head:
+        say(f'note: {conversion.other_head}')
+    return network
+
+
+def build_train_step(config: EasyDict, network: nn.Cell, rates: np.ndarray, processes: Processes, *,
+                     first_step: int = 0) -> TrainStep:
+    """Return the training step of a resolved configuration; `network` computes as TRAIN.AMP_LEVEL says from then on."""
+    train = config.TRAIN
+    set_precision(network, train.AMP_LEVEL)
+    if train.SYNC_BN:
+        synchronise_batch_norm(network, processes.size)
+    graph = LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config))
+    optimizer = TorchAdam(network.trainable_params(), rates, weight_decay=train.WEIGHT_DECAY, first_step=first_step)
+    return TrainStep(graph, optimizer, accumulate=train.ACCUMULATE,
+                     loss_scale=0.0 if train.AMP_LEVEL == 'O0' else train.LOSS_SCALE,
+                     loss_scale_window=train.LOSS_SCALE_WINDOW, clip_norm=train.CLIP_NORM, ema_decay=train.EMA_DECAY,
+                     network=network, num_processes=processes.size)

@@ -1,0 +1,288 @@
+"""One training step as one graph: loss, gradients, their mean over batches and devices, update.
+
+Gradients go through these stations, each only where the recipe asks for it: loss scaling (mixed precision),
+accumulation over several batches, mean over devices, clipping, optimiser, running average of the weights.
+"""
+from typing import Dict, NamedTuple, Optional, Sequence
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
+from mindspore import dtype as mstype
+
+from ..checkpoints.names import named_parameters
+from .optimizers import ClipByGlobalNorm, GradientScale, TorchAdam, WeightAverage
+
+_to_float32 = ops.MultitypeFuncGraph('to_float32')
+
+
+@_to_float32.register('Tensor')
+def _tensor_to_float32(value):
+    return ops.cast(value, mstype.float32)
+
+
+class LossGraph(nn.Cell):
+    """The crops and joints of a batch -> its loss.
+
+    Args:
+        normaliser: pixels -> network input.
+        network: has `training_outputs(images)`.
+        targets: (joints, validity) -> what the loss takes after the outputs.
+        loss: (outputs, *targets) -> scalar.
+    """
+
+    def __init__(self, normaliser: nn.Cell, network: nn.Cell, targets: nn.Cell, loss: nn.Cell):
+        # The parameters keep the names that they have in the network alone.
+        super().__init__(auto_prefix=False)
+        self.normaliser, self.network, self.targets, self.loss = normaliser, network, targets, loss
+        self.map = ops.HyperMap()
+
+    def construct(self, pixels, joints, validity):
+        """Return the loss of pixels (N, H, W, 3) uint8, joints (N, K, 2) and validity (N, K) float32; with I people
+        in a crop, joints are (N, I, K, 2) and validity (N, I, K)."""
+        labels, weights = self.targets(joints, validity)
+        outputs = self.network.training_outputs(self.normaliser(pixels))
+        # Mixed precision ends here; of float32 nothing changes.
+        return self.loss(self.map(_to_float32, outputs), labels, weights)
+
+
+class ScaledLoss(nn.Cell):
+    """A loss graph -> the value to differentiate, and the loss for people to read."""
+
+    def __init__(self, loss_graph: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.loss_graph = loss_graph
+
+    def construct(self, pixels, joints, validity, factor):
+        loss = self.loss_graph(pixels, joints, validity)
+        return loss * factor, loss
+
+
+class StepReport(NamedTuple):
+    """What a step tells: the loss before it, whether it was skipped because gradients overflowed, whether some process
+    was asked to stop, and the loss scale that it used."""
+
+    loss: float
+    skipped: bool
+    stop: bool
+    loss_scale: float
+
+
+_add_into = ops.MultitypeFuncGraph('add_into')
+_set_zero = ops.MultitypeFuncGraph('set_zero')
+_copy_into = ops.MultitypeFuncGraph('copy_into')
+_sum_of_two = ops.MultitypeFuncGraph('sum_of_two')
+
+
+@_add_into.register('Tensor', 'Tensor')
+def _add_one(total, gradient):
+    return ops.assign_add(total, gradient)
+
+
+@_set_zero.register('Tensor')
+def _zero_one(total):
+    return ops.assign(total, ops.zeros_like(total))
+
+
+@_copy_into.register('Tensor', 'Tensor')
+def _copy_one(target, source):
+    return ops.assign(target, source)
+
+
+@_sum_of_two.register('Tensor', 'Tensor')
+def _sum_one(total, gradient):
+    return total + gradient
+
+
+class Accumulator(nn.Cell):
+    """Sum of the gradients and losses of the batches of a step but the last.
+
+    Args:
+        parameters: whose gradients are summed.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter]):
+        super().__init__(auto_prefix=False)
+        self.gradients = ParameterTuple([Parameter(Tensor(np.zeros(each.shape, np.float32)), name=f'sum.{each.name}',
+                                                   requires_grad=False) for each in parameters])
+        self.loss = Parameter(Tensor(0.0, mstype.float32), name='sum_of_losses', requires_grad=False)
+        self.map = ops.HyperMap()
+
+    def construct(self, loss, gradients):
+        """Add one batch."""
+        done = self.map(_add_into, self.gradients, gradients)
+        return ops.depend(done, ops.assign_add(self.loss, loss))
+
+    def take(self, loss, gradients):
+        """Return the sums with the last batch, and start anew."""
+        loss = self.loss + loss
+        gradients = self.map(_sum_of_two, self.gradients, gradients)
+        loss = ops.depend(loss, gradients)
+        done = self.map(_set_zero, ops.depend(self.gradients, loss))
+        done = ops.depend(done, ops.assign(self.loss, ops.depend(Tensor(0.0, mstype.float32), done)))
+        return ops.depend(loss, done), gradients
+
+
+class AccumulateStep(nn.Cell):
+    """A batch whose gradients wait for others: batch, share -> nothing of interest."""
+
+    def __init__(self, value_and_gradients, accumulator: Accumulator, scaler: Optional[amp.DynamicLossScaler]):
+        super().__init__(auto_prefix=False)
+        self.value_and_gradients, self.accumulator, self.scaler = value_and_gradients, accumulator, scaler
+
+    def construct(self, pixels, joints, validity, share):
+        factor = share if self.scaler is None else share * self.scaler.scale_value
+        (_, loss), gradients = self.value_and_gradients(pixels, joints, validity, factor)
+        return self.accumulator(loss * share, gradients)
+
+
+class UpdateStep(nn.Cell):
+    """The last batch of a step -> the update, and a report (4,) float32 as in `StepReport`."""
+
+    def __init__(self, value_and_gradients, optimizer: nn.Cell, *, accumulator: Optional[Accumulator],
+                 scaler: Optional[amp.DynamicLossScaler], clip_norm: float, average: Optional[WeightAverage],
+                 num_processes: int):
+        super().__init__(auto_prefix=False)
+        self.value_and_gradients, self.optimizer, self.accumulator = value_and_gradients, optimizer, accumulator
+        self.scaler, self.average, self.num_processes = scaler, average, num_processes
+        self.unscale, self.clip = GradientScale(), ClipByGlobalNorm(clip_norm)
+        self.zero, self.one = Tensor(0.0, mstype.float32), Tensor(1.0, mstype.float32)
+        if num_processes > 1:
+            self.mean = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=num_processes)
+            self.sum = ops.AllReduce()
+
+    def _update(self, gradients):
+        done = self.optimizer(self.clip(gradients))
+        if self.average is not None:
+            done = ops.depend(done, self.average(ops.depend(self.optimizer.step_index, done)))
+        return ops.depend(self.one, done)
+
+    def construct(self, pixels, joints, validity, share, stop):
+        scale = self.one if self.scaler is None else self.scaler.scale_value
+        (_, loss), gradients = self.value_and_gradients(pixels, joints, validity, share * scale)
+        loss = loss * share
+        if self.accumulator is not None:
+            loss, gradients = self.accumulator.take(loss, gradients)
+        overflow = self.zero
+        if self.scaler is not None:
+            overflow = 1.0 - ops.cast(amp.all_finite(gradients), mstype.float32)
+        if self.num_processes > 1:
+            gradients = self.mean(gradients)
+            # Everyone has to decide alike, and the report is the mean or the maximum over all.
+            told = self.sum(ops.stack((loss / self.num_processes, overflow, stop)))
+            loss, overflow, stop = told[0], told[1], told[2]
+        if self.scaler is None:
+            done = self._update(gradients)
+        else:
+            # A value of its own: `scale` itself would be read after the scaler has changed it.
+            inverse = 1.0 / scale
+            scale = 1.0 / inverse
+            gradients = self.unscale(gradients, inverse)
+            is_finite = overflow < 0.5
+            if is_finite:
+                done = self._update(gradients)
+            else:
+                done = ops.depend(self.one, self.optimizer.skip())
+            done = ops.depend(done, self.scaler.adjust(ops.depend(is_finite, (done, scale))))
+        return ops.depend(ops.stack((loss, overflow, stop, scale)), done)
+
+
+class StatisticsKeeper(nn.Cell):
+    """Takes BatchNorm's moving statistics back to what they were before a step that overflowed: the forward pass has
+    already written infinities into them.
+
+    Args:
+        network: whose statistics are kept.
+    """
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        statistics = [each for name, each in named_parameters(network).items()
+                      if name.endswith(('moving_mean', 'moving_variance'))]
+        self.statistics = ParameterTuple(statistics)
+        self.kept = ParameterTuple([Parameter(Tensor(each.asnumpy()), name=f'kept.{each.name}', requires_grad=False)
+                                    for each in statistics])
+        self.map = ops.HyperMap()
+
+    def construct(self, restore: bool):
+        """Keep the statistics, or restore what was kept."""
+        if restore:
+            return self.map(_copy_into, self.statistics, self.kept)
+        return self.map(_copy_into, self.kept, self.statistics)
+
+
+class TrainStep:
+    """One step of the optimiser over a batch, split into several where gradients accumulate.
+
+    Args:
+        loss_graph: pixels, joints, validity -> loss.
+        optimizer: has `parameters`, `step_index` and `skip()`.
+        accumulate: number of parts into which the batch of a step is split; their gradients are averaged by size.
+        loss_scale: initial scale of the dynamic loss scaling of mixed precision; 0 for none.
+        loss_scale_window: steps without overflow after which the scale doubles.
+        clip_norm: largest joint norm of the gradients; 0 for no limit.
+        ema_decay, network: keep a running average of the network's weights; 0 for none.
+        num_processes: whose gradients are averaged.
+    """
+
+    def __init__(self, loss_graph: nn.Cell, optimizer: TorchAdam, *, accumulate: int = 1, loss_scale: float = 0.0,
+                 loss_scale_window: int = 1000, clip_norm: float = 0.0, ema_decay: float = 0.0,
+                 network: Optional[nn.Cell] = None, num_processes: int = 1):
+        self.loss_graph, self.optimizer, self.accumulate = loss_graph, optimizer, accumulate
+        self.scaler = amp.DynamicLossScaler(loss_scale, 2, loss_scale_window) if loss_scale else None
+        self.average = WeightAverage(named_parameters(network), ema_decay) if ema_decay else None
+        keeps = loss_scale and network is not None and any(
+            isinstance(cell, nn.BatchNorm2d) for _, cell in network.cells_and_names())
+        self.keeper = StatisticsKeeper(network) if keeps else None
+        scaled = ScaledLoss(loss_graph)
+        gradients = ops.value_and_grad(scaled, None, optimizer.parameters, has_aux=True)
+        accumulator = Accumulator(optimizer.parameters) if accumulate > 1 else None
+        self.accumulate_step = AccumulateStep(gradients, accumulator, self.scaler) if accumulate > 1 else None
+        self.update_step = UpdateStep(gradients, optimizer, accumulator=accumulator, scaler=self.scaler,
+                                      clip_norm=clip_norm, average=self.average, num_processes=num_processes)
+
+    def set_train(self) -> None:
+        """Let BatchNorm use and gather the statistics of the batch."""
+        # The two steps hold the loss graph inside a function of gradients, where their own set_train does not reach.
+        for cell in (self.loss_graph, self.accumulate_step, self.update_step):
+            if cell is not None:
+                cell.set_train(True)
+
+    def __call__(self, pixels: np.ndarray, joints: np.ndarray, validity: np.ndarray, *, share: float = 1.0,
+                 least: Optional[int] = None, stop: bool = False) -> StepReport:
+        """Take one step.
+
+        Args:
+            pixels: (N, H, W, 3) uint8.
+            joints: (N, K, 2) float32, in input pixels; (N, I, K, 2) with I people in a crop, who stay together.
+            validity: (N, K) float32, or (N, I, K).
+            share: weight of this process's batch in the mean over processes.
+            least: smallest N among the processes, which all have to run the same number of parts; None: N.
+            stop: this process was asked to stop; the report says so to all.
+        """
+        count = len(pixels)
+        num_parts = min(self.accumulate, count if least is None else least)
+        parts = list(zip(*(np.array_split(array, num_parts) for array in (pixels, joints, validity))))
+        if self.keeper is not None:
+            self.keeper(False)
+        for part in parts[:-1]:
+            self.accumulate_step(*map(Tensor, part), _scalar(share * len(part[0]) / count))
+        last = parts[-1]
+        report = self.update_step(*map(Tensor, last), _scalar(share * len(last[0]) / count), _scalar(stop)).asnumpy()
+        if self.keeper is not None and report[1] > 0.5:
+            self.keeper(True)
+        return StepReport(float(report[0]), bool(report[1] > 0.5), bool(report[2] > 0.5), float(report[3]))
+
+    def state(self, network: nn.Cell) -> Dict[str, Parameter]:
+        """Return everything that the next step depends on, by name: weights, optimiser, loss scale, running average."""
+        names_of = {id(parameter): name for name, parameter in named_parameters(network).items()}
+        state = {**named_parameters(network),
+                 **self.optimizer.state([names_of[id(each)] for each in self.optimizer.parameters])}
+        if self.scaler is not None:
+            state.update({'loss_scale': self.scaler.scale_value, 'loss_scale_counter': self.scaler.counter})
+        if self.average is not None:
+            state.update({average.name: average for average in self.average.averages})
+        return state
+
+
+def _scalar(value: float) -> Tensor:
+    return Tensor(value, mstype.float32)
