@@ -6,7 +6,7 @@ import numpy as np
 
 from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.load import adopt_source, load_weights, read_weights
-from src.config import TEST_FLAGS, add_config_flags, read_overrides, resolve
+from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides, resolve
 from src.data.boxed_pictures import load_boxed_pictures
 from src.data.datasets import configured_skeleton
 from src.evaluation.predictors import network_predictor
@@ -22,8 +22,7 @@ from src.export.export import (
 )
 from src.export.quantise import quantise
 from src.export.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
-from src.models.common.heatmap_decoding import build_input_decoder
-from src.models.registry import build_configured_network, network_name
+from src.models.registry import build_configured_network, model_of, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
 from src.system.files import check_writable, whole_file
@@ -59,7 +58,8 @@ def find_crops(arguments, config, skeleton) -> dict:
     """Return crops (N, H, W, 3) to check the file on, by what they show."""
     if not arguments.data_url:
         return {'random pixels': random_crops(config, 2), 'painted people': painted_crops(config, 2)}
-    samples = load_boxed_pictures(config, skeleton, arguments.data_url, arguments.det_file_url, say).samples
+    samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), skeleton, arguments.data_url,
+                                  arguments.det_file_url, say).samples
     rows = np.linspace(0, len(samples) - 1, min(len(samples), arguments.calibration_people)).astype(int)
     return {'random pixels': random_crops(config, 2), CALIBRATION: samples.test_samples(rows)[0]}
 
@@ -91,7 +91,7 @@ def main() -> None:
         files = [open_model_file(temporary, runtime) for runtime in runtimes]
         # Of many that calibrate, two will do to compare.
         for line in compare_all(files, {what: some[:2] for what, some in crops.items()}, reference.run,
-                                build_input_decoder(config)):
+                                model_of(config).codec.decode(config)):
             say(line)
         if arguments.int8:
             say(f'int8: {quantise(temporary, crops[CALIBRATION])}')

@@ -5,13 +5,14 @@ from functools import partial
 
 import numpy as np
 
-from src.config import TEST_FLAGS, add_config_flags, num_hypotheses, read_overrides
+from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
 from src.data.boxed_pictures import load_boxed_pictures
 from src.data.datasets import configured_skeleton
 from src.data.images import read_picture
 from src.evaluation.load_model import add_source_flags, open_source
 from src.evaluation.predict import predict_poses
 from src.evaluation.results import box_score_factors, coco_records, rank_by_protocol
+from src.models.registry import model_of, num_hypotheses
 from src.system.command_line import run_command, say
 from src.system.device import Processes, set_up_device
 from src.system.files import make_folder, write_json
@@ -44,7 +45,8 @@ def main() -> None:
     make_folder(arguments.img_save_dir)
 
     skeleton = configured_skeleton(config)
-    pictures, samples = load_boxed_pictures(config, skeleton, arguments.data_url, arguments.det_file_url, say)
+    pictures, samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), skeleton,
+                                            arguments.data_url, arguments.det_file_url, say)
     people = samples.people
     poses = predict_poses(source.build_predictor(config, skeleton.flip_index), samples,
                           num_threads=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))
@@ -75,8 +77,7 @@ def attempt(problems, write) -> bool:
 
 
 def draw_results(arguments, config, people, poses, rows, scores, pictures, skeleton, problems) -> int:
-    # MSPN's scores are 0.5 where there is nothing.
-    keypoint_thresh = 0.7 if config.MODEL.NAME == 'mspn' else 0.2
+    keypoint_thresh = model_of(config).draw_threshold
     if arguments.keypoint_thresh is not None:
         keypoint_thresh = arguments.keypoint_thresh
 

@@ -5,14 +5,13 @@ import json
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
 from src.data.annotation_files import find_annotation_file
-from src.data.crops import build_crop_recipe
 from src.data.datasets import configured_skeleton, load_people
 from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.photo_changes import build_photo_changes
 from src.data.samples import PersonSamples
 from src.evaluation.evaluate import Evaluation
-from src.models.registry import build_configured_network, network_name
+from src.models.registry import build_configured_network, model_of, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
@@ -38,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 def load_samples(config, overrides) -> PersonSamples:
     skeleton = configured_skeleton(config)
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
-    crops = build_crop_recipe(config)
+    crops = model_of(config).crops(config)
     people = load_people(config, gt_file, sample_rule=crops.sample_rule)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)

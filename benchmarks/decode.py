@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from benchmarks.timing import machine, median_seconds, print_table, use_one_core
-from src.models.common.heatmap_decoding import decode_mspn, decode_simple_pose
+from src.config import load_recipe
+from src.evaluation.predictors import build_decoder
 
 PEOPLE, KEYPOINTS, SHAPE = 64, 17, (64, 48)
 
@@ -25,11 +26,10 @@ def main() -> None:
     cv2.setNumThreads(1)
     center, scale = np.full((PEOPLE, 2), 200.0, np.float32), np.tile(np.float32([0.9, 1.2]), (PEOPLE, 1))
     rows = []
-    for name, peak, decode in (('MSPN, blur 5', 255, lambda maps: decode_mspn(maps, center, scale,
-                                                                              input_size=(192, 256))),
-                               ('SimplePoseNet', 1, lambda maps: decode_simple_pose(maps, center, scale))):
-        maps = made_up_heatmaps(peak)
-        seconds = median_seconds(lambda: decode(maps), 15)  # noqa: B023  used at once
+    for name, peak, recipe in (('MSPN, blur 5', 255, 'mspn_2stg_coco_256x192'),
+                               ('SimplePoseNet', 1, 'simplepose_r50_coco_256x192')):
+        maps, decode = made_up_heatmaps(peak), build_decoder(load_recipe(recipe))
+        seconds = median_seconds(lambda: decode(maps, center, scale), 15)  # noqa: B023  used at once
         rows.append((name, f'{PEOPLE / seconds:.0f}'))
     print(machine() + ', one core used, 17 maps of 64x48')
     print_table(('decoder', 'people/s'), rows)

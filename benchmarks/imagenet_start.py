@@ -29,8 +29,10 @@ from benchmarks.runtime_ap import calibration_crops
 from benchmarks.timing import print_table
 from src.checkpoints.names import assign_weights, pytorch_names
 from src.config import load_recipe, resolve
-from src.models.registry import build_configured_network, build_normaliser
-from src.models.simple_pose.mobilenet import BLOCKS, ConvNorm
+from src.models.common.normalise import build_normaliser
+from src.models.registry import build_configured_network
+from src.models.simple_pose.formats import BLOCKS
+from src.models.simple_pose.mobilenet import ConvNorm
 from src.system.device import set_up_device
 from src.system.files import whole_file
 

@@ -21,13 +21,13 @@ from benchmarks.exported_files import WAYS, build_predictors, write_files
 from benchmarks.timing import machine, print_table
 from src.config import load_recipe, resolve
 from src.data.coco import load_coco_people
-from src.data.crops import build_crop_recipe
 from src.data.images import locate_pictures
 from src.data.loader import TestBatches
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.predict import predict_poses
 from src.evaluation.results import coco_records, rank_by_protocol
+from src.models.registry import model_of
 from src.system.device import Processes, set_up_device
 from src.system.files import write_json
 
@@ -38,7 +38,7 @@ BATCH_SIZE, PEOPLE = 8, 136
 
 def load_samples(config, root: str, annotation_file: str) -> PersonSamples:
     """Return the people of the file, over and over until there are enough."""
-    crops = build_crop_recipe(config)
+    crops = model_of(config).crops(config)
     people = load_coco_people(annotation_file, COCO, sample_rule=crops.sample_rule)
     paths = locate_pictures(root, people.file_names, split_folder='val2017')
     width, height = config.MODEL.IMAGE_SIZE

@@ -14,11 +14,13 @@ import cv2
 
 from benchmarks.timing import machine, print_table, use_one_core
 from src.data.coco import load_coco_people
-from src.data.crops import MIPNetCrops, MSPNCrops, SimplePoseCrops
 from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.models.common.crops import SimplePoseCrops
+from src.models.mipnet.crops import MIPNetCrops
+from src.models.mspn.crops import MSPNCrops
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 ROUNDS, EPOCHS, BATCH_SIZE = 7, 6, 32

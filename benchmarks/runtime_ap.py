@@ -16,17 +16,17 @@ from benchmarks.timing import machine, print_table
 from src.checkpoints.load import read_weights
 from src.config import resolve
 from src.data.coco import load_coco_people
-from src.data.crops import build_crop_recipe
 from src.data.images import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.evaluate import Evaluation
+from src.models.registry import model_of
 from src.system.device import Processes, set_up_device
 
 
 def calibration_crops(config, count: int) -> np.ndarray:
     """Return crops (count, H, W, 3) of people to learn from, spread over the data set."""
-    crops, root = build_crop_recipe(config), config.DATASET.ROOT
+    crops, root = model_of(config).crops(config), config.DATASET.ROOT
     people = load_coco_people(f'{root}/annotations/person_keypoints_train2017.json', COCO,
                               sample_rule=crops.sample_rule)
     paths = locate_pictures(root, people.file_names, split_folder='train2017')

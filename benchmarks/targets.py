@@ -9,9 +9,8 @@ from mindspore import Tensor, nn
 
 from benchmarks.timing import machine, median_seconds, print_table
 from src.config import load_recipe
-from src.models.common.losses import build_loss
-from src.models.common.targets import build_targets
-from src.models.registry import build_configured_network, build_normaliser
+from src.models.common.normalise import build_normaliser
+from src.models.registry import build_configured_network, model_of
 from src.system.device import set_up_device
 from src.training.optimizers import TorchAdam
 from src.training.step import LossGraph, TrainStep
@@ -41,13 +40,14 @@ def main() -> None:
     for recipe in RECIPES:
         config = load_recipe(recipe)
         network = build_configured_network(config)
-        step = TrainStep(LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config)),
-                         TorchAdam(network.trainable_params(), np.full(100, 1e-5)))
+        model = model_of(config)
+        graph = LossGraph(build_normaliser(config), network, model.targets(config), model.loss(config))
+        step = TrainStep(graph, TorchAdam(network.trainable_params(), np.full(100, 1e-5)))
         step.set_train()
         pixels = rng.integers(0, 256, (BATCH_SIZE, 256, 192, 3), np.uint8)
         joints = (rng.random((BATCH_SIZE, 17, 2)) * [192, 256]).astype(np.float32)
         validity = np.ones((BATCH_SIZE, 17), np.float32)
-        alone = TargetsAlone(build_targets(config))
+        alone = TargetsAlone(model_of(config).targets(config))
         step_seconds = median_seconds(lambda: step(pixels, joints, validity), 5)  # noqa: B023  used at once
         alone_seconds = median_seconds(lambda: alone(Tensor(joints), Tensor(validity)).asnumpy(), 20)  # noqa: B023
         rows.append((recipe, BATCH_SIZE, f'{step_seconds * 1000:.0f}', f'{BATCH_SIZE / step_seconds:.2f}',

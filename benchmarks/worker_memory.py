@@ -16,10 +16,10 @@ import psutil
 
 from benchmarks.timing import machine, print_table
 from src.data.coco import load_coco_people
-from src.data.crops import MSPNCrops
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.models.mspn.crops import MSPNCrops
 
 PEOPLE, PICTURES, WORKERS, BATCHES = 150_000, 64_000, 2, 40
 

@@ -1,6 +1,7 @@
 """Recipes, flags and overrides → one resolved configuration, with every key and value checked.
 
-The tree is an EasyDict of two levels, e.g. `config.TRAIN.LR`. `recipes/base.yaml` lists every key with its default.
+The tree is an EasyDict of two levels, e.g. `config.TRAIN.LR`. Every key with its default stands in `recipes/base.yaml`
+or, for the section of a network, in that network's folder.
 """
 import argparse
 import json
@@ -10,26 +11,32 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from easydict import EasyDict
 
+from .models.record import PIXELS_PER_CELL
+from .models.registry import MODELS, heatmap_section
+from .system import checks
 from .system.files import MAX_INTEGER, parse_json
 from .system.printing import brief
-from .system.yaml_files import read_yaml
+from .system.yaml_files import read_comments, read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
-    'MODEL.NAME': ('mspn', 'pose_resnet', 'pose_mobilenet', 'hrnet', 'mipnet'),
     'MODEL.STEM_POOL': ('symmetric', 'same'),
-    'MSPN.STAGE_NUM': (1, 2, 3, 4),
-    'POSE_RESNET.NUM_LAYERS': (18, 34, 50, 101, 152),
-    'MIPNET.BACKBONE': ('hrnet', 'pose_resnet'),
-    'MIPNET.NUM_INSTANCES': (2, 3, 4),
-    'POSE_RESNET.TARGET_TYPE': ('gaussian',),
-    'POSE_RESNET.NUM_DECONV_LAYERS': (3,),
     'DATASET.PROTOCOL': ('coco', 'ochuman', 'crowdpose', 'mpii'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
     'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
 }
+POSITIVE = (
+    'MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE',
+    'TRAIN.ACCUMULATE', 'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
+NOT_NEGATIVE = (
+    'TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
+    'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
+    'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
+    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT')
+SHARES = ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
+          'DATASET.COLOR_JITTER', 'TEST.OKS_THRE')
 # The classic flags of train.py and the key that each one sets. Shapes are [height, width], the tree's sizes are
 # [width, height].
 TRAIN_FLAGS = {
@@ -55,25 +62,22 @@ def recipe_names() -> List[str]:
                   if name.endswith('.yaml') and name != 'base.yaml')
 
 
-def architecture(config: EasyDict) -> str:
-    """Return the section of the network that makes the heatmaps: MSPN, POSE_RESNET, POSE_MOBILENET or HRNET; MIPNet
-    modulates POSE_RESNET or HRNET."""
-    return (config.MIPNET.BACKBONE if config.MODEL.NAME == 'mipnet' else config.MODEL.NAME).upper()
-
-
 def heatmap_size_key(config: EasyDict) -> str:
     """Return the key of the heatmap size of the configured network."""
-    return f'{architecture(config)}.HEATMAP_SIZE'
-
-
-def num_hypotheses(config: EasyDict) -> int:
-    """Return how many people the configured network sees in a box."""
-    return config.MIPNET.NUM_INSTANCES if config.MODEL.NAME == 'mipnet' else 1
+    return f'{heatmap_section(config)}.HEATMAP_SIZE'
 
 
 def input_shape(config: EasyDict) -> tuple:
     """Return (H, W) of the network input."""
     return config.MODEL.IMAGE_SIZE[1], config.MODEL.IMAGE_SIZE[0]
+
+
+def key_comments() -> Dict[str, str]:
+    """Return {key: what the file with its default says of it}, '' where it says nothing."""
+    comments = read_comments(os.path.join(RECIPE_FOLDER, 'base.yaml'))
+    for model in MODELS.values():
+        comments.update({f'{model.section}.{name}': text for name, text in read_comments(model.defaults).items()})
+    return comments
 
 
 def load_recipe(name: str) -> EasyDict:
@@ -98,7 +102,7 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
     if not isinstance(content, dict):
         raise ValueError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
     if name == 'base':
-        return EasyDict(content)
+        return EasyDict({**content, **{model.section: read_yaml(model.defaults) for model in MODELS.values()}})
     base = content.pop('BASE', 'base')
     if not isinstance(base, str):
         raise ValueError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
@@ -179,82 +183,80 @@ def resolve(recipe: EasyDict, overrides: Dict[str, Any]) -> EasyDict:
     config = deepcopy(recipe)
     for key, value in overrides.items():
         set_value(config, key, value)
+    _check_networks(config)
     size_key = heatmap_size_key(config)
     if 'MODEL.IMAGE_SIZE' in overrides and size_key not in overrides:
-        set_value(config, size_key, [side // 4 for side in config.MODEL.IMAGE_SIZE])
+        set_value(config, size_key, [side // PIXELS_PER_CELL for side in config.MODEL.IMAGE_SIZE])
     _check(config)
     return config
 
 
 def _check(config: EasyDict) -> None:
+    _check_networks(config)
     for key, choices in CHOICES.items():
-        section, name = key.split('.')
-        if config[section][name] not in choices:
-            raise ValueError(f'{key} should be one of {", ".join(map(str, choices))}, is {config[section][name]!r}')
-    size = config.MODEL.IMAGE_SIZE
+        checks.choice(config, key, choices)
+    _check_sizes(config)
+    checks.positive(config, *POSITIVE)
+    checks.not_negative(config, *NOT_NEGATIVE)
+    checks.share(config, *SHARES)
+    checks.counts(config, 'TRAIN.LR_STEP')
+    for key in ('DATASET.MEANS', 'DATASET.STDS'):
+        checks.length(config, key, 3, 'one for each channel')
+    _check_dataset(config)
+    _check_test(config)
+    _check_training(config)
+
+
+def _check_networks(config: EasyDict) -> None:
+    if config.MODEL.NAME not in MODELS:
+        raise ValueError(f'MODEL.NAME should be one of {", ".join(MODELS)}, is {config.MODEL.NAME!r}')
+    # All of them: a recipe may state settings of networks that it does not choose.
+    for model in MODELS.values():
+        model.check(config)
+
+
+def _check_sizes(config: EasyDict) -> None:
+    size, key = config.MODEL.IMAGE_SIZE, heatmap_size_key(config)
     if len(size) != 2 or any(side <= 0 or side % 32 for side in size):
         raise ValueError(f'MODEL.IMAGE_SIZE should be [width, height] in positive multiples of 32, is {size}')
-    section, name = heatmap_size_key(config).split('.')
-    if config[section][name] != [side // 4 for side in size]:
-        raise ValueError(f'{section}.{name} should be a quarter of MODEL.IMAGE_SIZE {size}, is {config[section][name]}')
-    positive = ('MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.HEAD_SCALE',
-                'POSE_RESNET.SIGMA', 'POSE_MOBILENET.SIGMA', 'POSE_MOBILENET.WIDTH', 'HRNET.SIGMA', 'HRNET.WIDTH',
-                'HRNET.BLOCKS',
-                'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE', 'TRAIN.ACCUMULATE',
-                'TRAIN.KEEP_STATES', 'TRAIN.LOSS_SCALE_WINDOW', 'TRAIN.MAX_SKIPPED_STEPS')
-    not_negative = ('TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
-                    'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
-                    'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
-                    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT', 'POSE_MOBILENET.LAST_CHANNELS')
-    for keys, is_right, what in ((positive, lambda value: value > 0, 'positive'),
-                                 (not_negative, lambda value: value >= 0, 'zero or more')):
-        for key in keys:
-            section, name = key.split('.')
-            if not is_right(config[section][name]):
-                raise ValueError(f'{key} should be {what}, is {config[section][name]}')
-    for key in ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
-                'DATASET.COLOR_JITTER', 'TEST.OKS_THRE', 'MIPNET.DECAY_THRE'):
-        section, name = key.split('.')
-        if not 0 <= config[section][name] <= 1:
-            raise ValueError(f'{key} should be between 0 and 1, is {config[section][name]}')
-    if min(size) <= config.TEST.MULTI_SHIFT:
-        raise ValueError(f'TEST.MULTI_SHIFT should be below the sides of MODEL.IMAGE_SIZE {size}, is '
-                         f'{config.TEST.MULTI_SHIFT}')
-    if config.TEST.SOFT_NMS and not config.TEST.OKS_THRE:
-        raise ValueError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
-    if config.DATASET.SCALE_FACTOR == 1:
-        raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
-    for key in ('MSPN.PLANES', 'MSPN.BLOCKS', 'HRNET.MODULES', 'POSE_RESNET.NUM_DECONV_FILTERS',
-                'POSE_MOBILENET.NUM_DECONV_FILTERS', 'TRAIN.LR_STEP'):
-        section, name = key.split('.')
-        if any(value < 1 for value in config[section][name]):
-            raise ValueError(f'{key} should hold numbers from 1 on, is {config[section][name]}')
-    for key, length, what in (('DATASET.MEANS', 3, 'one for each channel'), ('DATASET.STDS', 3, 'one for each channel'),
-                              ('MIPNET.SE_MODULES', 4, 'one for each place'),
-                              ('POSE_MOBILENET.NUM_DECONV_FILTERS', 3, 'one for each transposed convolution'),
-                              ('HRNET.MODULES', 3, 'one for each of the stages 2 to 4')):
-        section, name = key.split('.')
-        if len(config[section][name]) != length:
-            raise ValueError(f'{key} should have {length} values, {what}, has {config[section][name]}')
-    protocol, layout = config.DATASET.PROTOCOL, config.DATASET.SKELETON
+    if checks.value_of(config, key) != [side // PIXELS_PER_CELL for side in size]:
+        raise ValueError(f'{key} should be a quarter of MODEL.IMAGE_SIZE {size}, is {checks.value_of(config, key)}')
+
+
+def _check_dataset(config: EasyDict) -> None:
+    dataset = config.DATASET
     # The evaluators of the other protocols take whatever keypoints an annotation file in COCO's format has.
-    if protocol in ('crowdpose', 'mpii') and layout != protocol:
-        raise ValueError(f'DATASET.PROTOCOL {protocol} needs DATASET.SKELETON {protocol}, not {layout}')
-    if config.TEST.BLUR_KERNEL < 3 or config.TEST.BLUR_KERNEL % 2 == 0:
-        raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {config.TEST.BLUR_KERNEL}')
-    if min(config.DATASET.STDS) <= 0:
-        raise ValueError(f'DATASET.STDS should be positive, is {config.DATASET.STDS}')
-    if config.MODEL.NAME == 'mspn' and config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
-        raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
-    if not 0 <= config.TRAIN.EMA_DECAY < 1:
-        raise ValueError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {config.TRAIN.EMA_DECAY}')
-    if config.TRAIN.LOSS_SCALE <= 1:
-        raise ValueError(f'TRAIN.LOSS_SCALE should be above 1, is {config.TRAIN.LOSS_SCALE}')
-    if config.TRAIN.EARLY_STOP and not config.TRAIN.EVAL_EPOCHS:
+    if dataset.PROTOCOL in ('crowdpose', 'mpii') and dataset.SKELETON != dataset.PROTOCOL:
+        raise ValueError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {dataset.PROTOCOL}, not '
+                         f'{dataset.SKELETON}')
+    if dataset.SCALE_FACTOR == 1:
+        raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
+    if min(dataset.STDS) <= 0:
+        raise ValueError(f'DATASET.STDS should be positive, is {dataset.STDS}')
+
+
+def _check_test(config: EasyDict) -> None:
+    test = config.TEST
+    if min(config.MODEL.IMAGE_SIZE) <= test.MULTI_SHIFT:
+        raise ValueError(f'TEST.MULTI_SHIFT should be below the sides of MODEL.IMAGE_SIZE {config.MODEL.IMAGE_SIZE}, '
+                         f'is {test.MULTI_SHIFT}')
+    if test.SOFT_NMS and not test.OKS_THRE:
+        raise ValueError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
+    if test.BLUR_KERNEL < 3 or test.BLUR_KERNEL % 2 == 0:
+        raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {test.BLUR_KERNEL}')
+
+
+def _check_training(config: EasyDict) -> None:
+    train = config.TRAIN
+    if not 0 <= train.EMA_DECAY < 1:
+        raise ValueError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {train.EMA_DECAY}')
+    if train.LOSS_SCALE <= 1:
+        raise ValueError(f'TRAIN.LOSS_SCALE should be above 1, is {train.LOSS_SCALE}')
+    if train.EARLY_STOP and not train.EVAL_EPOCHS:
         raise ValueError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
-    if config.TRAIN.BEGIN_EPOCH > config.TRAIN.END_EPOCH:
-        raise ValueError(f'TRAIN.BEGIN_EPOCH {config.TRAIN.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
-                         f'{config.TRAIN.END_EPOCH}')
+    if train.BEGIN_EPOCH > train.END_EPOCH:
+        raise ValueError(f'TRAIN.BEGIN_EPOCH {train.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
+                         f'{train.END_EPOCH}')
 
 
 def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:

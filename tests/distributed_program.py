@@ -23,8 +23,10 @@ from src.checkpoints.names import named_parameters  # noqa: E402
 from src.config import load_recipe, resolve  # noqa: E402
 from src.data.loader import BatchPlan  # noqa: E402
 from src.evaluation.evaluate import Evaluation  # noqa: E402
-from src.models.common.blocks import BatchNorm  # noqa: E402
-from src.models.common.precision import set_precision  # noqa: E402
+from src.models.common.blocks import (
+    BatchNorm,  # noqa: E402
+    set_precision,
+)
 from src.models.registry import build_configured_network  # noqa: E402
 from src.system.collectives import broadcast_parameters, gather_rows  # noqa: E402
 from src.system.device import Processes, join_processes  # noqa: E402

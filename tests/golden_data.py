@@ -31,8 +31,10 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
-from src.models.common.losses import JointsL2Loss, JointsMSELoss
-from src.models.common.targets import GaussianTargets, MSPNTargets
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.common.mse_loss import JointsMSELoss
+from src.models.mspn.loss import JointsL2Loss
+from src.models.mspn.targets import MSPNTargets
 from src.models.registry import build_network
 
 COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'

@@ -24,11 +24,11 @@ from mindspore import Tensor, nn
 from script_runs import MSPN, SIMPLE_POSE, run_script
 
 from src.checkpoints.ckpt import save_checkpoint
-from src.config import load_recipe, num_hypotheses, resolve
+from src.config import load_recipe, resolve
 from src.evaluation.evaluate import Evaluated
 from src.evaluation.predict import Poses
 from src.models.common.blocks import BatchNorm
-from src.models.registry import build_configured_network
+from src.models.registry import build_configured_network, num_hypotheses
 from src.synthetic.writing import write_synthetic_coco
 from src.training.step import StepReport
 

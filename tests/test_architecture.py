@@ -11,9 +11,9 @@ MAX_LINES = 400
 # From the first floor to the last; a room imports from rooms of floors above its own, and from none of its own floor.
 FLOORS = (
     ('system',),
-    ('config', 'protocols'),
-    ('data',),
-    ('models', 'synthetic', 'visualization', 'launch'),
+    ('data', 'launch'),
+    ('models', 'synthetic', 'visualization'),
+    ('config',),
     ('checkpoints',),
     ('export',),
     ('evaluation',),

@@ -11,7 +11,6 @@ from src.config import (
     TEST_FLAGS,
     TRAIN_FLAGS,
     add_config_flags,
-    architecture,
     differing_keys,
     from_json,
     heatmap_size_key,
@@ -25,7 +24,7 @@ from src.config import (
     to_json,
 )
 from src.data.skeletons import get_skeleton
-from src.models.registry import NETWORKS, network_name
+from src.models.registry import heatmap_section, known_networks, network_name
 from src.training.schedules import learning_rates
 
 # The flag table of train.py.
@@ -64,7 +63,7 @@ def test_shipped_recipe(name):
     family = 'pose_mobilenet' if variant.startswith('mobilenetv2') else families[network]
     assert family == config.MODEL.NAME
     if not variant.endswith('small'):
-        assert network_name(config) in NETWORKS
+        assert network_name(config) in known_networks()
         assert f'{network}_{variant}_'.startswith(f'{network_name(config)}_')
     protocol = 'coco' if dataset in ('synthetic', 'pairs', 'people18k') else dataset
     layout = 'coco' if dataset == 'ochuman' else protocol
@@ -145,7 +144,7 @@ def test_settings_of_the_mipnet_release(name, expected):
     size = config.HRNET.WIDTH if backbone == 'hrnet' else config.POSE_RESNET.NUM_LAYERS
     train, data = config.TRAIN, config.DATASET
     assert (backbone, size, config.MIPNET.NUM_INSTANCES, config.MIPNET.SE_MODULES, config.MODEL.IMAGE_SIZE,
-            config[architecture(config)].SIGMA, train.BATCH_SIZE, train.END_EPOCH, train.LR_STEP) == expected
+            config[heatmap_section(config)].SIGMA, train.BATCH_SIZE, train.END_EPOCH, train.LR_STEP) == expected
     assert (train.LR, train.WEIGHT_DECAY, train.WARMUP_STEPS, train.SCHEDULE) == (1e-3, 0, 0, 'step')
     augmentation = (data.ROT_FACTOR, data.SCALE_FACTOR, data.HALF_BODY_PROBABILITY, data.COLOR_RGB)
     published = {'hrnet': (45, 0.35, 0.3, True), 'pose_resnet': (40, 0.3, 0, False)}

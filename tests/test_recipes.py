@@ -1,7 +1,8 @@
 """What the shipped recipes set, against tables of what was published: for every recipe, told by its name."""
 import pytest
 
-from src.config import architecture, load_recipe, recipe_names
+from src.config import load_recipe, recipe_names
+from src.models.registry import heatmap_section
 from src.training.schedules import learning_rates
 
 # Those for minutes on a CPU are nobody's but ours.
@@ -29,7 +30,7 @@ def assert_set(config, expected: dict) -> None:
 def test_published_settings_of_every_recipe(name):
     config = load_recipe(name)
     network, dataset, size = name.split('_')[0], *name.split('_')[-2:]
-    body, is_mspn, is_course = architecture(config), network == 'mspn', '_course_' in name
+    body, is_mspn, is_course = heatmap_section(config), network == 'mspn', '_course_' in name
     rotation, scale, half_body = AUGMENTATION.get((body, dataset)) or AUGMENTATION[body, '']
     assert_set(config, {
         'MODEL.NUM_JOINTS': JOINTS[dataset], 'MODEL.STEM_CHANNELS': 64, 'MODEL.INIT_WEIGHTS': True,

@@ -5,12 +5,10 @@ the configuration itself: what is compared has been built, drawn, computed, writ
 """
 import itertools
 import re
-from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple
 
 import numpy as np
 import pytest
-import yaml
 from golden_data import operator_by_operator
 from mindspore import Parameter, Tensor
 from script_runs import ROOT
@@ -29,10 +27,10 @@ from settings_runs import (
 )
 
 from src.checkpoints.names import named_parameters
-from src.config import RECIPE_FOLDER, load_recipe, resolve
+from src.config import key_comments, load_recipe, resolve
 from src.system.device import Processes
 
-BASE = yaml.safe_load(Path(RECIPE_FOLDER, 'base.yaml').read_text(encoding='utf-8'))
+BASE = load_recipe('base')
 KEYS = [f'{section}.{name}' for section, values in BASE.items() for name in values]
 
 
@@ -406,9 +404,7 @@ def test_every_key_is_shown_to_have_an_effect_or_said_to_have_none():
 @pytest.mark.parametrize('key', WITHOUT_EFFECT)
 def test_the_list_of_keys_says_which_have_no_effect(key):
     section, name = key.split('.')
-    text = Path(RECIPE_FOLDER, 'base.yaml').read_text(encoding='utf-8')
-    line = re.search(rf'^{section}:(?:\n .*)*?\n  ({name}: .*)', text, re.M).group(1)
-    assert WITHOUT_EFFECT[key] in line
+    assert WITHOUT_EFFECT[key] in key_comments()[key]
     if WITHOUT_EFFECT[key] == 'unused':
         sources = [*ROOT.glob('*.py'), *(ROOT / 'src').rglob('*.py')]
         assert not [path for path in sources if name in path.read_text(encoding='utf-8')]

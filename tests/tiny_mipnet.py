@@ -4,8 +4,8 @@ from mindspore import Tensor, nn, ops
 
 from src.checkpoints.names import assign_weights, named_parameters
 from src.config import load_recipe, resolve
-from src.models.common.graph_decoding import Reshape
-from src.protocols import instance_codes
+from src.models.common.graph_parts import Reshape
+from src.models.mipnet.codes import instance_codes
 
 CHANNELS = 8
 RECIPE = 'simplepose_small_synthetic_160x128'

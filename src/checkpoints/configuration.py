@@ -3,7 +3,8 @@ from typing import Callable, Dict, Optional, Tuple
 
 from easydict import EasyDict
 
-from ..config import DEFAULT_RECIPE, load_recipe, num_hypotheses, resolve
+from ..config import DEFAULT_RECIPE, load_recipe, resolve
+from ..models.registry import num_hypotheses
 from ..system.command_line import say
 
 
@@ -40,6 +41,6 @@ def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_pa
         if config[section][name] != carried[section][name]:
             say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')
     own, its = num_hypotheses(config), num_hypotheses(carried)
-    if config.MODEL.NAME == carried.MODEL.NAME == 'mipnet' and own != its:
+    if config.MODEL.NAME == carried.MODEL.NAME and own != its:
         say(f'warning: {ckpt_path} was made for {its} people in a box, not {own}; the codes of two mean others '
             'than those of three and four')

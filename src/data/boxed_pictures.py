@@ -1,11 +1,10 @@
 """Pictures of a folder and the boxes of a detection file → people to crop; what does not match is named."""
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..config import input_shape
 from .annotation_files import find_inference_boxes
-from .crops import build_crop_recipe
+from .crops import CropRule
 from .detections import detected_people, load_detections
 from .images import NumberedPictures, find_numbered_pictures
 from .samples import PersonSamples
@@ -19,12 +18,13 @@ class BoxedPictures(NamedTuple):
     samples: PersonSamples
 
 
-def load_boxed_pictures(config, skeleton: Skeleton, folder: str, det_file: Optional[str],
-                        say: Callable[[str], None]) -> BoxedPictures:
+def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton: Skeleton, folder: str,
+                        det_file: Optional[str], say: Callable[[str], None]) -> BoxedPictures:
     """Find the pictures of a folder and the boxes on them.
 
     Args:
-        config: resolved; it says how to crop.
+        crops: the network's rule.
+        input_shape: (H, W).
         folder: pictures named by image id.
         det_file: detection JSON; None takes all in annotation/det_json.
         say: gets a line for whatever is left out.
@@ -43,5 +43,5 @@ def load_boxed_pictures(config, skeleton: Skeleton, folder: str, det_file: Optio
     people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints, min_score=-np.inf)
     say(f'boxes: {report}')
     # A photograph is looked at upright, whatever the protocol of a benchmark says of its own pictures.
-    return BoxedPictures(pictures, PersonSamples(people, pictures.paths, build_crop_recipe(config), skeleton,
-                                                 input_shape(config), honour_exif=True))
+    return BoxedPictures(pictures, PersonSamples(people, pictures.paths, crops, skeleton, input_shape,
+                                                 honour_exif=True))

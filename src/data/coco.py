@@ -10,7 +10,7 @@ import numpy as np
 
 from ..system.files import read_json
 from ..system.printing import brief
-from .boxes import clip_box_to_picture, find_unusable_boxes
+from .geometry import clip_box_to_picture, find_unusable_boxes
 from .people import (
     MAX_COORDINATE,
     People,

@@ -11,6 +11,9 @@ from .oks_truth import load_crowdpose_truth
 from .people import People
 from .skeletons import Skeleton, get_skeleton
 
+# By the protocol of an evaluation, the number that says which of two results is better.
+MAIN_METRICS = {'coco': 'AP', 'ochuman': 'AP', 'crowdpose': 'AP', 'mpii': 'Mean'}
+
 
 def configured_skeleton(config: EasyDict) -> Skeleton:
     """Return the keypoint layout of a resolved configuration.

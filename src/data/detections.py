@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from ..system.files import read_json
-from .boxes import find_outside_boxes, find_unusable_boxes
+from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, read_box, read_field
 
 PERSON_CATEGORY = 1

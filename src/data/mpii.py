@@ -10,13 +10,14 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from ..protocols import MPII_FIRST_PIXEL
 from ..system.files import read_json
 from ..system.printing import brief
-from .boxes import LARGEST_COORDINATE, PIXELS_PER_SCALE
+from .geometry import LARGEST_COORDINATE, PIXELS_PER_SCALE
 from .people import People, is_coordinate, name_bytes, read_field, read_name, release_memory
 from .skeletons import MPII
 
+# MPII's files count pixels from 1.
+MPII_FIRST_PIXEL = 1
 # Pixels per unit of scale by which all published loaders move the annotated centre down, so as not to cut off limbs.
 CENTRE_SHIFT = 15
 # Size of a head, in diagonals of its box.

@@ -11,8 +11,8 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
-from .affine import crop_matrix
-from .crops import Crop, CropRecipe
+from .crops import Crop, CropRule
+from .geometry import crop_matrix
 from .images import read_picture
 from .neighbours import nearest_neighbours
 from .people import People
@@ -48,17 +48,17 @@ class PersonSamples:
     Attributes:
         people: the store.
         paths: (I,) bytes, the pictures.
-        recipe: crops of MSPN, of Simple Baselines or of MIPNet.
+        crops: the network's rule of cutting crops.
         skeleton: keypoint layout.
         input_shape: (H, W).
         seed: of every augmentation.
-        honour_exif: turn pictures as their EXIF orientation says; None does as the recipe's protocol does.
+        honour_exif: turn pictures as their EXIF orientation says; None does as the rule does.
         photo: changes of the photos of training samples.
     """
 
     people: People
     paths: np.ndarray
-    recipe: CropRecipe
+    crops: CropRule
     skeleton: Skeleton
     input_shape: Tuple[int, int]
     seed: int = 1
@@ -71,7 +71,7 @@ class PersonSamples:
     @cached_property
     def neighbours(self) -> np.ndarray:
         """Rows (P, I - 1) of the people whom a training sample shows beside the one whom its crop belongs to."""
-        return nearest_neighbours(self.people, self.recipe.num_neighbours)
+        return nearest_neighbours(self.people, self.crops.num_neighbours)
 
     @property
     def aspect(self) -> float:
@@ -84,30 +84,30 @@ class PersonSamples:
 
     def _picture(self, index: int) -> np.ndarray:
         path = self.paths[self.people.image_index[index]]
-        honour_exif = self.recipe.honours_exif if self.honour_exif is None else self.honour_exif
+        honour_exif = self.crops.honours_exif if self.honour_exif is None else self.honour_exif
         return read_picture(path, honour_exif=honour_exif)
 
     def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).
 
-        Where the recipe wants neighbours, joints (I, K, 2) and validity (I, K) of that person and of them; what is
+        Where the rule wants neighbours, joints (I, K, 2) and validity (I, K) of that person and of them; what is
         drawn and cut is decided on that person alone. The augmentation depends on seed, epoch and index alone,
         whichever worker makes the sample.
         """
         picture, box = self._picture(index), self.people.boxes_xywh[index]
-        rows = [index, *self.neighbours[index]] if self.recipe.num_neighbours else [index]
+        rows = [index, *self.neighbours[index]] if self.crops.num_neighbours else [index]
         keypoints = self.people.keypoints[rows]
         rng = np.random.default_rng((self.seed, epoch, index))
-        dice = self.recipe.draw_dice(rng)
+        dice = self.crops.draw_dice(rng)
         if not self.photo.are_off:
             picture, box, keypoints = self._changed_photo(picture, box, keypoints, rng)
-        crop = self.recipe.train_crop(box, keypoints[0], self.recipe.upper_body(self.skeleton), self.aspect,
+        crop = self.crops.train_crop(box, keypoints[0], self.crops.upper_body(self.skeleton), self.aspect,
                                       picture.shape[1], dice)
-        keypoints = keypoints if self.recipe.num_neighbours else keypoints[0]
+        keypoints = keypoints if self.crops.num_neighbours else keypoints[0]
         if crop.flip:
             keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
         matrix = cut_crop(picture, crop, out)
-        return self.recipe.place_keypoints(keypoints, matrix, self.input_shape)
+        return self.crops.place_keypoints(keypoints, matrix, self.input_shape)
 
     def _changed_photo(self, picture, box, keypoints, rng) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         dice = self.photo.draw_dice(rng)
@@ -129,7 +129,7 @@ class PersonSamples:
         for place, row in enumerate(rows):
             if self.people.image_index[row] != shown:
                 picture, shown = self._picture(row), self.people.image_index[row]
-            crop = self.recipe.test_crop(self.people.boxes_xywh[row], self.aspect)
+            crop = self.crops.test_crop(self.people.boxes_xywh[row], self.aspect)
             cut_crop(picture, crop, crops[place])
             centers[place], scales[place] = crop.center, crop.scale
         return crops, centers, scales

@@ -6,14 +6,14 @@ import numpy as np
 from easydict import EasyDict
 from mindspore import nn
 
-from ..config import input_shape, num_hypotheses
+from ..config import input_shape
 from ..data.annotation_files import find_annotation_file, find_detection_file
-from ..data.crops import build_crop_recipe
 from ..data.datasets import configured_skeleton, find_reason_without_score, load_images, load_people
 from ..data.detections import BoxReport, detected_people, load_detections
 from ..data.images import locate_pictures
 from ..data.samples import PersonSamples
-from ..protocols import HYPOTHESIS_NAMES
+from ..models.record import HYPOTHESIS_NAMES
+from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
 from .metrics.scoring import evaluate
 from .predict import Poses, Predictor, predict_poses
@@ -60,7 +60,7 @@ class Evaluation:
         self.reason_without_score = find_reason_without_score(config, self.gt_file)
         if must_score and self.reason_without_score:
             raise ValueError(f'nothing to score by: {self.reason_without_score}')
-        crops = build_crop_recipe(config)
+        crops = model_of(config).crops(config)
         if config.TEST.USE_GT_BBOX:
             self.people = load_people(config, self.gt_file, sample_rule=crops.sample_rule, needs_keypoints=False)
             self.box_report = BoxReport.of_ground_truth(self.people)

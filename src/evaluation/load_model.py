@@ -3,30 +3,31 @@ an exported model file."""
 import argparse
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
 from ..checkpoints.load import adopt_source, load_weights, read_weights
-from ..config import num_hypotheses
 from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
-from ..models.registry import build_configured_network, network_name
+from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.device import share_of_cores
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
 
 # Settings that an exported file has inside for good.
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
-              'MSPN.STAGE_NUM', 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.PLANES', 'MSPN.BLOCKS', 'POSE_RESNET.NUM_LAYERS',
-              'POSE_RESNET.NUM_DECONV_FILTERS', 'POSE_RESNET.NUM_DECONV_KERNELS', 'POSE_RESNET.DECONV_WITH_BIAS',
-              'POSE_RESNET.FINAL_CONV_KERNEL', 'POSE_MOBILENET.WIDTH', 'POSE_MOBILENET.LAST_CHANNELS',
-              'POSE_MOBILENET.NUM_DECONV_FILTERS', 'HRNET.WIDTH', 'HRNET.MODULES', 'HRNET.BLOCKS', 'MIPNET.BACKBONE',
-              'MIPNET.NUM_INSTANCES', 'MIPNET.SE_MODULES', 'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS',
-              'DATASET.NORMALISE_BEFORE_SCALING')
+              'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
 FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
+
+
+def _network_keys(config: EasyDict) -> Tuple[str, ...]:
+    """Return the keys of the network's own sections: they say what it computes."""
+    model = model_of(config)
+    sections = dict.fromkeys((model.section, heatmap_section(config)))
+    return tuple(f'{section}.{name}' for section in sections for name in config[section] if name not in model.test_keys)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class PoseSource:
         if self.model is None:
             adopt_source(config, self.carried, self.weights, overrides, self.path)
             return
-        for key in (FIXED_KEYS + FIXED_WITH_DECODER * self.model.has_decoder
+        for key in (FIXED_KEYS + _network_keys(self.model.config) + FIXED_WITH_DECODER * self.model.has_decoder
                     + FIXED_WITH_FLIP_TEST * self.model.has_flip_test):
             section, name = key.split('.')
             if config[section][name] != self.model.config[section][name]:
@@ -105,9 +106,10 @@ class Ensemble:
                      ('DATASET.SKELETON', first.DATASET.SKELETON, config.DATASET.SKELETON, ''),
                      ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
                       ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
-            if 'mspn' in (first.MODEL.NAME, config.MODEL.NAME):
+            peaks = [model_of(each).codec.peak for each in (first, config)]
+            if peaks[0] != peaks[1]:
                 facts.append(('MODEL.NAME', first.MODEL.NAME, config.MODEL.NAME,
-                              '; heatmaps of mspn reach 255, those of the other networks 1'))
+                              f'; heatmaps of the one reach {peaks[0]:g}, those of the other {peaks[1]:g}'))
             for key, ours, its, remark in facts:
                 if ours != its:
                     raise ValueError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '

@@ -8,7 +8,7 @@ from typing import Callable, Tuple
 import cv2
 import numpy as np
 
-from ..protocols import PIXELS_PER_CELL
+from ..models.record import PIXELS_PER_CELL
 
 # Content moved by so many times the shift in x and y: not at all, right, left, down, up.
 DIRECTIONS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))

@@ -8,7 +8,7 @@ from typing import Callable, Deque, List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from ..data.boxes import PIXELS_PER_SCALE
+from ..data.geometry import PIXELS_PER_SCALE
 from ..data.loader import TestBatches, iterate_test_batches
 from ..data.samples import PersonSamples
 from ..system.collectives import gather_rows

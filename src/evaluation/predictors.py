@@ -4,11 +4,10 @@ from typing import Callable, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from ..config import num_hypotheses
 from ..export.runtimes import ModelFile
-from ..models.common.flip_test import AllHypotheses, build_predictor, shifts_heatmap
-from ..models.common.heatmap_decoding import build_decoder, build_placer
-from ..models.registry import build_normaliser
+from ..models.common.flip_test import AllHypotheses
+from ..models.common.normalise import build_normaliser
+from ..models.registry import build_flip_test, model_of, num_hypotheses, shifts_heatmap
 from .multi_shift import average_over_shifts
 from .predict import Predictor
 
@@ -20,7 +19,7 @@ def network_predictor(config, network: nn.Cell, flip_index: np.ndarray) -> Predi
         flip_index: (K,), of the flip test, where the configuration wants it.
     """
     hypotheses = num_hypotheses(config)
-    cell = build_predictor(config, build_normaliser(config), AllHypotheses(network) if hypotheses > 1 else network,
+    cell = build_flip_test(config, build_normaliser(config), AllHypotheses(network) if hypotheses > 1 else network,
                            flip_index)
     cell.set_train(False)
 
@@ -56,7 +55,7 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
             mirrored = np.concatenate([mirrored[..., :1], mirrored[..., :-1]], axis=3)
         return ((heatmaps + mirrored) * np.float32(0.5),)
 
-    place = build_placer(config)
+    place = model_of(config).codec.place(config)
 
     def place_decoded(keypoints: np.ndarray, scores: np.ndarray, center: np.ndarray, scale: np.ndarray):
         return place(keypoints, center, scale), scores
@@ -78,6 +77,18 @@ def mean_predictor(predictors: Sequence[Predictor]) -> Predictor:
         return (total / np.float32(len(predictors)),)
 
     return predictors[0]._replace(run=run)
+
+
+def build_decoder(config) -> Callable[..., Tuple[np.ndarray, np.ndarray]]:
+    """Return the function (heatmaps, center, scale) -> (keypoints in the picture, keypoint scores)."""
+    codec = model_of(config).codec
+    decode, place = codec.decode(config), codec.place(config)
+
+    def decode_and_place(heatmaps: np.ndarray, center: np.ndarray, scale: np.ndarray):
+        keypoints_in_input, scores = decode(heatmaps)
+        return place(keypoints_in_input, center, scale), scores
+
+    return decode_and_place
 
 
 def _with_shifts(config, run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..data.people import People
 from ..data.skeletons import Skeleton
+from ..models.registry import model_of
 from .oks import oks_nms, soft_oks_nms
 from .predict import Poses
 
@@ -65,7 +66,7 @@ def rank_poses(people: People, poses: Poses, skeleton: Skeleton, *, keypoint_thr
 def rank_by_protocol(config, people: People, poses: Poses, skeleton: Skeleton) -> Tuple[np.ndarray, np.ndarray]:
     """Return `rank_poses` by the protocol of a resolved configuration."""
     return rank_poses(people, poses, skeleton,
-                      keypoint_threshold=None if config.MODEL.NAME == 'mspn' else config.TEST.IN_VIS_THRE,
+                      keypoint_threshold=model_of(config).keypoint_threshold(config),
                       nms_threshold=config.TEST.OKS_THRE if config.TEST.OKS_NMS else None,
                       soft_nms=config.TEST.SOFT_NMS, decay=config.MIPNET.DECAY_THRE)
 

@@ -3,7 +3,7 @@ from typing import List
 
 import numpy as np
 
-from ..protocols import MPII_FIRST_PIXEL
+from ..data.mpii import MPII_FIRST_PIXEL
 from ..system.files import whole_file, write_json
 
 

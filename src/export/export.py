@@ -18,11 +18,11 @@ import numpy as np
 from easydict import EasyDict
 from mindspore import Tensor, nn
 
-from ..config import input_shape, load_recipe, num_hypotheses, to_json
-from ..models.common.flip_test import AllHypotheses, build_predictor
-from ..models.common.graph_decoding import build_graph_decoder
-from ..models.registry import build_normaliser, network_name
-from ..protocols import HYPOTHESIS_NAMES, PIXELS_PER_CELL, instance_codes
+from ..config import input_shape, load_recipe, to_json
+from ..models.common.flip_test import AllHypotheses
+from ..models.common.normalise import build_normaliser
+from ..models.record import HYPOTHESIS_NAMES, PIXELS_PER_CELL
+from ..models.registry import build_flip_test, model_of, network_name, num_hypotheses
 from ..system.device import available_targets
 from .folding import fold_batch_norms
 from .onnx_cells import follow
@@ -139,10 +139,11 @@ def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, f
     fold_batch_norms(network)
     if plan.all_hypotheses:
         network = AllHypotheses(network)
-    predictor = build_predictor(exported_config(config, plan),
+    predictor = build_flip_test(exported_config(config, plan),
                                 build_normaliser(config) if plan.input_kind == 'pixels' else None, network,
                                 flip_index if plan.flip_test else None)
-    return ExportedModel(predictor, build_graph_decoder(config) if plan.with_decode else None).set_train(False)
+    decoder = model_of(config).codec.graph_decoder(config) if plan.with_decode else None
+    return ExportedModel(predictor, decoder).set_train(False)
 
 
 # What belongs to the machine that exports, not to the model.
@@ -166,7 +167,7 @@ def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:
 
 def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) -> Dict[str, str]:
     """Return what a file says of itself, {key: JSON}: the keys are METADATA_KEYS of `runtimes.py`."""
-    (height, width), is_mspn = input_shape(config), config.MODEL.NAME == 'mspn'
+    height, width = input_shape(config)
     images = {'kind': 'images', 'axes': 'N, 3, H, W', 'type': 'float32', 'range': 'normalised'}
     pixels = {'kind': 'pixels', 'axes': 'N, H, W, 3', 'type': 'uint8', 'range': '0 to 255'}
     factor, shift = (each.ravel().tolist() for each in build_normaliser(config).factor_and_shift())
@@ -190,9 +191,7 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
                           'inside': plan.input_kind == 'pixels'},
         'keypoint_names': list(keypoint_names),
         'outputs': outputs,
-        'decoder': {'inside': plan.with_decode, 'rule': 'MSPN' if is_mspn else 'Simple Baselines',
-                    **({'blur_kernel': config.TEST.BLUR_KERNEL} if is_mspn else
-                       {'quarter_offset': config.TEST.POST_PROCESS}), 'pixels_per_cell': PIXELS_PER_CELL},
+        'decoder': {'inside': plan.with_decode, **model_of(config).codec.describe(config)},
         'flip_test': {'inside': plan.flip_test},
         'versions': versions}
     return {'recipe': to_json(exported_config(config, plan)),
@@ -203,7 +202,7 @@ def _describe_codes(config: EasyDict, plan: ExportPlan) -> Dict[str, dict]:
     """Return what a file says of the codes that it takes; nothing where it takes none."""
     if not plan.takes_codes(config):
         return {}
-    values = instance_codes(num_hypotheses(config)).tolist()
+    values = model_of(config).codes(config).tolist()
     return {'codes': {'axes': 'N, 2', 'type': 'float32', 'values': dict(zip(HYPOTHESIS_NAMES, values))}}
 
 

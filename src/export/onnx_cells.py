@@ -11,12 +11,10 @@ from unittest import mock
 import numpy as np
 from mindspore import nn
 
-from ..models.common import graph_decoding as decoding
-from ..models.common.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
+from ..models.common import graph_parts
+from ..models.common.blocks import BatchNorm, BilinearResize, GlobalMean, NearestUpsample, Scale, StemPool
 from ..models.common.flip_test import AllHypotheses, Mirror, MirrorBack
 from ..models.common.normalise import PixelNormaliser
-from ..models.mipnet import modulation
-from ..protocols import instance_codes
 from .onnx_graph import Value
 
 
@@ -128,11 +126,11 @@ def _dense(cell: nn.Dense, x: Value, label: str) -> Value:
     return x.graph.add('Gemm', *inputs, transB=1)
 
 
-def _global_mean(_cell: modulation.GlobalMean, x: Value, _label: str) -> Value:
+def _global_mean(_cell: GlobalMean, x: Value, _label: str) -> Value:
     return x.graph.add('Flatten', x.graph.add('GlobalAveragePool', x), axis=1)
 
 
-def _scale(_cell: modulation.Scale, x: Value, factors: Value, _label: str) -> Value:
+def _scale(_cell: Scale, x: Value, factors: Value, _label: str) -> Value:
     return x * x.graph.add('Unsqueeze', factors, np.array([2, 3]))
 
 
@@ -155,15 +153,15 @@ def _mirror_back(cell: MirrorBack, heatmaps: Value, _label: str) -> Value:
 def _all_hypotheses(cell: AllHypotheses, images: Value, _label: str) -> Value:
     # One code for all crops: the graph need not know how many there are.
     graph, network = images.graph, cell.network
-    features, codes = network.trunk(images), instance_codes(network.num_instances)
+    features, codes = network.trunk(images), network.codes.asnumpy()
     return graph.add('Concat', *(network.modulate(features, graph.constant(code[None])) for code in codes), axis=0)
 
 
-def _pad(cell: decoding.Frame, x: Value, _label: str) -> Value:
+def _pad(cell: graph_parts.Frame, x: Value, _label: str) -> Value:
     return x.graph.add('Pad', x, np.array([0, cell.radius, cell.radius] * 2))
 
 
-def _shape_of(cell: decoding.Reshape, x: Value, _label: str) -> Value:
+def _shape_of(cell: graph_parts.Reshape, x: Value, _label: str) -> Value:
     return x.graph.add('Reshape', x, np.array(cell.shape))
 
 
@@ -173,13 +171,13 @@ WRITERS: Dict[type, Callable[..., Value]] = {
     nn.ReLU6: lambda cell, x, _: x.graph.add('Clip', x, np.float32(0), np.float32(6)),
     nn.Sigmoid: lambda cell, x, _: x.graph.add('Sigmoid', x),
     nn.Dense: _dense, StemPool: _stem_pool, BilinearResize: _resize, NearestUpsample: _nearest,
-    modulation.GlobalMean: _global_mean, modulation.Scale: _scale,
+    GlobalMean: _global_mean, Scale: _scale,
     PixelNormaliser: _normaliser, Mirror: lambda cell, x, _: x.graph.mirror(x, 3), MirrorBack: _mirror_back,
     AllHypotheses: _all_hypotheses,
-    decoding.Reshape: _shape_of, decoding.Frame: _pad,
-    decoding.Window: lambda cell, x, _: x.graph.slice(x, cell.axis, cell.start, cell.start + cell.size),
-    decoding.Elementwise: lambda cell, x, _: x.graph.add(cell.name.capitalize(), x),
-    decoding.Reduce: lambda cell, x, _: x.graph.reduce(f'Reduce{cell.name.capitalize()}', x, 1),
-    decoding.Equal: lambda cell, one, other, _: other.graph.add('Equal', one, other),
-    decoding.Choose: lambda cell, condition, one, other, _: condition.graph.add('Where', condition, one, other),
-    decoding.Join: lambda cell, *columns: columns[0].graph.add('Concat', *columns[:-1], axis=1)}
+    graph_parts.Reshape: _shape_of, graph_parts.Frame: _pad,
+    graph_parts.Window: lambda cell, x, _: x.graph.slice(x, cell.axis, cell.start, cell.start + cell.size),
+    graph_parts.Elementwise: lambda cell, x, _: x.graph.add(cell.name.capitalize(), x),
+    graph_parts.Reduce: lambda cell, x, _: x.graph.reduce(f'Reduce{cell.name.capitalize()}', x, 1),
+    graph_parts.Equal: lambda cell, one, other, _: other.graph.add('Equal', one, other),
+    graph_parts.Choose: lambda cell, condition, one, other, _: condition.graph.add('Where', condition, one, other),
+    graph_parts.Join: lambda cell, *columns: columns[0].graph.add('Concat', *columns[:-1], axis=1)}

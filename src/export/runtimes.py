@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 from easydict import EasyDict
 
-from ..config import from_json, input_shape, num_hypotheses
-from ..protocols import instance_codes
+from ..config import from_json, input_shape
+from ..models.registry import model_of, num_hypotheses
 from ..system.device import instruction_sets_unlimited, usable_cores
 from ..system.files import parse_json
 
@@ -223,7 +223,7 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
         sizes = [{'images': (3, *input_shape(config)), 'pixels': (*input_shape(config), 3)}[kind]]
         hypotheses, codes = num_hypotheses(config), None
         if 'codes' in facts['input']:
-            codes = instance_codes(hypotheses)
+            codes = model_of(config).codes(config)
             sizes.append(codes.shape[1:])
         taken = [tuple(shape[1:]) for shape in graph.shapes]
         if taken != sizes:

@@ -1,5 +1,6 @@
 """Reading YAML files of settings: what is wrong in them is named, and a small file never becomes a large value."""
 import math
+import re
 from typing import Any, Dict
 
 import yaml
@@ -81,3 +82,24 @@ def read_yaml(path: str) -> Any:
         raise ValueError(f'{path} is not a YAML file in UTF-8: {error}') from None
     except yaml.YAMLError as error:
         raise ValueError(f'{path} is not a YAML file: {str(error)[:500]}') from None
+
+
+def read_comments(path: str) -> Dict[str, str]:
+    """Return {key: the comment behind it} of a file of `KEY: value  # comment` or of sections of such lines, where the
+    keys are 'SECTION.KEY'. A comment goes on in lines that hold nothing else; a key without one has ''."""
+    comments, section, last = {}, '', ''
+    with open(path, encoding='utf-8') as file:
+        for line in file:
+            found = re.match(r'( *)(\w+):(.*)', line)
+            if found is None:
+                # Comments at the beginning of a line are about the file.
+                if last and line.startswith(' ') and line.strip().startswith('#'):
+                    comments[last] += ' ' + line.strip('# \n')
+                continue
+            indent, key, rest = found.groups()
+            if not indent and not rest.strip():
+                section, last = f'{key}.', ''
+                continue
+            last = (section if indent else '') + key
+            comments[last] = rest.partition(' # ')[2].strip()
+    return comments

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ..protocols import MAIN_METRICS
+from ..data.datasets import MAIN_METRICS
 from ..system.command_line import run_command
 from ..system.files import is_number, open_regular, parse_json, write_bytes
 from ..system.printing import ArgumentParser, brief, printable

@@ -11,9 +11,9 @@ from mindspore import Parameter, Tensor, nn
 
 from ..checkpoints.ckpt import save_checkpoint
 from ..checkpoints.names import named_parameters
+from ..data.datasets import MAIN_METRICS
 from ..data.people import People
 from ..evaluation.evaluate import Evaluation
-from ..protocols import MAIN_METRICS
 from ..system.collectives import broadcast_parameters, digest, gather_rows
 from ..system.device import Processes
 from .curves import draw_loss_curve

@@ -9,11 +9,9 @@ from mindspore import nn
 from ..checkpoints.configuration import warn_of_other_flavour
 from ..checkpoints.load import adopt_source, load_weights, read_weights
 from ..checkpoints.names import named_parameters
-from ..models.common.blocks import synchronise_batch_norm
-from ..models.common.losses import build_loss
-from ..models.common.precision import set_precision
-from ..models.common.targets import build_targets
-from ..models.registry import build_configured_network, build_normaliser
+from ..models.common.blocks import set_precision, synchronise_batch_norm
+from ..models.common.normalise import build_normaliser
+from ..models.registry import build_configured_network, model_of
 from ..system.command_line import say
 from ..system.device import Processes
 from .optimizers import TorchAdam
@@ -61,11 +59,11 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
 def build_train_step(config: EasyDict, network: nn.Cell, rates: np.ndarray, processes: Processes, *,
                      first_step: int = 0) -> TrainStep:
     """Return the training step of a resolved configuration; `network` computes as TRAIN.AMP_LEVEL says from then on."""
-    train = config.TRAIN
+    train, model = config.TRAIN, model_of(config)
     set_precision(network, train.AMP_LEVEL)
     if train.SYNC_BN:
         synchronise_batch_norm(network, processes.size)
-    graph = LossGraph(build_normaliser(config), network, build_targets(config), build_loss(config))
+    graph = LossGraph(build_normaliser(config), network, model.targets(config), model.loss(config))
     optimizer = TorchAdam(network.trainable_params(), rates, weight_decay=train.WEIGHT_DECAY, first_step=first_step)
     return TrainStep(graph, optimizer, accumulate=train.ACCUMULATE,
                      loss_scale=0.0 if train.AMP_LEVEL == 'O0' else train.LOSS_SCALE,

@@ -2,13 +2,15 @@
 import numpy as np
 import pytest
 
-from src.data.affine import crop_matrix, picture_matrix, transform_points
-from src.data.boxes import (
+from src.data.geometry import (
     center_scale_from_box,
     clip_box_to_picture,
+    crop_matrix,
     find_outside_boxes,
     find_unusable_boxes,
     fit_aspect,
+    picture_matrix,
+    transform_points,
 )
 
 CENTER, SCALE, SIZE = np.array([320.5, 240.25], np.float32), np.array([1.2, 1.6], np.float32), (192, 256)

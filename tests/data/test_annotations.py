@@ -11,12 +11,14 @@ import pytest
 from src.config import load_recipe
 from src.data.boxed_pictures import load_boxed_pictures
 from src.data.coco import check_evaluable, load_coco_images, load_coco_people
-from src.data.crops import MIPNetCrops, MSPNCrops, SimplePoseCrops
 from src.data.detections import BoxReport, detected_people, load_detections
 from src.data.images import find_numbered_pictures, locate_pictures, read_picture
 from src.data.people import People
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.models.common.crops import SimplePoseCrops
+from src.models.mipnet.crops import MIPNetCrops
+from src.models.mspn.crops import MSPNCrops
 from src.system.files import read_json
 
 RULES = ('mspn', 'simple_pose')

@@ -9,12 +9,15 @@ import pytest
 from golden_data import FULL_FOLDER, golden
 
 from src.config import load_recipe, resolve
-from src.data.affine import crop_matrix, transform_points
-from src.data.crops import Crop, MSPNCrops, SimplePoseCrops, build_crop_recipe
+from src.data.crops import Crop
+from src.data.geometry import crop_matrix, transform_points
 from src.data.images import read_picture
 from src.data.people import People
 from src.data.samples import PersonSamples, cut_crop, mirror_keypoints
 from src.data.skeletons import COCO, CROWDPOSE, MPII
+from src.models.common.crops import SimplePoseCrops
+from src.models.mspn.crops import MSPNCrops
+from src.models.registry import model_of
 
 RECIPES = {'mspn': MSPNCrops(), 'simple': SimplePoseCrops()}
 INPUT_SHAPE, ASPECT = (256, 192), 0.75
@@ -249,16 +252,17 @@ def test_every_sample_takes_as_many_random_numbers(kind):
 @pytest.mark.parametrize('name, kind', [('mspn_2stg_coco_256x192', MSPNCrops),
                                         ('simplepose_r50_coco_256x192', SimplePoseCrops)])
 def test_recipes_build_the_published_crops(name, kind):
-    assert build_crop_recipe(load_recipe(name)) == kind()
+    assert model_of(load_recipe(name)).crops(load_recipe(name)) == kind()
 
 
 # MSPN on MPII
 
 def test_mspn_crops_of_mpii():
     """A fixed quarter around the person instead of a random extension, no shrinking, half bodies of more keypoints."""
-    recipe = build_crop_recipe(resolve(load_recipe('mspn_2stg_coco_256x192'), {
+    config = resolve(load_recipe('mspn_2stg_coco_256x192'), {
         'DATASET.PROTOCOL': 'mpii', 'DATASET.SKELETON': 'mpii', 'MODEL.NUM_JOINTS': 16,
-        'DATASET.RANDOM_EXTENSION': False, 'DATASET.ROT_FACTOR': 60, 'DATASET.HALF_BODY_PROBABILITY': 0.5}))
+        'DATASET.RANDOM_EXTENSION': False, 'DATASET.ROT_FACTOR': 60, 'DATASET.HALF_BODY_PROBABILITY': 0.5})
+    recipe = model_of(config).crops(config)
     square = np.array([100.0, 60, 200, 200])
     assert_same_crop(recipe.test_crop(square, 1.0), Crop(np.array([200, 160]), np.array([1.25, 1.25])))
     keypoints = np.column_stack([np.arange(16) * 10 + 100, np.arange(16) * 5 + 60, np.full(16, 2)]).astype(np.float32)
@@ -367,7 +371,7 @@ def test_hrnet_half_body_shares():
 def test_settings_of_hrnet_reach_the_crops():
     config = resolve(load_recipe('base'), {'MODEL.NAME': 'hrnet', 'DATASET.HALF_BODY_PROBABILITY': 0.3,
                                            'DATASET.ROT_FACTOR': 45, 'DATASET.SCALE_FACTOR': 0.35})
-    assert build_crop_recipe(config) == HRNET
+    assert model_of(config).crops(config) == HRNET
 
 
 # Keypoints in the crop
@@ -460,7 +464,7 @@ def test_dots_lie_under_their_keypoints(dotted, kind):
     samples, colours = dotted[0][kind], dotted[1]
     checked, mirrored = 0, 0
     for epoch in range(40):
-        dice = samples.recipe.draw_dice(np.random.default_rng((3, epoch, 0)))
+        dice = samples.crops.draw_dice(np.random.default_rng((3, epoch, 0)))
         flip = dice.flip < 0.5
         expected = colours[COCO.flip_index] if flip else colours
         crop, joints, validity = sample_of(samples, epoch)
@@ -504,7 +508,7 @@ def test_samples_change_nothing_but_the_crop(dotted, kind):
 def test_test_sample_leads_back_to_the_picture(dotted, kind):
     samples, colours = dotted[0][kind], dotted[1]
     (out,), (center,), (scale,) = samples.test_samples(np.array([0]))
-    expected = samples.recipe.test_crop(samples.people.boxes_xywh[0], ASPECT)
+    expected = samples.crops.test_crop(samples.people.boxes_xywh[0], ASPECT)
     assert center.tolist() == expected.center.tolist() and scale.tolist() == expected.scale.tolist()
     matrix = crop_matrix(center, scale, 0, INPUT_SHAPE[::-1])
     for (x, y), colour in zip(transform_points(samples.people.keypoints[0, :, :2], matrix), colours):

@@ -12,11 +12,12 @@ import pytest
 
 from src.data import samples as dataset
 from src.data.coco import load_coco_people
-from src.data.crops import MSPNCrops, SimplePoseCrops
 from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TestBatches, TrainingBatches, iterate_batches, iterate_test_batches
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.models.common.crops import SimplePoseCrops
+from src.models.mspn.crops import MSPNCrops
 from src.synthetic.writing import write_synthetic_coco
 
 INPUT_SHAPE = (64, 48)

@@ -145,7 +145,7 @@ def test_mpii_knows_no_detected_boxes(roots):
 
 def true_predictor(evaluation: Evaluation, noise: float = 0.0) -> Predictor:
     """Finds everybody where the annotation says, recognised by the place of the crop."""
-    recipe, people = evaluation.samples.recipe, evaluation.people
+    recipe, people = evaluation.samples.crops, evaluation.people
     centers = np.array([recipe.test_crop(box, evaluation.samples.aspect).center for box in people.boxes_xywh])
 
     def decode(_, crop_centers, scales):

@@ -6,12 +6,12 @@ import pytest
 from golden_data import FULL_FOLDER, golden
 from made_up_data import MAT_NAMES, write_json, write_mat
 
-from src.data.affine import crop_matrix, transform_points
-from src.data.boxes import center_scale_from_box
-from src.data.crops import MSPN_ON_MPII, MSPNCrops, SimplePoseCrops
+from src.data.geometry import center_scale_from_box, crop_matrix, transform_points
 from src.data.mpii import find_mat_file, load_mpii_people, load_mpii_truth, number_pictures, read_mat_file
 from src.data.skeletons import MPII
 from src.evaluation.metrics.mpii import METRIC_NAMES, evaluate_mpii, format_metrics, head_distances, keypoint_pckh
+from src.models.common.crops import SimplePoseCrops
+from src.models.mspn.crops import ON_MPII, MSPNCrops
 
 SAMPLE = FULL_FOLDER.parent / 'data' / 'mpii' / 'test_mpii.json'
 needs_sample = pytest.mark.skipif(not SAMPLE.is_file(), reason='the MPII sample (../shared) is not here')
@@ -54,7 +54,7 @@ def assert_boxes_give_back(entries, people):
             (crop.center, crop.scale), (expected_center, expected_scale * 1.25)))
         np.testing.assert_allclose(ours, published, atol=1e-3)
         np.testing.assert_allclose(published, [[0, 0], [256, 0], [256, 256]], atol=1e-3)
-        of_mspn = MSPNCrops(**MSPN_ON_MPII).test_crop(box, 1.0)
+        of_mspn = MSPNCrops(**ON_MPII).test_crop(box, 1.0)
         np.testing.assert_allclose(of_mspn.scale, expected_scale * 1.25, rtol=1e-6)
         np.testing.assert_array_equal(of_mspn.center, center)
 

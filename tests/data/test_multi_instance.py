@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 from src.config import load_recipe, resolve
-from src.data.affine import crop_matrix, transform_points
 from src.data.coco import load_coco_people
-from src.data.crops import MIPNetCrops, SimplePoseCrops, build_crop_recipe
+from src.data.geometry import crop_matrix, transform_points
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.neighbours import nearest_neighbours
 from src.data.people import People
 from src.data.samples import PersonSamples, mirror_keypoints
 from src.data.skeletons import COCO
+from src.models.common.crops import SimplePoseCrops
+from src.models.mipnet.crops import MIPNetCrops
+from src.models.registry import model_of
 
 INPUT_SHAPE = (256, 192)
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
@@ -199,7 +201,7 @@ def test_dots_lie_under_the_neighbours_keypoints(dotted):
     assert samples.neighbours[:, 0].tolist() == [1, 0, 1, 3]
     checked = mirrored = replaced = 0
     for epoch in range(60):
-        flip = samples.recipe.draw_dice(np.random.default_rng((3, epoch, 2))).flip < 0.5
+        flip = samples.crops.draw_dice(np.random.default_rng((3, epoch, 2))).flip < 0.5
         crop, joints, validity = sample_of(samples, 2, epoch)
         if np.array_equal(joints[0], joints[1]):
             np.testing.assert_array_equal(validity[0], validity[1])
@@ -221,8 +223,8 @@ def test_three_people_in_a_crop(dotted):
     people = samples.people
     for epoch in range(10):
         _, joints, validity = sample_of(samples, 0, epoch)
-        dice = samples.recipe.draw_dice(np.random.default_rng((3, epoch, 0)))
-        crop = samples.recipe.train_crop(people.boxes_xywh[0], people.keypoints[0], COCO.is_upper_body, 0.75,
+        dice = samples.crops.draw_dice(np.random.default_rng((3, epoch, 0)))
+        crop = samples.crops.train_crop(people.boxes_xywh[0], people.keypoints[0], COCO.is_upper_body, 0.75,
                                          PICTURE_SIZE[0], dice)
         matrix = crop_matrix(crop.center, crop.scale, crop.rotation_degrees, INPUT_SHAPE[::-1])
         for person, place in zip((0, 1, 2), range(3)):
@@ -276,5 +278,5 @@ def test_recipes_build_the_crops(backbone, num_instances):
     config = resolve(load_recipe('base'), {'MODEL.NAME': 'mipnet', 'MIPNET.BACKBONE': backbone,
                                            'MIPNET.NUM_INSTANCES': num_instances, 'DATASET.ROT_FACTOR': 45,
                                            'DATASET.SCALE_FACTOR': 0.35, 'DATASET.HALF_BODY_PROBABILITY': 0.3})
-    assert build_crop_recipe(config) == MIPNetCrops(scale_factor=0.35, rotation_factor=45.0, half_body_probability=0.3,
-                                                    num_neighbours=num_instances - 1)
+    assert model_of(config).crops(config) == MIPNetCrops(
+        scale_factor=0.35, rotation_factor=45.0, half_body_probability=0.3, num_neighbours=num_instances - 1)

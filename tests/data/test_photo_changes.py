@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from src.config import load_recipe, resolve
-from src.data.crops import MIPNetCrops, MSPNCrops, SimplePoseCrops
 from src.data.people import People
 from src.data.photo_changes import PhotoChanges, build_photo_changes, end_at_frame
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.models.common.crops import SimplePoseCrops
+from src.models.mipnet.crops import MIPNetCrops
+from src.models.mspn.crops import MSPNCrops
 
 SHAPE = (300, 400)
 BOX = np.array([100.0, 50, 100, 200])

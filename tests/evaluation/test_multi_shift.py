@@ -1,6 +1,7 @@
 """Averaging over moved crops: what moves where, what happens at the border, and what it does to keypoints."""
 import numpy as np
 import pytest
+from decoders import decode_gaussian
 from test_exporting import seeded, tiny_config
 
 from src.config import resolve
@@ -8,7 +9,6 @@ from src.data.skeletons import COCO
 from src.evaluation.multi_shift import DIRECTIONS, average_over_shifts, shift_cells, shift_crops
 from src.evaluation.predictors import network_predictor
 from src.export.example_crops import painted_crops
-from src.models.common.heatmap_decoding import decode_simple_pose
 
 HEIGHT, WIDTH = 64, 48
 
@@ -94,7 +94,7 @@ def test_keypoints_follow_the_content(x, y, shift):
     crops = np.stack([crop, np.roll(crop, (y, x), (0, 1))]).astype(np.uint8)
     heatmaps, = average_over_shifts(brightness, shift)(crops)
     center, scale = np.tile([[WIDTH / 2, HEIGHT / 2]], (2, 1)), np.tile([[WIDTH / 200, HEIGHT / 200]], (2, 1))
-    keypoints, _ = decode_simple_pose(heatmaps, center, scale)
+    keypoints, _ = decode_gaussian(heatmaps, center, scale)
     np.testing.assert_allclose(keypoints[1] - keypoints[0], np.tile([x, y], (3, 1)), atol=1e-4)
     assert np.abs(keypoints[0] - spots).max() < 4
 

@@ -14,16 +14,16 @@ from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src.config import load_recipe
 from src.data.coco import load_coco_people
-from src.data.crops import SimplePoseCrops
 from src.data.images import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.predict import WAITING_BATCHES, Predictor, predict_poses
 from src.evaluation.predictors import file_predictor, network_predictor
 from src.export.example_crops import random_crops
-from src.models.common.flip_test import HeatmapPredictor
-from src.models.registry import build_normaliser
-from src.protocols import instance_codes
+from src.models.common.crops import SimplePoseCrops
+from src.models.common.flip_test import FlipTest
+from src.models.common.normalise import build_normaliser
+from src.models.mipnet.codes import instance_codes
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
 
@@ -256,7 +256,7 @@ def test_all_hypotheses_of_a_network_are_those_of_its_codes(flip_test, num_insta
     predictor = network_predictor(config, network, COCO.flip_index)
     assert predictor.num_hypotheses == num_instances
     heatmaps, = predictor.run(crops)
-    single = HeatmapPredictor(build_normaliser(config), network, COCO.flip_index if flip_test else None,
+    single = FlipTest(build_normaliser(config), network, COCO.flip_index if flip_test else None,
                               shift_heatmap=True).set_train(False)
     for number, code in enumerate(instance_codes(num_instances)):
         expected = single(ms.Tensor(crops), ms.Tensor(np.tile(code, (3, 1)))).asnumpy()

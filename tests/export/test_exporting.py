@@ -53,8 +53,7 @@ from src.export.onnx_graph import OnnxGraph, Value
 from src.export.quantise import quantise
 from src.export.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
 from src.models.common.blocks import BatchNorm
-from src.models.common.heatmap_decoding import build_input_decoder
-from src.models.registry import build_configured_network
+from src.models.registry import build_configured_network, model_of
 
 # recipe -> its golden file. MSPNs with other numbers of stages are built of the same parts.
 FULL_SIZE = {'mspn_2stg_coco_256x192': 'mspn_2stg_256x192', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
@@ -219,7 +218,7 @@ def test_every_plan_computes_what_the_network_computes(name, recipe, tmp_path):
     heatmaps = reference_of(config, plan, crops)
     for runtime in runtimes_of(path):
         file = open_model_file(path, runtime)
-        difference = compare(file, crops, heatmaps, build_input_decoder(config))
+        difference = compare(file, crops, heatmaps, model_of(config).codec.decode(config))
         assert difference.compared >= (17 if plan.with_decode else heatmaps.size)
         assert file.has_decoder == plan.with_decode and file.has_flip_test == plan.flip_test
         assert file.batch_size == plan.batch_size
@@ -235,7 +234,7 @@ def test_opsets(recipe, opset, tmp_path):
     crops = painted_crops(config, 2)
     heatmaps = reference_of(config, plan, crops)
     for runtime in runtimes_of(path):
-        compare(open_model_file(path, runtime), crops, heatmaps, build_input_decoder(config))
+        compare(open_model_file(path, runtime), crops, heatmaps, model_of(config).codec.decode(config))
 
 
 @pytest.mark.parametrize('opset', [12, 99])
@@ -325,7 +324,7 @@ def test_a_file_that_computes_something_else_is_found(plan, output, change, mess
     config = tiny_config(TINY[1])
     file = open_model_file(written(tmp_path / 'pose.onnx', config, plan))
     crops = painted_crops(config, 2)
-    heatmaps, decode = reference_of(config, plan, crops), build_input_decoder(config)
+    heatmaps, decode = reference_of(config, plan, crops), model_of(config).codec.decode(config)
     compare(file, crops, heatmaps, decode)
     with pytest.raises(ValueError, match=f'does not compute in onnxruntime what the network computes: {message}'):
         compare(changed(file, **{output: change}), crops, heatmaps, decode)
@@ -339,7 +338,7 @@ def test_keypoints_that_hang_on_rounding_are_counted_and_left_out(tmp_path):
     one, other = (np.exp(-((x - at_x - 0.2) ** 2 + (y - at_y - 0.2) ** 2) / 4) for at_x, at_y in ((4, 12), (9, 6)))
     heatmaps = np.tile(one, (1, 17, 1, 1)).astype(np.float32)
     heatmaps[0, :3] += (other * (1 - 1e-6)).astype(np.float32)
-    keypoints, scores = build_input_decoder(config)(heatmaps)
+    keypoints, scores = model_of(config).codec.decode(config)(heatmaps)
 
     class Fake:
         batch_size, has_decoder, runtime, num_hypotheses = 0, True, 'fake', 1
@@ -349,7 +348,7 @@ def test_keypoints_that_hang_on_rounding_are_counted_and_left_out(tmp_path):
             moved[0, :3] += [20, -24]
             return moved, scores
 
-    difference = compare(Fake(), np.zeros((1, 96, 64, 3), np.uint8), heatmaps, build_input_decoder(config))
+    difference = compare(Fake(), np.zeros((1, 96, 64, 3), np.uint8), heatmaps, model_of(config).codec.decode(config))
     assert (difference.compared, difference.undecided) == (14, 3)
 
 
@@ -364,7 +363,7 @@ def test_a_decoder_that_cannot_be_compared_does_not_pass(tmp_path):
     heatmaps = reference.run(crops)[0]
     file = open_model_file(written(tmp_path / 'pose.onnx', config, plan, network))
     with pytest.raises(ValueError, match='the decoder could not be checked'):
-        list(compare_all([file], {'noise': crops}, lambda _: (heatmaps,), build_input_decoder(config)))
+        list(compare_all([file], {'noise': crops}, lambda _: (heatmaps,), model_of(config).codec.decode(config)))
 
 
 def test_batches_of_a_fixed_size_serve_any_number(tmp_path):
@@ -450,7 +449,7 @@ def test_every_hypothesis_is_compared_with_the_network(name, all_hypotheses, tmp
         file = open_model_file(path, runtime)
         assert file.num_hypotheses == 3 and (file.codes is None) == all_hypotheses
         assert len(file.graph.shapes) == (1 if all_hypotheses else 2)
-        difference = compare(file, crops, heatmaps, build_input_decoder(config))
+        difference = compare(file, crops, heatmaps, model_of(config).codec.decode(config))
         assert difference.compared >= (3 * 17 if plan.with_decode else heatmaps.size)
         assert file.batch_size == plan.batch_size and file.graph.outputs == plan.output_names
 
@@ -500,9 +499,9 @@ def test_hypotheses_in_another_order_are_found(exchange, tmp_path):
     file = open_model_file(written_mipnet(tmp_path / 'pose.onnx', config, ExportPlan('ONNX', all_hypotheses=True)))
     crops = painted_crops(config, 2)
     heatmaps, = network_predictor(resolve(config, {'TEST.FLIP_TEST': False}), tiny_mipnet(), COCO.flip_index).run(crops)
-    compare(file, crops, heatmaps, build_input_decoder(config))
+    compare(file, crops, heatmaps, model_of(config).codec.decode(config))
     with pytest.raises(ValueError, match='does not compute in onnxruntime what the network computes'):
-        compare(changed(file, heatmaps=exchange), crops, heatmaps, build_input_decoder(config))
+        compare(changed(file, heatmaps=exchange), crops, heatmaps, model_of(config).codec.decode(config))
 
 
 @pytest.mark.parametrize('options', [{}, {'batch_size': 2, 'input_kind': 'pixels'}, {'all_hypotheses': True}])

@@ -32,8 +32,10 @@ from golden_data import (
 from mindspore import nn
 
 from src.checkpoints.names import named_parameters, pytorch_names
-from src.models.common.losses import JointsL2Loss, JointsMSELoss
-from src.models.common.targets import GaussianTargets, MSPNTargets
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.common.mse_loss import JointsMSELoss
+from src.models.mspn.loss import JointsL2Loss
+from src.models.mspn.targets import MSPNTargets
 from src.training.optimizers import TorchAdam
 from src.training.step import LossGraph, TrainStep
 

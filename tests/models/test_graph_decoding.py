@@ -11,8 +11,7 @@ from openvino_runs import run_in_openvino
 from src.config import load_recipe, resolve
 from src.export.onnx_cells import follow
 from src.export.onnx_graph import OPSETS, OnnxGraph, Value
-from src.models.common.graph_decoding import build_graph_decoder
-from src.models.common.heatmap_decoding import build_input_decoder
+from src.models.registry import model_of
 
 POSITION_TOLERANCE, SCORE_TOLERANCE = 1e-4, 1e-6
 # name -> (recipe, further settings); the names are those of the golden files
@@ -63,16 +62,20 @@ def maps_of(name: str) -> np.ndarray:
     return np.concatenate([golden, hard_maps(golden.shape[1:])])
 
 
+def codec_of(name: str):
+    return model_of(config_of(name)).codec
+
+
 def onnx_decoder(name: str, opset: int = 17) -> bytes:
     maps, graph = maps_of(name), OnnxGraph(opset)
-    keypoints, scores = follow(build_graph_decoder(config_of(name)), Value(graph, 'heatmaps'))
+    keypoints, scores = follow(codec_of(name).graph_decoder(config_of(name)), Value(graph, 'heatmaps'))
     joints = maps.shape[1]
     return graph.model([('heatmaps', np.float32, ('N', *maps.shape[1:]))],
                        [('keypoints', keypoints, ('N', joints, 2)), ('scores', scores, ('N', joints))], {})
 
 
 def assert_equals_numpy(name: str, keypoints: np.ndarray, scores: np.ndarray) -> None:
-    expected, expected_scores = build_input_decoder(config_of(name))(maps_of(name))
+    expected, expected_scores = codec_of(name).decode(config_of(name))(maps_of(name))
     assert keypoints.shape == expected.shape and scores.shape == expected_scores.shape
     assert np.abs(keypoints - expected).max() < POSITION_TOLERANCE
     assert np.abs(scores - expected_scores).max() <= SCORE_TOLERANCE * np.abs(expected_scores).max()
@@ -80,7 +83,7 @@ def assert_equals_numpy(name: str, keypoints: np.ndarray, scores: np.ndarray) ->
 
 @pytest.mark.parametrize('name', DECODERS)
 def test_in_mindspore(name):
-    outputs = build_graph_decoder(config_of(name))(Tensor(maps_of(name)))
+    outputs = codec_of(name).graph_decoder(config_of(name))(Tensor(maps_of(name)))
     assert_equals_numpy(name, *(each.asnumpy() for each in outputs))
 
 

@@ -5,22 +5,20 @@ import cv2
 import mindspore as ms
 import numpy as np
 import pytest
+from decoders import decode_gaussian, decode_mspn
 from golden_data import golden, needs_full_golden
 
 from src.config import load_recipe
-from src.models.common.heatmap_decoding import (
-    build_decoder,
-    build_placer,
-    decode_mspn,
-    decode_simple_pose,
-    first_maximum,
-)
-from src.models.common.targets import GaussianTargets, MSPNTargets
+from src.evaluation.predictors import build_decoder
+from src.models.common.gaussian_decoder import first_maximum
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.mspn.targets import MSPNTargets
+from src.models.registry import model_of
 
 PIXEL_TOLERANCE, SCORE_TOLERANCE = 1e-3, 1e-6
 DECODERS = {'mspn_coco': partial(decode_mspn, input_size=(192, 256), blur_kernel=5),
             'mspn_mpii': partial(decode_mspn, input_size=(256, 256), blur_kernel=9),
-            'simple': decode_simple_pose}
+            'simple': decode_gaussian}
 # The crop of the worked tables: one cell of a 64x48 map is five picture pixels.
 CENTER, SCALE = np.array([[320.5, 240.25]], np.float32), np.array([[1.2, 1.6]], np.float32)
 # A crop whose pixels are the picture's.
@@ -105,7 +103,7 @@ def test_mspn_decoding_check(heatmaps, keypoint, score):
     (lambda: points_map({(0, 0): 7}), (200.5, 80.25), 7),
     (bell_map, (301.75, 284.0), 170.273)], ids=['target', 'three_cells', 'negative', 'corner', 'bell'])
 def test_simple_pose_decoding_check(heatmaps, keypoint, score):
-    ours, our_score = decode_one(decode_simple_pose, heatmaps())
+    ours, our_score = decode_one(decode_gaussian, heatmaps())
     assert ours == pytest.approx(keypoint, abs=PIXEL_TOLERANCE)
     assert our_score == pytest.approx(score, abs=5e-4)
 
@@ -130,7 +128,7 @@ def test_mspn_round_trip_at_the_border():
 def test_simple_pose_round_trip():
     # Behind the last cell's centre (252, 188) the joint's cell lies outside the map and the error grows to a cell.
     joints = np.random.default_rng(1).uniform((0, 0), (189.9, 253.9), (6, 17, 2))
-    keypoints, scores = decode_simple_pose(gaussian_targets(joints), np.tile(IDENTITY_CENTER, (6, 1)),
+    keypoints, scores = decode_gaussian(gaussian_targets(joints), np.tile(IDENTITY_CENTER, (6, 1)),
                                            np.tile(IDENTITY_SCALE, (6, 1)))
     assert np.abs(keypoints - joints).max() <= 2.001
     np.testing.assert_array_equal(scores, 1)
@@ -169,7 +167,7 @@ def test_flat_maps_give_finite_keypoints_inside_the_crop(kind, value):
 def test_maps_with_one_cell_only():
     """MSPN's second maximum is then the blurred map's next cell; Simple Baselines has no direction to move to."""
     heatmaps = points_map({(30, 20): 100})
-    assert decode_one(decode_simple_pose, heatmaps)[0] == pytest.approx((350.5, 180.25))
+    assert decode_one(decode_gaussian, heatmaps)[0] == pytest.approx((350.5, 180.25))
     (x, y), score = decode_one(DECODERS['mspn_coco'], heatmaps)
     assert (x, y) == pytest.approx((353.0, 181.5)) and score == pytest.approx(100 / 255 + 0.5)
 
@@ -223,7 +221,7 @@ def test_mspn_second_maximum_may_lie_in_the_frame():
 
 def test_first_of_two_equal_peaks_wins():
     heatmaps = points_map({(30, 20): 200, (10, 40): 200})
-    assert decode_one(decode_simple_pose, heatmaps)[0] == pytest.approx((350.5, 180.25))
+    assert decode_one(decode_gaussian, heatmaps)[0] == pytest.approx((350.5, 180.25))
     # MSPN goes a quarter cell towards the second peak, however far away it is.
     direction = np.array([-20, 20]) / np.sqrt(800)
     expected = (np.array([30, 20]) + 0.25 * direction) * 5 + (203.0, 82.75)
@@ -235,14 +233,14 @@ def test_quarter_offset_needs_two_cells_to_every_border():
     for column, moves in ((1, False), (2, True), (46, True), (47, False)):
         inner = column - 1 if column > 10 else column + 1
         heatmaps = points_map({(column, 30): 9, (inner, 30): 5, (column, 31): 5})
-        (x, y), _ = decode_one(decode_simple_pose, heatmaps)
+        (x, y), _ = decode_one(decode_gaussian, heatmaps)
         shift = 1.25 if moves else 0
         expected = (200.5 + 5 * column + (shift if inner > column else -shift), 80.25 + 150 + shift)
         assert (x, y) == pytest.approx(expected, abs=1e-4)
     for row, moves in ((1, False), (2, True), (62, True), (63, False)):
         inner = row - 1 if row > 10 else row + 1
         heatmaps = points_map({(20, row): 9, (20, inner): 5, (21, row): 5})
-        (x, y), _ = decode_one(decode_simple_pose, heatmaps)
+        (x, y), _ = decode_one(decode_gaussian, heatmaps)
         shift = 1.25 if moves else 0
         expected = (200.5 + 100 + shift, 80.25 + 5 * row + (shift if inner > row else -shift))
         assert (x, y) == pytest.approx(expected, abs=1e-4)
@@ -250,7 +248,7 @@ def test_quarter_offset_needs_two_cells_to_every_border():
 
 def test_quarter_offset_can_be_switched_off():
     heatmaps = points_map({(20, 30): 200, (21, 30): 150})
-    plain = decode_one(partial(decode_simple_pose, quarter_offset=False), heatmaps)
+    plain = decode_one(partial(decode_gaussian, quarter_offset=False), heatmaps)
     assert plain[0] == pytest.approx((300.5, 230.25)) and plain[1] == 200
 
 
@@ -267,9 +265,9 @@ def test_a_maximum_that_is_not_above_zero_is_none(value):
     """Simple Baselines puts it into the first cell, wherever it is; the score is the maximum itself."""
     heatmaps = constant_map(-3)
     heatmaps[0, 0, 30, 20] = value
-    assert decode_one(decode_simple_pose, heatmaps) == (pytest.approx((200.5, 80.25)), pytest.approx(value))
+    assert decode_one(decode_gaussian, heatmaps) == (pytest.approx((200.5, 80.25)), pytest.approx(value))
     heatmaps[0, 0, 30, 20] = 1e-6
-    assert decode_one(decode_simple_pose, heatmaps)[0] == pytest.approx((200.5 + 100, 80.25 + 150))
+    assert decode_one(decode_gaussian, heatmaps)[0] == pytest.approx((200.5 + 100, 80.25 + 150))
 
 
 def test_first_maximum_in_raster_order():
@@ -300,6 +298,6 @@ def test_the_blur_of_a_recipe(recipe, kernel):
 def test_the_way_back_of_a_recipe(recipe):
     """In a crop that has not the aspect of the input MSPN stretches each axis by itself, the others both alike."""
     center, scale = CENTER, np.array([[1.2, 2.0]], np.float32)
-    keypoints = build_placer(load_recipe(recipe))(np.array([[[9.6, 12.8]]]), center, scale)
+    keypoints = model_of(load_recipe(recipe)).codec.place(load_recipe(recipe))(np.array([[[9.6, 12.8]]]), center, scale)
     y = 240.25 - 200 + 12.8 * 400 / 256 if recipe.startswith('mspn') else 240.25 - 160 + 12.8 * 240 / 192
     np.testing.assert_allclose(keypoints[0, 0], (320.5 - 120 + 9.6 * 240 / 192, y), atol=1e-3)

@@ -14,8 +14,10 @@ from golden_data import (
     targets_and_loss_of,
 )
 
-from src.models.common.losses import JointsL2Loss, JointsMSELoss
-from src.models.common.targets import GaussianTargets, MSPNTargets
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.common.mse_loss import JointsMSELoss
+from src.models.mspn.loss import JointsL2Loss
+from src.models.mspn.targets import MSPNTargets
 
 SHAPE = (8, 6)
 

@@ -20,11 +20,11 @@ from golden_data import (
 from mindspore import Tensor, nn
 
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
-from src.models.common.losses import JointsMSELoss
+from src.models.common.mse_loss import JointsMSELoss
 from src.models.hrnet.network import NUM_PARTS
-from src.models.mipnet.modulation import Modulation, ModulationBlock
+from src.models.mipnet.codes import instance_codes
+from src.models.mipnet.network import Modulation, ModulationBlock
 from src.models.registry import build_network
-from src.protocols import instance_codes
 
 BATCH_NORM_EPSILON = 1e-5
 PUBLISHED, EVERYWHERE, LAST = (False, False, True, True), (True, True, True, True), (False, False, False, True)

@@ -38,12 +38,10 @@ from src.export.example_crops import painted_crops, random_crops
 from src.export.export import FILE_FORMATS, ExportPlan, build_exported_model, compare, describe, write_model
 from src.export.folding import fold_batch_norms
 from src.export.runtimes import installed_runtimes, open_model_file
-from src.models.common.blocks import BatchNorm
-from src.models.common.heatmap_decoding import build_input_decoder
-from src.models.common.losses import JointsMSELoss
-from src.models.common.precision import set_precision
-from src.models.common.targets import GaussianTargets
-from src.models.registry import build_configured_network, build_network, network_name
+from src.models.common.blocks import BatchNorm, set_precision
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.common.mse_loss import JointsMSELoss
+from src.models.registry import build_configured_network, build_network, model_of, network_name
 from src.models.simple_pose.mobilenet import ConvNorm, scaled_channels
 from src.models.simple_pose.network import SimplePoseMobileNet
 from src.training.setup import build_started_network
@@ -207,7 +205,7 @@ def test_exported_files_compute_what_the_network_computes(name, tmp_path):
     reference = network_predictor(resolve(config, {'TEST.FLIP_TEST': False}), network, COCO.flip_index)
     heatmaps = reference.run(crops)[0]
     for runtime in installed_runtimes(path):
-        difference = compare(open_model_file(path, runtime), crops, heatmaps, build_input_decoder(config))
+        difference = compare(open_model_file(path, runtime), crops, heatmaps, model_of(config).codec.decode(config))
         assert difference.compared >= heatmaps.size
 
 

@@ -11,8 +11,7 @@ from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 
 from src.checkpoints.names import named_parameters
 from src.config import load_recipe, resolve
-from src.models.common.blocks import BatchNorm, BilinearResize, NearestUpsample, StemPool
-from src.models.common.precision import LEVELS, set_precision
+from src.models.common.blocks import LEVELS, BatchNorm, BilinearResize, NearestUpsample, StemPool, set_precision
 from src.models.registry import build_configured_network
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes

@@ -12,7 +12,8 @@ from golden_data import (
     targets_and_loss_of,
 )
 
-from src.models.common.targets import MSPN_KERNELS, GaussianTargets, MSPNTargets
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.mspn.targets import MSPN_KERNELS, MSPNTargets
 
 # Right of the peak, by kernel.
 CENTRE_ROWS = {

@@ -11,11 +11,13 @@ from golden_data import LOSS_TOLERANCE
 from mindspore import Parameter, Tensor, nn, ops
 
 from src.config import load_recipe, resolve
-from src.data.crops import MIPNetCrops
 from src.data.loader import BatchPlan
-from src.models.common.losses import JointsMSELoss, build_loss
-from src.models.common.targets import GaussianTargets, HypothesisTargets, build_targets
-from src.protocols import instance_codes
+from src.models.common.gaussian_targets import GaussianTargets
+from src.models.common.mse_loss import JointsMSELoss
+from src.models.mipnet.codes import instance_codes
+from src.models.mipnet.crops import MIPNetCrops
+from src.models.mipnet.targets import HypothesisTargets
+from src.models.registry import model_of
 from src.training.optimizers import TorchAdam
 from src.training.step import LossGraph, TrainStep
 
@@ -137,11 +139,11 @@ def test_configured_targets_and_loss(backbone, sigma):
     size = [INPUT_SHAPE[1] // 32 * 32, INPUT_SHAPE[0]]
     config = resolve(load_recipe('base'), {'MODEL.NAME': 'mipnet', 'MIPNET.BACKBONE': backbone,
                                            'MODEL.IMAGE_SIZE': size, f'{backbone.upper()}.SIGMA': sigma})
-    targets = build_targets(config)
+    targets = model_of(config).targets(config)
     assert isinstance(targets, HypothesisTargets)
     target, _ = targets(Tensor(np.full((1, 2, 1, 2), 16, np.float32)), Tensor(np.ones((1, 2, 1), np.float32)))
     np.testing.assert_allclose(target.asnumpy()[:, 0, 4, 5], np.exp(-0.5 / sigma ** 2), rtol=1e-6)
-    assert isinstance(build_loss(config), JointsMSELoss)
+    assert isinstance(model_of(config).loss(config), JointsMSELoss)
 
 
 # The loss

@@ -7,6 +7,8 @@ from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 STEM_POOLS = ('symmetric', 'same')
+# Of MindSpore's mixed precision, see `set_precision`.
+LEVELS = ('O0', 'O2', 'O3')
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -202,3 +204,39 @@ def initialise_parameters(network: nn.Cell, seed: int, draw, *, only: Tuple[str,
             parameter, name = getattr(cell, suffix), f'{prefix}.{suffix}'
             rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
             parameter.set_data(Tensor(np.ascontiguousarray(draw(rng, name, parameter.shape, fan_in), np.float32)))
+
+
+class GlobalMean(nn.Cell):
+    """The mean over the map: (N, C, h, w) -> (N, C)."""
+
+    def construct(self, x):
+        _, channels, height, width = x.shape
+        # Means of rows are four times as fast on CPU as means over two axes.
+        return ops.reshape(ops.mean(ops.reshape(x, (-1, height * width)), 1), (-1, channels))
+
+
+class Scale(nn.Cell):
+    """A factor for every channel of every crop: x (N, C, h, w), factors (N, C) -> x times them."""
+
+    def construct(self, x, factors):
+        return x * ops.reshape(factors, (-1, x.shape[1], 1, 1))
+
+
+def set_precision(network: nn.Cell, level: str) -> None:
+    """Let `network` compute at a level of MindSpore's mixed precision.
+
+    Args:
+        level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout.
+
+    Raises:
+        ValueError: the level is unknown.
+    """
+    if level not in LEVELS:
+        raise ValueError(f'mixed-precision level {level!r} is unknown; use one of {", ".join(LEVELS)}')
+    if level == 'O0':
+        return
+    network.to_float(mstype.float16)
+    if level == 'O2':
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, nn.BatchNorm2d):
+                cell.to_float(mstype.float32)

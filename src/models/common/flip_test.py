@@ -47,7 +47,7 @@ class AllHypotheses(nn.Cell):
         return self.network.hypotheses(images)
 
 
-class HeatmapPredictor(nn.Cell):
+class FlipTest(nn.Cell):
     """Crops -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
 
     What else the network takes, such as the codes (N, 2) of a MIPNet, comes behind the crops and is the same for the
@@ -74,15 +74,3 @@ class HeatmapPredictor(nn.Cell):
         if self.mirror is None:
             return heatmaps
         return (heatmaps + self.mirror_back(self.network(self.mirror(images), *codes))) * 0.5
-
-
-def shifts_heatmap(config) -> bool:
-    """Say whether the protocol of a resolved configuration shifts mirrored heatmaps by one cell."""
-    return config.MODEL.NAME != 'mspn' and config.TEST.SHIFT_HEATMAP
-
-
-def build_predictor(config, normaliser: Optional[nn.Cell], network: nn.Cell,
-                    flip_index: np.ndarray) -> HeatmapPredictor:
-    """Return the predictor of a resolved configuration."""
-    return HeatmapPredictor(normaliser, network, flip_index if config.TEST.FLIP_TEST else None,
-                            shift_heatmap=shifts_heatmap(config))

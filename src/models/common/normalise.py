@@ -42,3 +42,9 @@ class PixelNormaliser(nn.Cell):
         if self.normalise_before_scaling:
             return 1 / (stds * 255), -means / (stds * 255)
         return 1 / (stds * 255), -means / stds
+
+
+def build_normaliser(config) -> PixelNormaliser:
+    """Return the pixel normalisation of a resolved configuration."""
+    return PixelNormaliser(config.DATASET.MEANS, config.DATASET.STDS, color_rgb=config.DATASET.COLOR_RGB,
+                           normalise_before_scaling=config.DATASET.NORMALISE_BEFORE_SCALING)

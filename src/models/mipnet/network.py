@@ -9,13 +9,60 @@ from typing import Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ...protocols import instance_codes
-from ..common.blocks import initialise_parameters, narrow_normal, uniform_fan_in
+from ..common.blocks import BatchNorm, GlobalMean, Scale, initialise_parameters, narrow_normal, uniform_fan_in
 from ..hrnet.network import NUM_PARTS, HRNet
 from ..simple_pose.network import SimplePoseNet
-from .modulation import Modulation
+from .codes import instance_codes
 
+# A block's hidden layers have so many times fewer channels than its feature map.
+REDUCTION = 4
+CODE_SIZE = 2
 PUBLISHED_PLACES = (False, False, True, True)
+
+
+def dense(in_channels: int, out_channels: int, *, bias: bool) -> nn.Dense:
+    """Return a dense layer of zeros: the network that owns it calls `initialise_parameters`."""
+    return nn.Dense(in_channels, out_channels, has_bias=bias, weight_init='zeros', bias_init='zeros')
+
+
+class ModulationBlock(nn.Cell):
+    """x (N, C, h, w), codes (N, 2) -> x times the excitation of x times the embedding of the code, both in 0 to 1.
+
+    There is no shortcut around it: a fresh block multiplies by about a quarter. In train mode its BatchNorm needs
+    different codes in a batch, or else the code has no influence and no gradient.
+
+    Raises:
+        ValueError: fewer than four channels leave nothing for the hidden layers.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        hidden = channels // REDUCTION
+        if not hidden:
+            raise ValueError(f'a modulation block needs at least {REDUCTION} channels, got {channels}')
+        self.pool, self.scale = GlobalMean(), Scale()
+        self.fc = nn.SequentialCell([dense(channels, hidden, bias=False), nn.ReLU(),
+                                     dense(hidden, channels, bias=False), nn.Sigmoid()])
+        self.fc_lambda = nn.SequentialCell([dense(CODE_SIZE, hidden, bias=True), BatchNorm(hidden), nn.ReLU(),
+                                            dense(hidden, channels, bias=True), nn.Sigmoid()])
+
+    def construct(self, x, codes):
+        # The release multiplies the map twice; multiplying the factors first saves a pass over it.
+        return self.scale(x, self.fc(self.pool(x)) * self.fc_lambda(codes))
+
+
+class Modulation(nn.Cell):
+    """A block for each branch of a network: features (N, C_b, h_b, w_b), codes (N, 2) -> the features, modulated."""
+
+    def __init__(self, channels: Sequence[int]):
+        super().__init__()
+        self.se_layers = nn.CellList([ModulationBlock(each) for each in channels])
+
+    def construct(self, features, codes):
+        modulated = ()
+        for block, x in zip(self.se_layers, features):
+            modulated = modulated + (block(x, codes),)
+        return modulated
 
 
 class MIPNet(nn.Cell):

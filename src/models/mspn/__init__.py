@@ -1,1 +1,74 @@
-"""MSPN."""
+"""MSPN, the Multi-Stage Pose Network (Li et al., "Rethinking on Multi-Stage Networks for Human Pose Estimation",
+arXiv 1901.00148): 1 to 4 stages."""
+import os
+from functools import partial
+
+from ...system import checks
+from ..record import PIXELS_PER_CELL, HeatmapCodec, PoseModel
+from .crops import build_crops
+from .decoder import PEAK, decode_mspn, place_by_size
+
+
+def _check(config) -> None:
+    checks.choice(config, 'MSPN.STAGE_NUM', (1, 2, 3, 4))
+    checks.positive(config, 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.HEAD_SCALE')
+    checks.counts(config, 'MSPN.PLANES', 'MSPN.BLOCKS')
+    if MODEL.name == config.MODEL.NAME and config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
+        raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
+
+
+def _build(config):
+    from .network import MSPN
+    section, (width, height) = config.MSPN, config.MODEL.IMAGE_SIZE
+    return MSPN(num_stages=section.STAGE_NUM, num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width),
+                stem_channels=config.MODEL.STEM_CHANNELS, stem_pool=config.MODEL.STEM_POOL,
+                upsample_channels=section.UPSAMPLE_CHANNEL_NUM, planes=section.PLANES, blocks=section.BLOCKS,
+                head_scale=section.HEAD_SCALE, seed=config.GENERAL.SEED)
+
+
+def _targets(config):
+    from .targets import MSPNTargets
+    width, height = config.MODEL.IMAGE_SIZE
+    return MSPNTargets((height, width), (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL))
+
+
+def _loss(config):
+    from .loss import JointsL2Loss
+    return JointsL2Loss(ohkm=config.LOSS.OHKM, topk=config.LOSS.TOPK, coarse_to_fine=config.LOSS.COARSE_TO_FINE)
+
+
+def _graph_decoder(config):
+    from .graph_decoder import MSPNDecoder
+    width, height = config.MODEL.IMAGE_SIZE
+    return MSPNDecoder(config.MODEL.NUM_JOINTS, (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
+                       blur_kernel=config.TEST.BLUR_KERNEL)
+
+
+def _formats():
+    from .formats import FORMATS
+    return FORMATS
+
+
+def _published():
+    from .network import MSPN
+    return {f'mspn_{stages}stg': partial(MSPN, num_stages=stages) for stages in (1, 2, 3, 4)}
+
+
+def _resnet_hint(_depth: int, is_of_bottlenecks: bool, blocks) -> str:
+    if is_of_bottlenecks:
+        return f'an MSPN of it needs MSPN.BLOCKS=[{",".join(map(str, blocks))}]'
+    return 'MSPN has blocks of three convolutions, as ResNet-50, 101 and 152 have'
+
+
+MODEL = PoseModel(
+    name='mspn', section='MSPN', defaults=os.path.join(os.path.dirname(__file__), 'defaults.yaml'), check=_check,
+    variant=lambda config: f'mspn_{config.MSPN.STAGE_NUM}stg', build=_build, crops=build_crops, targets=_targets,
+    loss=_loss,
+    codec=HeatmapCodec(
+        peak=PEAK, decode=lambda config: partial(decode_mspn, blur_kernel=config.TEST.BLUR_KERNEL),
+        place=lambda config: partial(place_by_size, input_size=tuple(config.MODEL.IMAGE_SIZE)),
+        graph_decoder=_graph_decoder, describe=lambda config: {
+            'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}),
+    # Its scores are 0.5 where there is nothing, and its release lets all of them count.
+    keypoint_threshold=lambda config: None, draw_threshold=0.7, shifts_flipped=False, formats=_formats,
+    resnet_hint=_resnet_hint, published=_published)

@@ -1,7 +1,6 @@
 """MobileNetV2 without the classifier (Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 arXiv 1801.04381), with MMPose's cell names.
 """
-import re
 
 from mindspore import nn
 
@@ -11,25 +10,10 @@ from ..common.blocks import BatchNorm, PassOn
 LAYERS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 
-# The blocks by name, in the order in which MindCV and torchvision count them.
-BLOCKS = tuple(f'layer{number}.{index}' for number, layer in enumerate(LAYERS, 1) for index in range(layer[2]))
 
 
-def block_of_mindcv(match: re.Match) -> str:
-    """Return our name of a part of a block from MindCV's (number of the block, number of the part, the rest)."""
-    # Behind the three cells of the stem; each convolution is followed by its BatchNorm and, but for the last, a ReLU6.
-    block, part = int(match[1]) - 3, int(match[2])
-    return f'{BLOCKS[block]}.conv.{part // 3}.{("conv", "bn")[part % 3]}.{match[3]}'
 
 
-def block_of_torchvision(match: re.Match) -> str:
-    """Return our name of a part of a block from torchvision's (number of the block, of the part, of the part of that
-    or None, the rest)."""
-    # Behind the stem; the last convolution and its BatchNorm stand by themselves behind the parts that have a ReLU6.
-    block = int(match[1]) - 1
-    last = 1 if block == 0 else 2
-    part, kind = (int(match[2]), int(match[3])) if match[3] else (last, int(match[2]) - last)
-    return f'{BLOCKS[block]}.conv.{part}.{("conv", "bn")[kind]}.{match[4]}'
 
 
 def scaled_channels(channels: int, width: float) -> int:

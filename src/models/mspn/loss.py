@@ -1,6 +1,6 @@
-"""The losses of the published models, vectorised over the batch.
+"""MSPN's loss, vectorised over the batch.
 
-Axes: N people, K keypoints, h, w heatmap. Names are those of the papers' code.
+Axes: N people, K keypoints, h, w heatmap.
 """
 from mindspore import dtype as mstype
 from mindspore import nn, ops
@@ -53,31 +53,3 @@ class JointsL2Loss(nn.Cell):
             else:
                 total = total + self._plain(heatmaps[3], labels[3 + first], is_visible)
         return total
-
-
-class JointsMSELoss(nn.Cell):
-    """Simple Baselines' loss (ECCV 2018): half the mean squared error, absent joints weighted 0.
-
-    The mean runs over all keypoints; it is not divided by the number of present ones.
-
-    Args:
-        use_target_weight: off, absent joints are pulled towards empty maps.
-    """
-
-    def __init__(self, *, use_target_weight: bool = True):
-        super().__init__()
-        self.use_target_weight = use_target_weight
-
-    def construct(self, heatmaps, target, target_weight):
-        """Return the scalar loss of heatmaps and target (N, K, h, w) with weights (N, K)."""
-        difference = heatmaps - target
-        if self.use_target_weight:
-            difference = difference * ops.reshape(target_weight, target_weight.shape + (1, 1))
-        return 0.5 * ops.mean(difference * difference)
-
-
-def build_loss(config) -> nn.Cell:
-    """Return the loss of a resolved configuration."""
-    if config.MODEL.NAME == 'mspn':
-        return JointsL2Loss(ohkm=config.LOSS.OHKM, topk=config.LOSS.TOPK, coarse_to_fine=config.LOSS.COARSE_TO_FINE)
-    return JointsMSELoss(use_target_weight=config.LOSS.USE_TARGET_WEIGHT)

@@ -1,0 +1,55 @@
+"""Heatmaps → keypoints inside the graph of an exported model: the rule of `gaussian_decoder.py`.
+
+Axes: N people, K keypoints, h, w heatmap. What comes out is in pixels of the crop, which is the network's input; where
+the crop lies in the picture is the caller's to know.
+"""
+from typing import Tuple
+
+from mindspore import nn
+
+from ..record import PIXELS_PER_CELL
+from .graph_parts import Choose, Elementwise, Join, MapCells, Reshape
+
+
+class GaussianDecoder(nn.Cell):
+    """Simple Baselines' rule: the maximum, and a quarter cell along the sign of the gradient.
+
+    (N, K, h, w) -> keypoints (N, K, 2), x and y in crop pixels, and scores (N, K).
+
+    Args:
+        num_keypoints: K.
+        heatmap_shape: (h, w).
+        quarter_offset: the release's POST_PROCESS switch.
+    """
+
+    def __init__(self, num_keypoints: int, heatmap_shape: Tuple[int, int], *, quarter_offset: bool):
+        super().__init__()
+        self.height, self.width = heatmap_shape
+        self.quarter_offset = quarter_offset
+        self.grid, self.choose, self.join, self.sign = MapCells(*heatmap_shape), Choose(), Join(), Elementwise('sign')
+        self.to_keypoints, self.to_scores = Reshape(num_keypoints, 2), Reshape(num_keypoints)
+
+    def construct(self, heatmaps):
+        rows = self.grid.rows(heatmaps)
+        score, number = self.grid.first_maximum(rows)
+        number = self.choose(score > 0.0, number, 0.0)
+        x, y = self.grid.place(number)
+        if self.quarter_offset:
+            step_x = self._step(rows, number, 1.0, x, y)
+            step_y = self._step(rows, number, self.grid.width, x, y)
+            x, y = x + step_x, y + step_y
+        return self.to_keypoints(self.join(x, y) * float(PIXELS_PER_CELL)), self.to_scores(score)
+
+    def _step(self, rows, number, distance, x, y):
+        """Return a quarter towards the larger neighbour; 0 at the rim of the map, for both axes alike."""
+        step = self.sign(self.grid.at(rows, number + distance) - self.grid.at(rows, number - distance)) * 0.25
+        for is_inside in (x > 1.0, x < self.width - 1.0, y > 1.0, y < self.height - 1.0):
+            step = self.choose(is_inside, step, 0.0)
+        return step
+
+
+def build_gaussian_graph_decoder(config) -> nn.Cell:
+    """Return the decoder of a resolved configuration."""
+    width, height = config.MODEL.IMAGE_SIZE
+    return GaussianDecoder(config.MODEL.NUM_JOINTS, (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
+                           quarter_offset=config.TEST.POST_PROCESS)

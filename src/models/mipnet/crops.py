@@ -1,0 +1,42 @@
+"""MIPNet's crops (arXiv 2101.11223): those of Simple Baselines and HRNet with several people in them."""
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+from ...data.geometry import transform_points
+from ..common.crops import SimplePoseCrops, crop_settings
+
+
+@dataclass(frozen=True)
+class MIPNetCrops(SimplePoseCrops):
+    """MIPNet's crops: those of the network that it modulates, with the keypoints of several people in them.
+
+    Attributes:
+        num_neighbours: people in a sample beside the one whom the crop belongs to.
+    """
+
+    num_neighbours: int = 1
+
+    neighbour_min_keypoints = 4
+
+    @classmethod
+    def place_keypoints(cls, keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]):
+        """Return joints (I, K, 2) in crop pixels and validity (I, K), 0 or 1, of the keypoints (I, K, 3) of I people.
+
+        Joints outside the crop are at (0, 0) and not valid, also those of the first person, whose crop it is. Somebody
+        of whom fewer than four joints are left gives way to the first person.
+        """
+        joints = transform_points(keypoints[..., :2].astype(np.float64), matrix)
+        # The release counts the far border itself as inside.
+        outside = (joints < 0).any(axis=-1) | (joints > [input_shape[1], input_shape[0]]).any(axis=-1)
+        joints[outside] = 0
+        validity = np.where(outside, 0, np.minimum(keypoints[..., 2], 1))
+        stays = validity.sum(axis=-1) >= cls.neighbour_min_keypoints
+        shown = np.where(stays, np.arange(len(keypoints)), 0)
+        return joints[shown], validity[shown]
+
+
+def build_crops(config) -> MIPNetCrops:
+    """Return the crop rule of a resolved configuration."""
+    return MIPNetCrops(**crop_settings(config), num_neighbours=config.MIPNET.NUM_INSTANCES - 1)

@@ -1,0 +1,89 @@
+"""Heatmaps → keypoints inside the graph of an exported model: the rule of `decoder.py`.
+
+Axes: N people, K keypoints, h, w heatmap, M = N * K maps. What comes out is in pixels of the crop, which is the
+network's input; where the crop lies in the picture is the caller's to know.
+"""
+from typing import Tuple
+
+import cv2
+from mindspore import nn
+
+from ..common.graph_parts import Choose, Elementwise, Frame, Join, MapCells, Reshape, Window
+from ..record import PIXELS_PER_CELL
+from .decoder import FRAME, PEAK
+
+
+class Blur(nn.Cell):
+    """(M, h, w) -> (M, h + 2 r, w + 2 r): OpenCV's Gaussian of 2 r + 1 taps over maps in a frame of zeros.
+
+    Sums of shifted maps instead of a convolution: a runtime that computes convolutions in bfloat16 leaves them alone.
+    """
+
+    def __init__(self, heatmap_shape: Tuple[int, int], kernel_size: int):
+        super().__init__()
+        radius, (height, width) = kernel_size // 2, heatmap_shape
+        self.frame = Frame(2 * radius)
+        self.taps = tuple(cv2.getGaussianKernel(kernel_size, 0)[:, 0].tolist())
+        self.rows = nn.CellList([Window(1, start, height + 2 * radius) for start in range(kernel_size)])
+        self.columns = nn.CellList([Window(2, start, width + 2 * radius) for start in range(kernel_size)])
+
+    def construct(self, maps):
+        return self._weighted_sum(self.columns, self._weighted_sum(self.rows, self.frame(maps)))
+
+    def _weighted_sum(self, windows, maps):
+        total = windows[0](maps) * self.taps[0]
+        for window, tap in zip(windows[1:], self.taps[1:]):
+            total = total + window(maps) * tap
+        return total
+
+
+class MSPNDecoder(nn.Cell):
+    """The MSPN release's rule: blur, then a quarter cell from the maximum towards the second maximum.
+
+    (N, K, h, w) -> keypoints (N, K, 2), x and y in crop pixels, and scores (N, K).
+
+    Args:
+        num_keypoints: K.
+        heatmap_shape: (h, w).
+        blur_kernel: 5 for COCO, 9 for MPII.
+    """
+
+    # The corner of the release's frame is where nothing was found.
+    corner = -float(FRAME)
+
+    def __init__(self, num_keypoints: int, heatmap_shape: Tuple[int, int], *, blur_kernel: int):
+        super().__init__()
+        self.height, self.width = heatmap_shape
+        self.radius = float(blur_kernel // 2)
+        self.maps, self.blur = Reshape(self.height, self.width), Blur(heatmap_shape, blur_kernel)
+        self.blurred = MapCells(self.height + blur_kernel - 1, self.width + blur_kernel - 1)
+        self.grid, self.choose, self.join = MapCells(self.height, self.width), Choose(), Join()
+        self.sqrt, self.round = Elementwise('sqrt'), Elementwise('round')
+        self.to_keypoints, self.to_scores = Reshape(num_keypoints, 2), Reshape(num_keypoints)
+
+    def construct(self, heatmaps):
+        maps = self.maps(heatmaps)
+        blurred = self.blurred.rows(self.blur(maps))
+        value, first = self.blurred.first_maximum(blurred)
+        second_value, second = self.blurred.first_maximum(self.blurred.without(blurred, first))
+        x, y = self._found(value, first)
+        second_x, second_y = self._found(second_value, second)
+        # Where nothing was found at all the release steps to the right.
+        second_x = self.choose(value > 0.0, second_x, self.corner + 1.0)
+        second_y = self.choose(value > 0.0, second_y, self.corner)
+        step_x, step_y = second_x - x, second_y - y
+        # The two maxima never share a cell: the length is at least 1.
+        length = self.sqrt(step_x * step_x + step_y * step_y)
+        x = self._clip(x + step_x / length * 0.25, self.width - 1.0)
+        y = self._clip(y + step_y / length * 0.25, self.height - 1.0)
+        score = self.grid.at(self.grid.rows(maps), self.round(y) * self.grid.width + self.round(x))
+        keypoints = self.join(x, y) * float(PIXELS_PER_CELL) + PIXELS_PER_CELL / 2.0
+        return self.to_keypoints(keypoints), self.to_scores(score / PEAK + 0.5)
+
+    def _found(self, value, number):
+        x, y = self.blurred.place(number)
+        return (self.choose(value > 0.0, x - self.radius, self.corner),
+                self.choose(value > 0.0, y - self.radius, self.corner))
+
+    def _clip(self, x, largest):
+        return self.choose(x > largest, largest, self.choose(x < 0.0, 0.0, x))

@@ -1,0 +1,90 @@
+"""What the rest of the package knows of a network: a record. A network is a folder with such a record.
+
+Making a record imports no MindSpore; its functions import it when they are called.
+"""
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..data.crops import CropRule
+
+# A heatmap cell is this many pixels of the network's input wide and high.
+PIXELS_PER_CELL = 4
+# Whom the hypotheses of a box are about, in their order; the primary person is the one whom the box belongs to.
+HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
+
+
+@dataclass(frozen=True)
+class HeatmapCodec:
+    """How heatmaps become keypoints.
+
+    Attributes:
+        peak: of a trained heatmap where a keypoint is; heatmaps of other peaks cannot be averaged with these.
+        decode: config -> function of heatmaps (P, K, h, w) float32 -> keypoints (P, K, 2) in pixels of the input, and
+            their scores (P, K); in NumPy.
+        place: config -> function of keypoints (P, K, 2) in the input, centers (P, 2), scales (P, 2) of their crops ->
+            keypoints (P, K, 2) in the pictures.
+        graph_decoder: config -> a MindSpore cell that does what `decode` does inside an exported file.
+        describe: config -> what a file says of the rule in its metadata.
+    """
+
+    peak: float
+    decode: Callable[[Any], Callable[[np.ndarray], Tuple[np.ndarray, np.ndarray]]]
+    place: Callable[[Any], Callable[..., np.ndarray]]
+    graph_decoder: Callable[[Any], Any]
+    describe: Callable[[Any], Dict[str, Any]]
+
+
+def _nothing(*_: Any) -> str:
+    return ''
+
+
+@dataclass(frozen=True)
+class PoseModel:
+    """A network and what belongs to it. `config` is a resolved configuration everywhere.
+
+    Attributes:
+        name: MODEL.NAME.
+        section: its section of the configuration.
+        defaults: path of the YAML file with the keys and defaults of that section; their comments are the help text.
+        check: raises ValueError for values of the section that cannot be.
+        variant: config -> name of the network as recipes have it, such as 'mspn_2stg'.
+        build: config -> the network, a MindSpore cell with fresh weights of the seed GENERAL.SEED. It maps images
+            (N, 3, H, W) float32 to heatmaps (N, K, H/4, W/4); `training_outputs(images)` is what the loss supervises.
+        crops: config -> rule of cutting crops.
+        targets: config -> a cell that makes label maps of joints (N, K, 2) and validity (N, K).
+        loss: config -> a cell that compares training outputs with what `targets` returns.
+        codec: how heatmaps become keypoints.
+        keypoint_threshold: config -> smallest keypoint score that enters a person's score; None takes all.
+        draw_threshold: keypoints of lower scores are not drawn unless asked for.
+        shifts_flipped: whether TEST.SHIFT_HEATMAP moves the mirrored heatmaps of the flip test by one cell.
+        formats: () -> the published formats of its weights. Its own names need none.
+        hypotheses: config -> how many people it looks for in a box.
+        codes: config -> (I, C) float32, what tells the network whom of I people to look for; None where it takes none.
+        heatmap_section: config -> the section with the heatmap's size.
+        test_keys: keys of its section that an exported file does not fix.
+        resnet_hint: (depth, is of bottlenecks, blocks of each layer) -> what to say of a ResNet that does not fit.
+        published: () -> {name: function that builds the published network of this name}.
+    """
+
+    name: str
+    section: str
+    defaults: str
+    variant: Callable[[Any], str]
+    build: Callable[[Any], Any]
+    crops: Callable[[Any], CropRule]
+    targets: Callable[[Any], Any]
+    loss: Callable[[Any], Any]
+    codec: HeatmapCodec
+    keypoint_threshold: Callable[[Any], Optional[float]]
+    draw_threshold: float
+    check: Callable[[Any], None] = _nothing
+    shifts_flipped: bool = True
+    formats: Callable[[], Sequence] = tuple
+    hypotheses: Callable[[Any], int] = lambda config: 1
+    codes: Callable[[Any], Optional[np.ndarray]] = lambda config: None
+    heatmap_section: Optional[Callable[[Any], str]] = None
+    test_keys: Tuple[str, ...] = ()
+    resnet_hint: Callable[[int, bool, Sequence[int]], str] = _nothing
+    published: Callable[[], Mapping[str, Callable]] = dict
