@@ -4,10 +4,10 @@ import argparse
 from typing import List
 
 from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
+from src.datasets.record import PoseDataset
+from src.datasets.registry import dataset_of
 from src.evaluation.evaluate import Evaluation, Predicted
 from src.evaluation.load_model import add_source_flags, open_source
-from src.evaluation.metrics.scoring import format_metrics, format_summary, keypoint_table
-from src.evaluation.submissions import check_submission_path, write_submission
 from src.system.collectives import wait_for_all
 from src.system.command_line import run_command, say
 from src.system.device import Processes, join_processes, launched_by
@@ -35,7 +35,7 @@ def find_checkpoints(arguments) -> List[str]:
     return [path] if path else []
 
 
-def write_results(arguments, protocol: str, results: List[dict]) -> List[str]:
+def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[str]:
     """Write results and submission; return what could not be written, which must not keep the score from anybody."""
     problems = []
     try:
@@ -45,7 +45,7 @@ def write_results(arguments, protocol: str, results: List[dict]) -> List[str]:
         problems.append(str(error))
     try:
         if arguments.submission:
-            write_submission(arguments.submission, protocol, results)
+            dataset.write_submission(arguments.submission, results)
             say(f'submission: {arguments.submission}')
     except OSError as error:
         problems.append(str(error))
@@ -53,13 +53,13 @@ def write_results(arguments, protocol: str, results: List[dict]) -> List[str]:
 
 
 def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> None:
-    metrics = evaluation.score(predicted.results)
-    say(*format_metrics(config, metrics).split('\n'))
+    metrics, dataset = evaluation.score(predicted.results), evaluation.dataset
+    say(*dataset.format_metrics(metrics).split('\n'))
     if processes.is_first:
-        say(*keypoint_table(config, evaluation.gt_file, predicted.results).split('\n'))
+        say(*evaluation.keypoint_table(predicted.results).split('\n'))
     for name, alone in evaluation.measure_alone(predicted.poses):
-        say(f'{name} alone: {format_summary(config, alone)}')
-    say(f'{format_summary(config, metrics)} with {evaluation.box_report}')
+        say(f'{name} alone: {dataset.format_summary(alone, config)}')
+    say(f'{dataset.format_summary(metrics, config)} with {evaluation.box_report}')
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')
     if arguments.submission:
-        check_submission_path(arguments.submission, config.DATASET.PROTOCOL)
+        dataset_of(config).check_submission_path(arguments.submission)
     for path in filter(None, (arguments.save_path, arguments.submission)):
         if processes.is_first:
             check_writable(path)
@@ -84,7 +84,7 @@ def main() -> None:
     evaluation = Evaluation(config, processes, overrides, must_score=False)
     say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}')
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
-    problems = write_results(arguments, config.DATASET.PROTOCOL, predicted.results) if processes.is_first else []
+    problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
     # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.
     wait_for_all(processes)
     if evaluation.reason_without_score:

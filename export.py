@@ -8,7 +8,7 @@ from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.load import adopt_source, load_weights, read_weights
 from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides, resolve
 from src.data.boxed_pictures import load_boxed_pictures
-from src.data.datasets import configured_skeleton
+from src.datasets.registry import configured_skeleton
 from src.evaluation.predictors import network_predictor
 from src.export.example_crops import painted_crops, random_crops
 from src.export.export import (

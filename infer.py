@@ -7,8 +7,8 @@ import numpy as np
 
 from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
 from src.data.boxed_pictures import load_boxed_pictures
-from src.data.datasets import configured_skeleton
 from src.data.images import read_picture
+from src.datasets.registry import configured_skeleton
 from src.evaluation.load_model import add_source_flags, open_source
 from src.evaluation.predict import predict_poses
 from src.evaluation.results import box_score_factors, coco_records, rank_by_protocol

@@ -4,17 +4,18 @@ import json
 
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
-from src.data.annotation_files import find_annotation_file
-from src.data.datasets import configured_skeleton, load_people
 from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.photo_changes import build_photo_changes
 from src.data.samples import PersonSamples
+from src.datasets.annotation_files import find_annotation_file
+from src.datasets.registry import configured_skeleton, dataset_of
 from src.evaluation.evaluate import Evaluation
 from src.models.registry import build_configured_network, model_of, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
+from src.system.files import JsonFile
 from src.system.printing import ArgumentParser
 from src.training.files import RunFiles
 from src.training.loop import measure_speed, train
@@ -38,7 +39,7 @@ def load_samples(config, overrides) -> PersonSamples:
     skeleton = configured_skeleton(config)
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
     crops = model_of(config).crops(config)
-    people = load_people(config, gt_file, sample_rule=crops.sample_rule)
+    people = dataset_of(config).people(JsonFile(gt_file), skeleton, crops.sample_rule, True)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,

@@ -14,7 +14,7 @@ from benchmarks.loader import COCO_MINI
 from benchmarks.timing import machine, print_table
 from src.data.oks_truth import CROWDPOSE_RULES, load_crowdpose_truth
 from src.data.skeletons import CROWDPOSE
-from src.evaluation.metrics.crowdpose import evaluate_crowdpose
+from src.metrics.crowdpose import evaluate_crowdpose
 
 DATA = os.path.dirname(COCO_MINI)
 FILES = (os.path.join(DATA, 'crowdpose', 'crowdpose_val.json'),

@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from easydict import EasyDict
 
+from .datasets.registry import DATASETS
 from .models.record import PIXELS_PER_CELL
 from .models.registry import MODELS, heatmap_section
 from .system import checks
@@ -22,7 +23,6 @@ RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipe
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.STEM_POOL': ('symmetric', 'same'),
-    'DATASET.PROTOCOL': ('coco', 'ochuman', 'crowdpose', 'mpii'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
     'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
@@ -224,10 +224,11 @@ def _check_sizes(config: EasyDict) -> None:
 
 
 def _check_dataset(config: EasyDict) -> None:
-    dataset = config.DATASET
-    # The evaluators of the other protocols take whatever keypoints an annotation file in COCO's format has.
-    if dataset.PROTOCOL in ('crowdpose', 'mpii') and dataset.SKELETON != dataset.PROTOCOL:
-        raise ValueError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {dataset.PROTOCOL}, not '
+    checks.choice(config, 'DATASET.PROTOCOL', tuple(DATASETS))
+    dataset, needed = config.DATASET, DATASETS[config.DATASET.PROTOCOL].skeleton
+    # Other evaluators take whatever keypoints an annotation file in COCO's format has.
+    if needed and needed != dataset.SKELETON:
+        raise ValueError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {needed}, not '
                          f'{dataset.SKELETON}')
     if dataset.SCALE_FACTOR == 1:
         raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')

@@ -12,7 +12,8 @@ MAX_LINES = 400
 FLOORS = (
     ('system',),
     ('data', 'launch'),
-    ('models', 'synthetic', 'visualization'),
+    ('metrics', 'models', 'synthetic', 'visualization'),
+    ('datasets',),
     ('config',),
     ('checkpoints',),
     ('export',),
@@ -20,8 +21,9 @@ FLOORS = (
     ('training',),
 )
 # Rooms that know people and pictures, and rooms that know networks. Whoever sees both brings them together.
-DATA, NETWORKS = ('data', 'synthetic'), ('models', 'checkpoints', 'export')
+DATA, NETWORKS = ('data', 'datasets', 'metrics', 'synthetic'), ('models', 'checkpoints', 'export')
 BRINGS_TOGETHER = {
+    'config': 'it has the names, defaults and checks of both',
     'evaluation': 'networks are measured on people',
     'training': 'networks learn from people',
 }

@@ -602,7 +602,7 @@ def test_results_are_written_before_they_are_scored(call, quick_poses, monkeypat
         assert load('out/results.json') and load('out/submission.json')
         raise TypeError("int() argument must be a number, not 'NoneType'")
 
-    monkeypatch.setattr('src.evaluation.metrics.coco.evaluate_coco', fail)
+    monkeypatch.setattr('src.datasets.coco.evaluate_coco', fail)
     outcome = call('eval', EVALUATED)
     assert outcome.status == 2
     assert outcome.err == ("error: scoring failed: TypeError: int() argument must be a number, not 'NoneType'; the "
@@ -614,7 +614,7 @@ def test_a_table_that_fails_leaves_results_and_score(call, quick_poses, monkeypa
     def fail(*_):
         raise ValueError('no table')
 
-    monkeypatch.setattr('src.evaluation.metrics.scoring.keypoints_by_oks', fail)
+    monkeypatch.setattr('src.datasets.coco.keypoints_by_oks', fail)
     outcome = call('eval', EVALUATED)
     assert outcome.status == 2 and 'scoring failed: ValueError: no table; the results are in' in outcome.err
     assert 'Average Precision' in outcome.out and load('out/results.json')

@@ -3,9 +3,8 @@ from typing import Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .annotation_files import find_inference_boxes
 from .crops import CropRule
-from .detections import detected_people, load_detections
+from .detections import detected_people, find_inference_boxes, load_detections
 from .images import NumberedPictures, find_numbered_pictures
 from .samples import PersonSamples
 from .skeletons import Skeleton

@@ -4,11 +4,11 @@ Layouts of COCO 2014 and 2017 and of any data set in the same format: OCHuman, C
 """
 import math
 from collections import Counter
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
-from ..system.files import read_json
+from ..system.files import JsonFile, as_json_file
 from ..system.printing import brief
 from .geometry import clip_box_to_picture, find_unusable_boxes
 from .people import (
@@ -26,11 +26,12 @@ from .skeletons import Skeleton
 SAMPLE_RULES = ('mspn', 'simple_pose')
 
 
-def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str, trust_counts: bool = True) -> People:
+def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_rule: str,
+                     trust_counts: bool = True) -> People:
     """Load the people of an annotation file that have keypoints.
 
     Args:
-        path: COCO keypoint annotation file.
+        file: COCO keypoint annotation file, its path or the file as it was read before.
         skeleton: its keypoint layout.
         sample_rule: 'mspn' keeps every non-crowd person with a labelled keypoint and its box as it is;
             'simple_pose' clips the box to the picture and drops people whose clipped box has no area.
@@ -41,7 +42,8 @@ def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str, trust_c
     """
     if sample_rule not in SAMPLE_RULES:
         raise ValueError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
-    content = read_json(path)
+    file = as_json_file(file)
+    path, content = file.path, file.content
     image_ids, file_names, picture_sizes = read_images(content, path)
     index_of = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
     annotations = read_field(content, 'annotations', list, path)
@@ -68,7 +70,7 @@ def load_coco_people(path: str, skeleton: Skeleton, *, sample_rule: str, trust_c
         image_index=np.array(image_index, np.int32), boxes_xywh=np.array(boxes, np.float64),
         box_scores=np.ones(len(boxes)), keypoints=_pack_keypoints(keypoints, skeleton.num_keypoints),
         without_area=without_area)
-    del content, annotations, annotation, boxes, keypoints
+    del file, content, annotations, annotation, boxes, keypoints
     release_memory()
     return people
 
@@ -186,7 +188,7 @@ def read_evaluated_person(annotation: Dict, skeleton: Skeleton, where: str, *,
     return EvaluatedPerson(keypoints, box, area, read_count(annotation, where), read_crowd(annotation, where))
 
 
-def check_evaluable(path: str, skeleton: Skeleton) -> None:
+def check_evaluable(file: Union[str, JsonFile], skeleton: Skeleton) -> None:
     """Prove that the official evaluator can work with an annotation file; it checks nothing itself.
 
     Of entries of other categories it reads the ids, and nothing else.
@@ -194,7 +196,8 @@ def check_evaluable(path: str, skeleton: Skeleton) -> None:
     Raises:
         ValueError: naming the file, the entry and what is wrong with it.
     """
-    content = read_json(path)
+    file = as_json_file(file)
+    path, content = file.path, file.content
     known = set(read_images(content, path)[0].tolist())
     categories = read_field(content, 'categories', list, path)
     if 1 not in [read_field(category, 'id', int, f'{path}, categories') for category in categories]:
@@ -240,6 +243,7 @@ def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.nd
     return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64)
 
 
-def load_coco_images(path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def load_coco_images(file: Union[str, JsonFile]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the ids (I,), file names (I,) bytes and (width, height) (I, 2) of an annotation file's pictures."""
-    return read_images(read_json(path), path)
+    file = as_json_file(file)
+    return read_images(file.content, file.path)

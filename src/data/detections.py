@@ -2,8 +2,10 @@
 
 Format: a list of {"image_id": int, "category_id": int, "bbox": [x, y, width, height], "score": float}.
 """
+import glob
+import os
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, read_box, read_field
 
 PERSON_CATEGORY = 1
+# Where an inference looks for boxes.
+DETECTION_FOLDER = './annotation/det_json'
 
 
 @dataclass(frozen=True)
@@ -137,3 +141,19 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
         outside_but_used=int(find_outside_boxes(boxes, picture_sizes[image_index]).sum()),
         pictures=len(image_ids), pictures_without_box=len(image_ids) - len(np.unique(image_index)))
     return people, report
+
+
+def find_inference_boxes(given: Optional[str]) -> List[str]:
+    """Return the detection files of an inference: the given one, or all in `annotation/det_json`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if given is not None:
+        if not os.path.isfile(given):
+            raise ValueError(f'the detection file {given} does not exist (det_file_url)')
+        return [given]
+    paths = sorted(glob.glob(os.path.join(DETECTION_FOLDER, '*.json')))
+    if not paths:
+        raise ValueError(f'no detection JSON in {DETECTION_FOLDER}; put one there or give it with --det_file_url')
+    return paths

@@ -6,11 +6,11 @@ pixels, those of People are 0-based.
 """
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
-from ..system.files import read_json
+from ..system.files import JsonFile, as_json_file
 from ..system.printing import brief
 from .geometry import LARGEST_COORDINATE, PIXELS_PER_SCALE
 from .people import People, is_coordinate, name_bytes, read_field, read_name, release_memory
@@ -51,7 +51,7 @@ class MPIITruth:
         return self.is_visible & [name not in NOT_IN_MEAN for name in MPII.keypoint_names]
 
 
-def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:
+def load_mpii_people(file: Union[str, JsonFile], *, needs_keypoints: bool) -> People:
     """Load everybody of an MPII JSON file, each with a square box from which center and scale follow again.
 
     Visible keypoints have visibility 2, as MSPN's loss wants it; the others 0. A picture's id is the number in its
@@ -63,7 +63,8 @@ def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:
     Raises:
         ValueError: the file is missing, malformed or holds nobody; the message names the file and the entry.
     """
-    entries = read_entries(path)
+    file = as_json_file(file)
+    path, entries = file.path, read_entries(file)
     names, centers, scales, keypoints = [], [], [], []
     for number, entry in enumerate(entries):
         where = f'{path}, person {number}'
@@ -82,18 +83,18 @@ def load_mpii_people(path: str, *, needs_keypoints: bool) -> People:
         image_ids=image_ids, file_names=file_names, picture_sizes=np.zeros((len(image_ids), 2), np.int64),
         image_index=image_index, boxes_xywh=np.column_stack([corners, sides, sides]), box_scores=np.ones(len(entries)),
         keypoints=table)
-    del entries, keypoints
+    del file, entries, keypoints
     release_memory()
     return people
 
 
-def read_entries(path: str) -> List[Dict]:
+def read_entries(file: JsonFile) -> List[Dict]:
     """Return the people of an MPII JSON file, unchecked.
 
     Raises:
         ValueError: the file is missing, no list or empty.
     """
-    entries = read_json(path)
+    path, entries = file.path, file.content
     if not isinstance(entries, list):
         raise ValueError(f'{path} should be an MPII annotation file (a list of people with image, center, scale, '
                          f'joints and joints_vis), is a {type(entries).__name__}')
@@ -159,7 +160,7 @@ def find_mat_file(path: str) -> Optional[str]:
     return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
 
 
-def load_mpii_truth(path: str) -> Optional[MPIITruth]:
+def load_mpii_truth(file: Union[str, JsonFile]) -> Optional[MPIITruth]:
     """Return what PCKh compares with, or None where nothing says how large the heads are.
 
     The MATLAB file beside the JSON file has it; a JSON file has it where every person has joints and either `headbox`
@@ -169,7 +170,8 @@ def load_mpii_truth(path: str) -> Optional[MPIITruth]:
         ValueError: a file is malformed, or the two are of other people; the message names what is wrong.
         ImportError: the MATLAB file cannot be read without SciPy.
     """
-    entries = read_entries(path)
+    file = as_json_file(file)
+    path, entries = file.path, read_entries(file)
     mat_path = find_mat_file(path)
     if mat_path is not None:
         truth = read_mat_file(mat_path)

@@ -1,10 +1,10 @@
 """Annotation files in COCO's format → what an evaluator by OKS compares with: everybody, also those whom it ignores."""
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import numpy as np
 
-from ..system.files import read_json
+from ..system.files import JsonFile, as_json_file
 from .coco import is_person, read_evaluated_person, read_images
 from .people import read_field
 from .skeletons import Skeleton
@@ -48,16 +48,17 @@ class OKSTruth:
                        is_ignored=self.is_ignored | ~self.is_labelled[:, keypoint])
 
 
-def load_coco_truth(path: str, skeleton: Skeleton) -> OKSTruth:
+def load_coco_truth(file: Union[str, JsonFile], skeleton: Skeleton) -> OKSTruth:
     """Load what COCO's evaluator compares with: areas of the file, or of the boxes where it has none.
 
     Raises:
         ValueError: the file is malformed; the message names it and the entry.
     """
-    return _read_truth(read_json(path), path, skeleton, recount=False, needs_counts=False, area_of_box=None)
+    file = as_json_file(file)
+    return _read_truth(file.content, file.path, skeleton, recount=False, needs_counts=False, area_of_box=None)
 
 
-def load_crowdpose_truth(path: str, skeleton: Skeleton, *, rule: str) -> Tuple[OKSTruth, np.ndarray]:
+def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule: str) -> Tuple[OKSTruth, np.ndarray]:
     """Load what CrowdPose's evaluator compares with, and the crowd index (I,) of every picture.
 
     Args:
@@ -69,7 +70,8 @@ def load_crowdpose_truth(path: str, skeleton: Skeleton, *, rule: str) -> Tuple[O
     """
     if rule not in CROWDPOSE_RULES:
         raise ValueError(f'unknown rule {rule!r} of CrowdPose; known: {", ".join(CROWDPOSE_RULES)}')
-    content = read_json(path)
+    file = as_json_file(file)
+    path, content = file.path, file.content
     truth = _read_truth(content, path, skeleton, recount=rule == 'recount', needs_counts=rule == 'official',
                         area_of_box=CROWDPOSE_AREA_OF_BOX)
     crowd_index = np.empty(len(content['images']))

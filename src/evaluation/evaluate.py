@@ -7,15 +7,15 @@ from easydict import EasyDict
 from mindspore import nn
 
 from ..config import input_shape
-from ..data.annotation_files import find_annotation_file, find_detection_file
-from ..data.datasets import configured_skeleton, find_reason_without_score, load_images, load_people
 from ..data.detections import BoxReport, detected_people, load_detections
 from ..data.images import locate_pictures
 from ..data.samples import PersonSamples
+from ..datasets.annotation_files import find_annotation_file, find_detection_file
+from ..datasets.registry import configured_skeleton, dataset_of
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
-from .metrics.scoring import evaluate
+from ..system.files import JsonFile
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
@@ -55,17 +55,19 @@ class Evaluation:
     def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = (), *,
                  must_score: bool = True):
         self.config, self.processes = config, processes
-        self.skeleton = configured_skeleton(config)
+        self.skeleton, self.dataset = configured_skeleton(config), dataset_of(config)
         self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
-        self.reason_without_score = find_reason_without_score(config, self.gt_file)
+        # Read once, for the people, the boxes and every score.
+        self._annotations = JsonFile(self.gt_file)
+        self.reason_without_score = self.dataset.reason_without_score(self._annotations, self.skeleton, config)
         if must_score and self.reason_without_score:
             raise ValueError(f'nothing to score by: {self.reason_without_score}')
         crops = model_of(config).crops(config)
         if config.TEST.USE_GT_BBOX:
-            self.people = load_people(config, self.gt_file, sample_rule=crops.sample_rule, needs_keypoints=False)
+            self.people = self.dataset.people(self._annotations, self.skeleton, crops.sample_rule, False)
             self.box_report = BoxReport.of_ground_truth(self.people)
         else:
-            images = load_images(config, self.gt_file)
+            images = self.dataset.images(self._annotations)
             det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
             self.people, self.box_report = detected_people(
                 load_detections([det_file], people_only=True), images,
@@ -97,7 +99,13 @@ class Evaluation:
 
     def score(self, results: List[dict]) -> Dict[str, float]:
         """Return the metrics of results, none where there is nothing to score by."""
-        return {} if self.reason_without_score else evaluate(self.config, self.gt_file, results)
+        if self.reason_without_score:
+            return {}
+        return self.dataset.evaluate(self._annotations, results, self.skeleton, self.config)
+
+    def keypoint_table(self, results: List[dict]) -> str:
+        """Return a table of how well each keypoint is found on its own."""
+        return self.dataset.keypoint_table(self._annotations, results, self.skeleton, self.config)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
         """Yield the name of each hypothesis, 'primary', 'second' and so on, and the metrics of its poses without the
@@ -108,7 +116,6 @@ class Evaluation:
 
     def _rank(self, poses: Poses) -> List[dict]:
         rows, scores = rank_by_protocol(self.config, self.people, poses, self.skeleton)
-        if self.config.DATASET.PROTOCOL == 'mpii':
-            # Its evaluation knows no ranking and no image ids: one pose of each person, in the order of the file.
+        if self.dataset.one_pose_each:
             rows = np.arange(len(self.people))
         return coco_records(self.people, poses, rows, scores)

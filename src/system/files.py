@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import stat
+from functools import cached_property
 from typing import IO, Any, Iterator, Optional, Union
 
 # What fits int64; COCO's ids of crowds have twelve digits.
@@ -96,6 +97,26 @@ def read_json(path: str) -> Any:
         raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
     except ValueError as error:
         raise ValueError(f'{path} is not a JSON file: {error}') from None
+
+
+class JsonFile:
+    """A JSON file that is read once, when its content is first asked for.
+
+    Raises (on `content`):
+        ValueError: see `read_json`.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+
+    @cached_property
+    def content(self) -> Any:
+        return read_json(self.path)
+
+
+def as_json_file(file: Union[str, JsonFile]) -> JsonFile:
+    """Return a path as a file that is read once; one that is that already stays the same."""
+    return file if isinstance(file, JsonFile) else JsonFile(file)
 
 
 def parse_json(text: str) -> Any:

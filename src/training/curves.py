@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ..data.datasets import MAIN_METRICS
+from ..datasets.registry import DATASETS
 from ..system.command_line import run_command
 from ..system.files import is_number, open_regular, parse_json, write_bytes
 from ..system.printing import ArgumentParser, brief, printable
@@ -119,8 +119,9 @@ def _read_columns(
     epoch are counted through, from 1.
     """
     rows, scores, metric = {}, {}, 'AP'
+    main_metrics = {dataset.main_metric for dataset in DATASETS.values()}
     for row in load_metrics(jsonl_path):
-        numbers = [name for name in MAIN_METRICS.values() if name in row and 'loss' not in row]
+        numbers = [name for name in row if name in main_metrics and 'loss' not in row]
         metric = numbers[0] if numbers else metric
         # The loss of a step whose gradients overflowed may be no number.
         if 'loss' in row and row['loss'] is None:

@@ -11,8 +11,8 @@ from mindspore import Parameter, Tensor, nn
 
 from ..checkpoints.ckpt import save_checkpoint
 from ..checkpoints.names import named_parameters
-from ..data.datasets import MAIN_METRICS
 from ..data.people import People
+from ..datasets.registry import dataset_of
 from ..evaluation.evaluate import Evaluation
 from ..system.collectives import broadcast_parameters, digest, gather_rows
 from ..system.device import Processes
@@ -105,7 +105,7 @@ class TrainingRun(Hooks):
         self._state = step.state(network)
         self._last_save, self._saved_step = time.monotonic(), progress.step
         self.saved_weights_step: Optional[int] = None
-        self._main_metric = MAIN_METRICS[config.DATASET.PROTOCOL]
+        self._main_metric = dataset_of(config).main_metric
 
     @property
     def stopped_early(self) -> bool:

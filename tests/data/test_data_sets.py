@@ -13,15 +13,14 @@ from made_up_data import write_data_sets, write_json, write_mat
 from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 
 from src.config import load_recipe, resolve
-from src.data.annotation_files import find_annotation_file
-from src.data.datasets import find_reason_without_score, load_people
 from src.data.skeletons import COCO, CROWDPOSE, MPII, SKELETONS
+from src.datasets.annotation_files import find_annotation_file
+from src.datasets.registry import DATASETS, configured_skeleton, dataset_of
 from src.evaluation.evaluate import Evaluation
-from src.evaluation.metrics.scoring import evaluate, format_metrics, format_summary, keypoint_table
 from src.evaluation.predict import Predictor
-from src.evaluation.submissions import check_submission_path, write_submission
 from src.synthetic.writing import write_synthetic_ochuman
 from src.system.device import Processes
+from src.system.files import JsonFile
 
 SHARED = FULL_FOLDER.parent / 'data'
 CROWDPOSE_VAL = SHARED / 'crowdpose' / 'crowdpose_val.json'
@@ -35,6 +34,11 @@ def settings_of(protocol: str, root: str) -> dict:
 
 def config_of(protocol: str, root: str, recipe: str = SIMPLE_POSE, **changes):
     return resolve(load_recipe(recipe), {**settings_of(protocol, root), **changes})
+
+
+def people_of(protocol: str, path: str, rule: str):
+    config = config_of(protocol, '')
+    return dataset_of(config).people(JsonFile(path), configured_skeleton(config), rule, True)
 
 
 @pytest.fixture(scope='module')
@@ -120,7 +124,7 @@ def test_own_names_of_the_data_sets_are_found(tmp_path, monkeypatch, protocol, s
 @pytest.mark.skipif(not CROWDPOSE_VAL.is_file(), reason='CrowdPose val (../shared) is not here')
 @pytest.mark.parametrize('rule', ['mspn', 'simple_pose'])
 def test_people_of_crowdpose_val(rule):
-    people = load_people(config_of('crowdpose', ''), str(CROWDPOSE_VAL), sample_rule=rule)
+    people = people_of('crowdpose', str(CROWDPOSE_VAL), rule)
     assert len(people) == 7962 and len(people.image_ids) == 2000 and people.keypoints.shape[1:] == (14, 3)
 
 
@@ -131,7 +135,7 @@ def test_crowdpose_counts_labels_of_head_and_neck(tmp_path, roots):
     content['annotations'][1].update(num_keypoints=0, keypoints=[0] * 42)
     content['annotations'][2].update(iscrowd=1)
     path = write_json(tmp_path / 'gt.json', content)
-    people = load_people(config_of('crowdpose', ''), path, sample_rule='mspn')
+    people = people_of('crowdpose', path, 'mspn')
     assert len(people) == len(content['annotations']) - 2
     assert people.keypoints[0, :, 2].tolist() == [0] * 12 + [2, 2]
 
@@ -175,9 +179,9 @@ def test_true_poses_of_mpii(roots, tmp_path):
     # A head is 30 pixels large.
     metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation, noise=2.25))
     assert (metrics['Mean'], metrics['Mean@0.11'], metrics['Mean@0.10']) == (100, 100, 0)
-    assert format_summary(config, metrics) == 'PCKh@0.5 mean 100.000'
-    assert 'right_ankle     100.000' in keypoint_table(config, path, results)
-    assert format_metrics(config, metrics).split('\n')[1].split()[0] == 'Head'
+    assert dataset_of(config).format_summary(metrics, config) == 'PCKh@0.5 mean 100.000'
+    assert 'right_ankle     100.000' in evaluation.keypoint_table(results)
+    assert dataset_of(config).format_metrics(metrics).split('\n')[1].split()[0] == 'Head'
 
 
 @pytest.mark.parametrize('rule', ['official', 'recount'])
@@ -186,9 +190,9 @@ def test_true_poses_of_crowdpose(roots, rule):
     evaluation = Evaluation(config, Processes('CPU'))
     metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation))
     assert [round(value, 4) for value in metrics.values()] == [1] * 9 and len(results) == len(evaluation.people)
-    assert format_summary(config, metrics) == f'AP 1.0000 by the {rule} rule'
-    assert 'left_shoulder     1.000      0.000' in keypoint_table(config, evaluation.gt_file, results)
-    assert 'crowd index=  hard' in format_metrics(config, metrics)
+    assert dataset_of(config).format_summary(metrics, config) == f'AP 1.0000 by the {rule} rule'
+    assert 'left_shoulder     1.000      0.000' in evaluation.keypoint_table(results)
+    assert 'crowd index=  hard' in dataset_of(config).format_metrics(metrics)
 
 
 def test_true_poses_of_ochuman(roots, tmp_path):
@@ -201,8 +205,8 @@ def test_true_poses_of_ochuman(roots, tmp_path):
     evaluation = Evaluation(config, Processes('CPU'), ['DATASET.TEST_JSON'])
     metrics, results, _ = evaluation.measure_predictor(true_predictor(evaluation))
     assert len(metrics) == 10 and metrics['AP'] == pytest.approx(1)
-    assert 'the areas of its files are those of boxes' in format_metrics(config, metrics)
-    assert keypoint_table(config, evaluation.gt_file, results).count('\n') == COCO.num_keypoints
+    assert 'the areas of its files are those of boxes' in dataset_of(config).format_metrics(metrics)
+    assert evaluation.keypoint_table(results).count('\n') == COCO.num_keypoints
 
 
 # Files without a score
@@ -229,10 +233,10 @@ def test_files_of_test_sets_are_predicted_without_a_score(roots, tmp_path):
 def test_mpii_without_head_sizes_cannot_be_scored(roots, tmp_path):
     entries = shuffled_entries(roots['mpii'])
     path = write_json(tmp_path / 'valid.json', entries)
-    reason = find_reason_without_score(config_of('mpii', ''), path)
+    reason = DATASETS['mpii'].reason_without_score(JsonFile(path), MPII, config_of('mpii', ''))
     assert 'PCKh needs the sizes of the heads' in reason and 'gt_valid.mat' in reason
     with pytest.raises(ValueError, match='does not say how large the heads are'):
-        evaluate(config_of('mpii', ''), path, [])
+        DATASETS['mpii'].evaluate(JsonFile(path), [], MPII, config_of('mpii', ''))
 
 
 @pytest.mark.parametrize('protocol, key, value, message', [
@@ -268,7 +272,7 @@ def test_mpii_without_a_visible_joint_is_no_truth(roots, tmp_path):
         entry.update(head_size=20.0, joints_vis=[int(name in ('pelvis', 'thorax')) for name in MPII.keypoint_names])
     path = write_json(tmp_path / 'valid.json', entries)
     with pytest.raises(ValueError, match='valid.json: no keypoint of the ground truth is visible; there is nothing'):
-        find_reason_without_score(config_of('mpii', ''), path)
+        DATASETS['mpii'].reason_without_score(JsonFile(path), MPII, config_of('mpii', ''))
 
 
 # Submissions
@@ -280,7 +284,7 @@ RESULTS = [{'image_id': 5, 'category_id': 1, 'keypoints': [1.5, 2.25, 0.5] * 16,
 @pytest.mark.parametrize('protocol', ['coco', 'ochuman', 'crowdpose'])
 def test_submission_in_the_format_of_coco(tmp_path, protocol):
     path = tmp_path / 'submission.json'
-    write_submission(str(path), protocol, RESULTS)
+    DATASETS[protocol].write_submission(str(path), RESULTS)
     written = json.loads(path.read_text())
     assert [set(record) for record in written] == [{'image_id', 'category_id', 'keypoints', 'score'}] * 2
     assert written[1]['keypoints'] == RESULTS[1]['keypoints'] and written[0]['score'] == 0.3
@@ -290,7 +294,7 @@ def test_submission_of_mpii(tmp_path):
     """1-based, in the order of the people; nothing else is left in the folder."""
     loadmat = pytest.importorskip('scipy.io').loadmat
     path = tmp_path / 'pred.mat'
-    write_submission(str(path), 'mpii', RESULTS)
+    DATASETS['mpii'].write_submission(str(path), RESULTS)
     preds = loadmat(path)['preds']
     assert preds.shape == (2, 16, 2) and preds[0, 3].tolist() == [2.5, 3.25] and preds[1, 0].tolist() == [8, 9]
     assert [each.name for each in tmp_path.iterdir()] == ['pred.mat']
@@ -299,14 +303,14 @@ def test_submission_of_mpii(tmp_path):
 @pytest.mark.parametrize('protocol, name', [('mpii', 'pred.json'), ('coco', 'results.mat'), ('crowdpose', 'results')])
 def test_submission_of_another_kind(tmp_path, protocol, name):
     with pytest.raises(ValueError, match=f'{name}: the submission of {protocol} should end in .(mat|json)'):
-        write_submission(str(tmp_path / name), protocol, RESULTS)
+        DATASETS[protocol].check_submission_path(str(tmp_path / name))
 
 
 def test_a_submission_that_needs_scipy_says_so_before_the_work(monkeypatch):
     monkeypatch.setitem(sys.modules, 'scipy.io', None)
     with pytest.raises(ImportError, match='pred.mat is a MATLAB file, which needs SciPy: pip install scipy'):
-        check_submission_path('pred.mat', 'mpii')
-    check_submission_path('submission.json', 'coco')
+        DATASETS['mpii'].check_submission_path('pred.mat')
+    DATASETS['coco'].check_submission_path('submission.json')
 
 
 # The scripts

@@ -9,7 +9,7 @@ from made_up_data import MAT_NAMES, write_json, write_mat
 from src.data.geometry import center_scale_from_box, crop_matrix, transform_points
 from src.data.mpii import find_mat_file, load_mpii_people, load_mpii_truth, number_pictures, read_mat_file
 from src.data.skeletons import MPII
-from src.evaluation.metrics.mpii import METRIC_NAMES, evaluate_mpii, format_metrics, head_distances, keypoint_pckh
+from src.metrics.mpii import METRIC_NAMES, evaluate_mpii, format_metrics, head_distances, keypoint_pckh
 from src.models.common.crops import SimplePoseCrops
 from src.models.mspn.crops import ON_MPII, MSPNCrops
 

@@ -8,9 +8,9 @@ import pytest
 from src.config import load_recipe
 from src.data.people import People
 from src.data.skeletons import COCO, CROWDPOSE, MPII
-from src.evaluation.metrics.coco import METRIC_NAMES, evaluate_coco, format_metrics, run_coco_evaluator
 from src.evaluation.predict import Poses
 from src.evaluation.results import coco_records, person_scores, rank_by_protocol, rank_poses
+from src.metrics.coco import METRIC_NAMES, evaluate_coco, format_metrics, run_coco_evaluator
 
 SIGMAS = np.array(COCO.oks_sigmas)
 AREA = 10000.0

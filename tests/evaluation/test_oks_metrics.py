@@ -8,12 +8,12 @@ from made_up_data import write_json
 
 from src.data.oks_truth import load_coco_truth, load_crowdpose_truth
 from src.data.skeletons import COCO, CROWDPOSE
-from src.evaluation.metrics import crowdpose
-from src.evaluation.metrics.coco import run_coco_evaluator
-from src.evaluation.metrics.crowdpose import METRIC_NAMES, evaluate_crowdpose
-from src.evaluation.metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
-from src.evaluation.metrics.oks_matching import match, pair_up, precision_and_recall
-from src.evaluation.metrics.records import read_records
+from src.metrics import crowdpose
+from src.metrics.coco import run_coco_evaluator
+from src.metrics.crowdpose import METRIC_NAMES, evaluate_crowdpose
+from src.metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
+from src.metrics.oks_matching import match, pair_up, precision_and_recall
+from src.metrics.records import read_records
 
 CROWDPOSE_VAL = FULL_FOLDER.parent / 'data' / 'crowdpose' / 'crowdpose_val.json'
 PREDICTIONS = FULL_FOLDER / 'crowdpose_val_predictions.json'

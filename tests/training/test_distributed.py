@@ -27,7 +27,7 @@ from script_runs import ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import read_checkpoint, read_entries, save_checkpoint
 from src.data.loader import BatchPlan
 from src.data.skeletons import COCO
-from src.evaluation.metrics.coco import evaluate_coco, format_metrics
+from src.metrics.coco import evaluate_coco, format_metrics
 from src.models.registry import build_configured_network
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes

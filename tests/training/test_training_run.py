@@ -25,7 +25,7 @@ from src.checkpoints.ckpt import read_checkpoint, read_entries
 from src.checkpoints.names import named_parameters
 from src.config import load_recipe
 from src.data.skeletons import COCO
-from src.evaluation.metrics.coco import evaluate_coco
+from src.metrics.coco import evaluate_coco
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
 from src.training import run as training_run

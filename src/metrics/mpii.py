@@ -6,8 +6,8 @@ from typing import Dict, List
 
 import numpy as np
 
-from ...data.mpii import MPIITruth
-from ...data.skeletons import MPII
+from ..data.mpii import MPIITruth
+from ..data.skeletons import MPII
 from .records import read_records
 
 # The published tables: columns, and the keypoints that each is the mean of.

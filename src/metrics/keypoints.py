@@ -6,8 +6,8 @@ from typing import Dict, List, NamedTuple
 
 import numpy as np
 
-from ...data.oks_truth import OKSTruth
-from ...data.skeletons import Skeleton
+from ..data.oks_truth import OKSTruth
+from ..data.skeletons import Skeleton
 from .oks_matching import match, pair_up, precision_and_recall
 from .records import check_image_ids, read_records
 

@@ -2,12 +2,13 @@
 
 The official one walks through pictures in Python; this one compares all pictures at once and gives the same numbers.
 """
-from typing import Dict, List
+from typing import Dict, List, Union
 
 import numpy as np
 
-from ...data.oks_truth import load_crowdpose_truth
-from ...data.skeletons import CROWDPOSE
+from ..data.oks_truth import load_crowdpose_truth
+from ..data.skeletons import CROWDPOSE
+from ..system.files import JsonFile, as_json_file
 from .oks_matching import THRESHOLDS, match, pair_up, precision_and_recall
 from .records import Found, check_image_ids, read_records
 
@@ -16,7 +17,8 @@ METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75', 'AP (easy)', 'AP (me
 EASY_BELOW, HARD_FROM = 0.2, 0.8
 
 
-def evaluate_crowdpose(gt_file: str, results: List[dict], *, rule: str = 'official') -> Dict[str, float]:
+def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
+                       rule: str = 'official') -> Dict[str, float]:
     """Return the nine CrowdPose numbers, 0 to 1 (-1 where nobody counts), in their usual order.
 
     Args:
@@ -28,8 +30,9 @@ def evaluate_crowdpose(gt_file: str, results: List[dict], *, rule: str = 'offici
     Raises:
         ValueError: there are no results, one names an unknown image, or the annotation file is malformed.
     """
+    gt_file = as_json_file(gt_file)
     truth, crowd_index = load_crowdpose_truth(gt_file, CROWDPOSE, rule=rule)
-    check_image_ids(results, truth.image_ids.tolist(), gt_file)
+    check_image_ids(results, truth.image_ids.tolist(), gt_file.path)
     found = read_records(results, CROWDPOSE.num_keypoints)
     if rule == 'recount':
         kept = (found.keypoint_scores > 0).any(axis=1)

@@ -1,24 +1,25 @@
 """COCO keypoint AP and AR, by the official evaluator (pycocotools)."""
 import contextlib
 import io
-from typing import Dict, List
+from typing import Dict, List, Union
 
 import numpy as np
 from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
 from pycocotools.cocoeval import COCOeval
 
-from ...data.skeletons import Skeleton
+from ..data.skeletons import Skeleton
+from ..system.files import JsonFile, as_json_file
 from .records import check_image_ids, read_records
 
 PERSON_CATEGORY = 1
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
 
 
-def evaluate_coco(gt_file: str, results: List[dict], skeleton: Skeleton) -> Dict[str, float]:
+def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> Dict[str, float]:
     """Return the ten COCO keypoint numbers, 0 to 1 (-1 where nothing falls into a size), in their usual order.
 
     Args:
-        gt_file: COCO keypoint annotation file.
+        gt_file: COCO keypoint annotation file, its path or the file as it was read before.
         results: records of image_id, category_id, keypoints and score; other entries are ignored.
 
     Raises:
@@ -29,16 +30,21 @@ def evaluate_coco(gt_file: str, results: List[dict], skeleton: Skeleton) -> Dict
     return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
 
 
-def run_coco_evaluator(gt_file: str, results: List[dict], skeleton: Skeleton) -> COCOeval:
+def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> COCOeval:
     """Return the finished evaluator, for its per-threshold tables; its printing is held back."""
+    gt_file = as_json_file(gt_file)
     with contextlib.redirect_stdout(io.StringIO()):
-        annotations = COCOAnnotations(gt_file)
+        annotations = COCOAnnotations()
+        # The evaluator writes into the annotations.
+        annotations.dataset = {**gt_file.content,
+                               'annotations': [dict(each) for each in gt_file.content['annotations']]}
+        annotations.createIndex()
         for annotation in annotations.loadAnns(annotations.getAnnIds(catIds=[PERSON_CATEGORY])):
             # COCO's files have both; data sets in its format may lack them.
             annotation.setdefault('iscrowd', 0)
             annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
             annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
-        check_image_ids(results, annotations.imgs, gt_file)
+        check_image_ids(results, annotations.imgs, gt_file.path)
         kept = ('image_id', 'category_id', 'keypoints', 'score')
         detections = annotations.loadRes([{key: record[key] for key in kept} for record in results])
         evaluator = COCOeval(annotations, detections, 'keypoints')

@@ -9,7 +9,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-from ...data.oks_truth import OKSTruth
+from ..data.oks_truth import OKSTruth
 from .records import Found
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

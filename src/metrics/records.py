@@ -4,8 +4,8 @@ from typing import Iterable, List
 
 import numpy as np
 
-from ...system.files import is_number
-from ...system.printing import brief
+from ..system.files import is_number
+from ..system.printing import brief
 
 
 @dataclass(frozen=True)

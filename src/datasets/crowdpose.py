@@ -1,0 +1,49 @@
+"""CrowdPose (Li et al., arXiv 1812.00324), in COCO's format, scored by its own evaluator's rules."""
+from dataclasses import replace
+from typing import List
+
+from ..data.coco import load_coco_people
+from ..data.oks_truth import load_crowdpose_truth
+from ..data.skeletons import Skeleton
+from ..metrics.crowdpose import evaluate_crowdpose, format_metrics
+from ..metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
+from ..system.files import JsonFile
+from . import coco
+from .record import Metrics
+
+
+def people(file: JsonFile, skeleton: Skeleton, sample_rule: str, _needs_keypoints: bool):
+    """Return the people with keypoints; the field `num_keypoints` leaves out head and neck and does not count."""
+    return load_coco_people(file, skeleton, sample_rule=sample_rule, trust_counts=False)
+
+
+def reason_without_score(file: JsonFile, skeleton: Skeleton, config) -> str:
+    """Return why results cannot be scored; '' where they can."""
+    reason = coco.reason_without_score(file, skeleton, config)
+    if not reason:
+        load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)
+    return reason
+
+
+def evaluate(file: JsonFile, results: List[dict], _skeleton: Skeleton, config) -> Metrics:
+    """Return the nine numbers, 0 to 1."""
+    return evaluate_crowdpose(file, results, rule=config.TEST.CROWDPOSE_RULE)
+
+
+def format_summary(metrics: Metrics, config) -> str:
+    """Return AP, and by which rule."""
+    return f'AP {metrics["AP"]:.4f} by the {config.TEST.CROWDPOSE_RULE} rule'
+
+
+def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> str:
+    """Return a table of AP and OKS error of each keypoint."""
+    truth, _ = load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)
+    return format_keypoints_by_oks(keypoints_by_oks(truth, results, skeleton, file.path))
+
+
+DATASET = replace(
+    coco.DATASET, name='crowdpose', skeleton='crowdpose', folders=('json', 'annotations'),
+    annotation_names={'TRAIN': ('crowdpose_train.json', 'mmpose_crowdpose_train.json'),
+                      'TEST': ('crowdpose_val.json', 'mmpose_crowdpose_val.json')},
+    people=people, reason_without_score=reason_without_score, evaluate=evaluate, format_metrics=format_metrics,
+    format_summary=format_summary, keypoint_table=keypoint_table)

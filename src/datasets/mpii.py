@@ -1,0 +1,87 @@
+"""MPII Human Pose (Andriluka et al., CVPR 2014), scored by PCKh on annotated centres and scales."""
+from typing import List
+
+import numpy as np
+
+from ..data.mpii import MPII_FIRST_PIXEL, MPIITruth, load_mpii_people, load_mpii_truth, mat_names
+from ..data.skeletons import Skeleton
+from ..metrics import mpii as metrics
+from ..metrics.keypoints import format_keypoints_by_pckh
+from ..system.files import JsonFile, whole_file
+from .record import Metrics, PoseDataset
+
+
+def people(file: JsonFile, _skeleton: Skeleton, _sample_rule: str, needs_keypoints: bool):
+    """Return everybody."""
+    return load_mpii_people(file, needs_keypoints=needs_keypoints)
+
+
+def images(_file: JsonFile):
+    """There are no boxes but its own."""
+    raise ValueError('MPII is evaluated on its annotated centres and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
+                     'not on detected boxes')
+
+
+def reason_without_score(file: JsonFile, _skeleton: Skeleton, _config) -> str:
+    """Return why results cannot be scored; '' where they can."""
+    truth = load_mpii_truth(file)
+    if truth is not None and not truth.is_counted.any():
+        raise ValueError(f'{file.path}: no keypoint of the ground truth is visible; there is nothing to evaluate on')
+    if truth is not None:
+        return ''
+    return (f'PCKh needs the sizes of the heads, which {file.path} does not hold: put the MATLAB ground truth beside '
+            f"it as {mat_names(file.path)[0]}, or give every person joints and a 'headbox' or a 'head_size'")
+
+
+def _truth(file: JsonFile) -> MPIITruth:
+    truth = load_mpii_truth(file)
+    if truth is None:
+        raise ValueError(f'{file.path} does not say how large the heads are, without which there is no PCKh')
+    return truth
+
+
+def evaluate(file: JsonFile, results: List[dict], _skeleton: Skeleton, _config) -> Metrics:
+    """Return the ten numbers, in percent; results are one of each person, in the order of the file."""
+    return metrics.evaluate_mpii(_truth(file), results)
+
+
+def format_summary(numbers: Metrics, _config) -> str:
+    """Return the mean PCKh."""
+    return f'PCKh@0.5 mean {numbers["Mean"]:.3f}'
+
+
+def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, _config) -> str:
+    """Return a table of PCKh of each keypoint."""
+    truth = _truth(file)
+    shares = metrics.keypoint_pckh(truth, metrics.head_distances(truth, results), metrics.THRESHOLD)
+    return format_keypoints_by_pckh(dict(zip(skeleton.keypoint_names, shares.tolist())))
+
+
+def check_submission(path: str) -> None:
+    """Raise ImportError where no MATLAB file can be written."""
+    try:
+        import scipy.io  # noqa: F401
+    except ImportError:
+        raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
+
+
+def write_submission(path: str, results: List[dict]) -> None:
+    """Write a MATLAB file with `preds` (N, 16, 2), 1-based pixels, in the order of the annotation file, as the
+    published releases write it."""
+    check_submission(path)
+    from scipy.io import savemat
+    keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(len(results), -1, 3)
+    try:
+        with whole_file(path) as temporary:
+            savemat(temporary, {'preds': keypoints[:, :, :2] + MPII_FIRST_PIXEL})
+    except OSError as error:
+        raise OSError(f'cannot write {path}: {error.strerror or error}') from error
+
+
+DATASET = PoseDataset(
+    name='mpii', skeleton='mpii', folders=('annot', 'annotations'),
+    annotation_names={'TRAIN': ('train.json', 'mpii_train.json'), 'TEST': ('valid.json', 'mpii_val.json')},
+    people=people, images=images, reason_without_score=reason_without_score, evaluate=evaluate, main_metric='Mean',
+    format_metrics=metrics.format_metrics, format_summary=format_summary, keypoint_table=keypoint_table,
+    one_pose_each=True, submission_ending='.mat', check_submission=check_submission,
+    write_submission=write_submission)

@@ -1,0 +1,41 @@
+"""The data sets by DATASET.PROTOCOL. A further one is a file beside these and an entry below, or a file outside of the
+package that calls `register` (docs/adding_a_dataset.md)."""
+from typing import Dict
+
+from easydict import EasyDict
+
+from ..data.skeletons import Skeleton, get_skeleton
+from . import coco, crowdpose, mpii, ochuman
+from .record import PoseDataset
+
+DATASETS: Dict[str, PoseDataset] = {dataset.name: dataset for dataset in (
+    coco.DATASET, ochuman.DATASET, crowdpose.DATASET, mpii.DATASET)}
+
+
+def register(dataset: PoseDataset) -> None:
+    """Make a data set known under its DATASET.PROTOCOL.
+
+    Raises:
+        ValueError: the name is that of another data set.
+    """
+    if DATASETS.get(dataset.name, dataset) != dataset:
+        raise ValueError(f'there is a data set {dataset.name} already; give yours another name')
+    DATASETS[dataset.name] = dataset
+
+
+def dataset_of(config: EasyDict) -> PoseDataset:
+    """Return the record of the configured data set."""
+    return DATASETS[config.DATASET.PROTOCOL]
+
+
+def configured_skeleton(config: EasyDict) -> Skeleton:
+    """Return the keypoint layout of a resolved configuration.
+
+    Raises:
+        ValueError: it is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
+    """
+    skeleton = get_skeleton(config.DATASET.SKELETON)
+    if skeleton.num_keypoints != config.MODEL.NUM_JOINTS:
+        raise ValueError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
+                         f'{skeleton.num_keypoints} keypoints')
+    return skeleton

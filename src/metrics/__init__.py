@@ -1,0 +1,1 @@
+"""The numbers of the published protocols, of results and ground truth."""
