@@ -1,16 +1,19 @@
 """Evaluate a checkpoint, or several as an ensemble: python eval.py --ckpt_path CKPT … [--data_url …]
 [--det_file_url … | --use_gt_bbox]."""
+import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
 from typing import List
 
-from src.config import DEFAULT_RECIPE, TEST_FLAGS, add_config_flags, load_recipe, read_overrides, resolve
+from src.config import DEFAULT_RECIPE, load_recipe, resolve
 from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
 from src.evaluation.evaluate import Evaluation, Predicted
 from src.evaluation.load_model import add_source_flags, open_source
+from src.flags import TEST_FLAGS, add_config_flags, read_overrides
 from src.system.collectives import wait_for_all
 from src.system.command_line import run_command, say
 from src.system.device import Processes, join_processes, launched_by
+from src.system.errors import PoseError
 from src.system.files import check_writable, write_json
 from src.system.printing import ArgumentParser
 
@@ -71,7 +74,7 @@ def main() -> None:
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
     asks_for_truth = arguments.use_gt_bbox or ('TEST.USE_GT_BBOX' in overrides and config.TEST.USE_GT_BBOX)
     if names_detections and asks_for_truth:
-        raise ValueError('give --det_file_url or --use_gt_bbox, not both (TEST.COCO_BBOX_FILE, TEST.USE_GT_BBOX)')
+        raise PoseError('give --det_file_url or --use_gt_bbox, not both (TEST.COCO_BBOX_FILE, TEST.USE_GT_BBOX)')
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')
@@ -94,7 +97,7 @@ def main() -> None:
             say_scores(config, evaluation, predicted, processes)
         except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
             where = '; '.join(problems) or f'the results are in {arguments.save_path}'
-            raise RuntimeError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
+            raise PoseError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
     if problems:
         raise OSError('; '.join(problems))
 

@@ -1,16 +1,14 @@
 """Export a checkpoint: python export.py --ckpt_path CKPT --file_format MINDIR|ONNX|AIR --file_name OUT …"""
+import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
 import os
 
-import numpy as np
-
 from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.load import adopt_source, load_weights, read_weights
-from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides, resolve
-from src.data.boxed_pictures import load_boxed_pictures
+from src.config import resolve
 from src.datasets.registry import configured_skeleton
 from src.evaluation.predictors import network_predictor
-from src.export.example_crops import painted_crops, random_crops
+from src.export.example_crops import CALIBRATION, find_example_crops
 from src.export.export import (
     FILE_FORMATS,
     build_exported_model,
@@ -22,13 +20,14 @@ from src.export.export import (
 )
 from src.export.quantise import quantise
 from src.export.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
+from src.flags import TEST_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, model_of, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
+from src.system.errors import MissingPackageError
 from src.system.files import check_writable, whole_file
 from src.system.printing import ArgumentParser
 
-CALIBRATION = 'people of --data_url'
 EXPORT_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag.startswith('device')}
 
 
@@ -54,16 +53,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_crops(arguments, config, skeleton) -> dict:
-    """Return crops (N, H, W, 3) to check the file on, by what they show."""
-    if not arguments.data_url:
-        return {'random pixels': random_crops(config, 2), 'painted people': painted_crops(config, 2)}
-    samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), skeleton, arguments.data_url,
-                                  arguments.det_file_url, say).samples
-    rows = np.linspace(0, len(samples) - 1, min(len(samples), arguments.calibration_people)).astype(int)
-    return {'random pixels': random_crops(config, 2), CALIBRATION: samples.test_samples(rows)[0]}
-
-
 def main() -> None:
     arguments = parse_arguments()
     plan, path = read_plan(arguments)
@@ -75,11 +64,12 @@ def main() -> None:
     check_air(plan)
     runtimes = installed_runtimes(path) if plan.file_format != 'AIR' else []
     if plan.file_format == 'ONNX' and not runtimes:
-        raise ImportError('an ONNX file is checked in the runtime that will serve it: pip install -r '
+        raise MissingPackageError('an ONNX file is checked in the runtime that will serve it: pip install -r '
                           'requirements-deploy.txt')
     check_writable(path)
     skeleton = configured_skeleton(config)
-    crops = find_crops(arguments, config, skeleton)
+    crops = find_example_crops(config, skeleton, arguments.data_url, arguments.det_file_url,
+                               arguments.calibration_people)
     network, folded = build_configured_network(config), build_configured_network(config)
     for each in (network, folded):
         load_weights(each, weights, config, arguments.ckpt_path)

@@ -5,16 +5,18 @@ from functools import partial
 
 import numpy as np
 
-from src.config import TEST_FLAGS, add_config_flags, input_shape, read_overrides
+from src.config import input_shape
 from src.data.boxed_pictures import load_boxed_pictures
 from src.data.images import read_picture
 from src.datasets.registry import configured_skeleton
 from src.evaluation.load_model import add_source_flags, open_source
 from src.evaluation.predict import predict_poses
 from src.evaluation.results import box_score_factors, coco_records, rank_by_protocol
+from src.flags import TEST_FLAGS, add_config_flags, read_overrides
 from src.models.registry import model_of, num_hypotheses
 from src.system.command_line import run_command, say
 from src.system.device import Processes, set_up_device
+from src.system.errors import PoseError
 from src.system.files import make_folder, write_json
 from src.system.printing import ArgumentParser
 from src.visualization import draw_people, write_picture
@@ -40,7 +42,7 @@ def main() -> None:
     arguments = parse_arguments()
     source, config, _ = open_source(arguments, arguments.ckpt_path,
                                     lambda recipe: read_overrides(arguments, INFER_FLAGS, recipe))
-    target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID)
+    target = set_up_device(config.DEVICE.TARGET, config.DEVICE.ID) if source.needs_mindspore else 'CPU'
     say(f'network: {source.describe(config)}, device: {target}')
     make_folder(arguments.img_save_dir)
 
@@ -61,7 +63,7 @@ def main() -> None:
     say(f'{drawn} of {len(rows)} poses score above {arguments.score_thresh:g} and are drawn'
         + (f'; pictures and results.json are in {arguments.img_save_dir}' if not problems else ''))
     if problems:
-        raise RuntimeError(f'{len(problems)} of {len(pictures.paths) + 1} files are missing in '
+        raise PoseError(f'{len(problems)} of {len(pictures.paths) + 1} files are missing in '
                            f'{arguments.img_save_dir}, all others are there; the first: {problems[0]}') from problems[0]
 
 

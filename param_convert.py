@@ -1,5 +1,6 @@
 """Convert weights of other programs: python param_convert.py --recipe NAME --input FILE --output CKPT; and a checkpoint
 of ours to PyTorch's names: python param_convert.py --input CKPT --output FILE.safetensors."""
+import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
 import os
 from typing import Sequence
@@ -8,10 +9,12 @@ from src.checkpoints.ckpt import save_checkpoint
 from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.formats import Conversion, ConversionError, Row
 from src.checkpoints.load import adopt_source, load_weights, read_weights, write_pytorch_safetensors
-from src.config import add_config_flags, read_overrides, recipe_names
+from src.config import recipe_names
+from src.flags import add_config_flags, read_overrides
 from src.models.registry import build_configured_network, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
+from src.system.errors import PoseError
 from src.system.files import check_writable
 from src.system.printing import ArgumentParser
 
@@ -57,13 +60,13 @@ def print_summary(conversion: Conversion, state: dict, network: str) -> None:
 def main() -> None:
     arguments = parse_arguments()
     if not arguments.output.endswith(OUTPUT_ENDINGS):
-        raise ValueError(f'output {arguments.output} should end in {" or ".join(OUTPUT_ENDINGS)}')
+        raise PoseError(f'output {arguments.output} should end in {" or ".join(OUTPUT_ENDINGS)}')
     if os.path.realpath(arguments.output) == os.path.realpath(arguments.input):
-        raise ValueError(f'output {arguments.output} is the input; give it another name')
+        raise PoseError(f'output {arguments.output} is the input; give it another name')
     state, carried = read_weights(arguments.input)
     if arguments.recipe is None and carried is None:
-        raise ValueError(f'{arguments.input} does not say what network it is of; name its recipe with --recipe: '
-                         f'{", ".join(recipe_names())}')
+        raise PoseError(f'{arguments.input} does not say what network it is of; name its recipe with --recipe: '
+                        f'{", ".join(recipe_names())}')
     config, overrides = resolve_test_config(arguments.recipe, carried, arguments.input,
                                             lambda recipe: read_overrides(arguments, {}, recipe))
     check_writable(arguments.output)

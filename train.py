@@ -1,9 +1,10 @@
 """Train a pose network: python train.py [--recipe NAME] [--data_url COCO] [--resume auto] [--set KEY=VALUE …]."""
+import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
 import json
 
 from src.checkpoints.ckpt import save_checkpoint
-from src.config import DEFAULT_RECIPE, TRAIN_FLAGS, add_config_flags, input_shape, load_recipe, read_overrides, resolve
+from src.config import DEFAULT_RECIPE, input_shape, load_recipe, resolve
 from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.photo_changes import build_photo_changes
@@ -11,6 +12,7 @@ from src.data.samples import PersonSamples
 from src.datasets.annotation_files import find_annotation_file
 from src.datasets.registry import configured_skeleton, dataset_of
 from src.evaluation.evaluate import Evaluation
+from src.flags import TRAIN_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, model_of, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
@@ -51,9 +53,6 @@ def main() -> None:
     recipe_name = arguments.recipe or DEFAULT_RECIPE
     recipe = load_recipe(recipe_name)
     overrides = read_overrides(arguments, TRAIN_FLAGS, recipe)
-    if overrides.get('MODEL.PRETRAINED'):
-        # Whoever names a file wants it, also with a recipe that starts from random weights.
-        overrides.setdefault('MODEL.INIT_WEIGHTS', 'true')
     config = resolve(recipe, overrides)
     processes = join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     choose_precision(config, processes, is_explicit='TRAIN.AMP_LEVEL' in overrides)

@@ -1,8 +1,22 @@
-"""Top-down 2D human pose estimation with MindSpore."""
-from .system import device
+"""Top-down 2D human pose estimation with MindSpore.
 
-# Before any other module imports MindSpore and fails at a name that its version lacks.
-try:
-    device.check_mindspore_version()
-except ImportError as error:
-    raise SystemExit(f'error: {error}') from None
+    from src import PoseEstimator
+    poses = PoseEstimator('pose.ckpt')(image_bgr, boxes_xywh)
+
+Importing the package imports no MindSpore; it prepares the environment that MindSpore reads when it starts.
+"""
+import importlib
+
+from .system import device  # noqa: F401
+
+# The public face, and where each part of it lies.
+_PUBLIC = {'PoseEstimator': '.evaluation.estimator', 'build_network': '.models.registry',
+           'load_recipe': '.config', 'load_weights': '.checkpoints.load', 'read_weights': '.checkpoints.load',
+           'PoseError': '.system.errors'}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(_PUBLIC[name], __name__), name)

@@ -3,11 +3,10 @@
 The tree is an EasyDict of two levels, e.g. `config.TRAIN.LR`. Every key with its default stands in `recipes/base.yaml`
 or, for the section of a network, in that network's folder.
 """
-import argparse
 import json
 import os
 from copy import deepcopy
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, List
 
 from easydict import EasyDict
 
@@ -15,8 +14,9 @@ from .datasets.registry import DATASETS
 from .models.record import PIXELS_PER_CELL
 from .models.registry import MODELS, heatmap_section
 from .system import checks
+from .system.errors import PoseError
 from .system.files import MAX_INTEGER, parse_json
-from .system.printing import brief
+from .system.printing import brief, did_you_mean
 from .system.yaml_files import read_comments, read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
@@ -37,23 +37,6 @@ NOT_NEGATIVE = (
     'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT')
 SHARES = ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
           'DATASET.COLOR_JITTER', 'TEST.OKS_THRE')
-# The classic flags of train.py and the key that each one sets. Shapes are [height, width], the tree's sizes are
-# [width, height].
-TRAIN_FLAGS = {
-    'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TRAIN_JSON', 'pretrained_path': 'MODEL.PRETRAINED',
-    'ckpt_save_path': 'TRAIN.CKPT_SAVE_PATH', 'num_parallel_workers': 'TRAIN.NUM_PARALLEL_WORKERS',
-    'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID', 'lr': 'TRAIN.LR', 'min_lr': 'TRAIN.MIN_LR',
-    'epoch': 'TRAIN.END_EPOCH', 'pretrained': 'MODEL.INIT_WEIGHTS', 'batch_size': 'TRAIN.BATCH_SIZE',
-    'batchsize': 'TRAIN.BATCH_SIZE', 'stage_num': 'MSPN.STAGE_NUM', 'img_means': 'DATASET.MEANS',
-    'img_stds': 'DATASET.STDS', 'keypoint_num': 'MODEL.NUM_JOINTS', 'input_shape': 'MODEL.IMAGE_SIZE',
-    'amp_level': 'TRAIN.AMP_LEVEL', 'max_steps': 'TRAIN.MAX_STEPS',
-    'output_shape': 'HEATMAP_SIZE', 'upsample_channel_num': 'MSPN.UPSAMPLE_CHANNEL_NUM', 'ohkm': 'LOSS.OHKM',
-    'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE'}
-TEST_FLAGS = {
-    'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TEST_JSON', 'det_file_url': 'TEST.COCO_BBOX_FILE',
-    'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID',
-    'batch_size': 'TEST.BATCH_SIZE'}
-SHAPE_FLAGS = ('input_shape', 'output_shape')
 
 
 def recipe_names() -> List[str]:
@@ -84,7 +67,7 @@ def load_recipe(name: str) -> EasyDict:
     """Return the resolved configuration of a shipped recipe, or of a YAML file given by its path.
 
     Raises:
-        ValueError: the recipe is unknown (the message lists the known ones) or a key or value is wrong.
+        PoseError: the recipe is unknown (the message lists the known ones) or a key or value is wrong.
     """
     config = _load_tree(name, [])
     _check(config)
@@ -94,22 +77,22 @@ def load_recipe(name: str) -> EasyDict:
 def _load_tree(name: str, seen: List[str]) -> EasyDict:
     path = name if name.endswith('.yaml') else os.path.join(RECIPE_FOLDER, name + '.yaml')
     if not os.path.isfile(path):
-        raise ValueError(f'unknown recipe {brief(name)}; known: {", ".join(recipe_names())}, or the path of a .yaml '
-                         'file')
+        raise PoseError(f'unknown recipe {brief(name)}{did_you_mean(name, recipe_names())} --list_recipes shows all; '
+                        'the path of a .yaml file does as well')
     if path in seen:
-        raise ValueError(f'recipe {brief(name)} builds on itself')
+        raise PoseError(f'recipe {brief(name)} builds on itself')
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise ValueError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
+        raise PoseError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
     if name == 'base':
         return EasyDict({**content, **{model.section: read_yaml(model.defaults) for model in MODELS.values()}})
     base = content.pop('BASE', 'base')
     if not isinstance(base, str):
-        raise ValueError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
+        raise PoseError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
     config = _load_tree(base, seen + [path])
     for section, values in content.items():
         if not isinstance(section, str) or not isinstance(values, dict):
-            raise ValueError(f'{path}: {_as_key(section)} should be a section of keys, is {brief(values)}')
+            raise PoseError(f'{path}: {_as_key(section)} should be a section of keys, is {brief(values)}')
         for key, value in values.items():
             set_value(config, f'{_as_key(section)}.{_as_key(key)}', value, where=path)
     return config
@@ -124,38 +107,39 @@ def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> Non
     """Set `key` ('SECTION.NAME') to `value`, which may be text from a command line.
 
     Raises:
-        ValueError: the key is unknown or the value is of another kind than the default; both are named.
+        PoseError: the key is unknown or the value is of another kind than the default; both are named.
     """
     prefix = f'{where}: ' if where else ''
     section, _, name = key.partition('.')
     if section not in config or name not in config[section]:
         known = [f'{section}.{each}' for each in config[section]] if section in config else list(config)
-        raise ValueError(f'{prefix}unknown config key {brief(key)}; known here: {", ".join(known)}')
+        similar = did_you_mean(key, [f'{part}.{each}' for part, values in config.items() for each in values])
+        raise PoseError(f'{prefix}unknown config key {brief(key)}{similar or ";"} known here: {", ".join(known)}')
     try:
         config[section][name] = parse_value(value, like=config[section][name])
     except ValueError as error:
-        raise ValueError(f'{prefix}{key}: {error}') from None
+        raise PoseError(f'{prefix}{key}: {error}') from None
 
 
 def parse_value(value: Any, like: Any) -> Any:
     """Return `value`, a YAML value or text, as the kind of `like`.
 
     Raises:
-        ValueError: it is not of that kind.
+        PoseError: it is not of that kind.
     """
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-        raise ValueError(f'should be below 2**63, is {brief(value)}')
+        raise PoseError(f'should be below 2**63, is {brief(value)}')
     if isinstance(like, list):
         if isinstance(value, str):
             value = value.strip().strip('[]()').replace(',', ' ').split()
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f'should be a list such as {like}, is {brief(value)}')
+            raise PoseError(f'should be a list such as {like}, is {brief(value)}')
         # All lists of the tree hold numbers; an emptied one says no more than that.
         return [parse_value(each, like[0] if like else 0.0) for each in value]
     if isinstance(like, bool):
         word = str(value).strip().lower()
         if word not in ('true', 'yes', 'on', '1', 'false', 'no', 'off', '0'):
-            raise ValueError(f'should be true or false, is {brief(value)}')
+            raise PoseError(f'should be true or false, is {brief(value)}')
         return word in ('true', 'yes', 'on', '1')
     if isinstance(like, (int, float)):
         kind, what = (int, 'a whole number') if isinstance(like, int) else (float, 'a number')
@@ -164,14 +148,14 @@ def parse_value(value: Any, like: Any) -> Any:
                 raise ValueError
             number = kind(value)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f'should be {what}, is {brief(value)}') from None
+            raise PoseError(f'should be {what}, is {brief(value)}') from None
         if kind is int and abs(number) >= MAX_INTEGER:
-            raise ValueError(f'should be below 2**63, is {brief(value)}')
+            raise PoseError(f'should be below 2**63, is {brief(value)}')
         if number != number or number in (float('inf'), float('-inf')):
-            raise ValueError(f'should be finite, is {brief(value)}')
+            raise PoseError(f'should be finite, is {brief(value)}')
         return number
     if isinstance(value, (list, dict)):
-        raise ValueError(f'should be text, is {brief(value)}')
+        raise PoseError(f'should be text, is {brief(value)}')
     return '' if value is None else str(value)
 
 
@@ -209,7 +193,7 @@ def _check(config: EasyDict) -> None:
 
 def _check_networks(config: EasyDict) -> None:
     if config.MODEL.NAME not in MODELS:
-        raise ValueError(f'MODEL.NAME should be one of {", ".join(MODELS)}, is {config.MODEL.NAME!r}')
+        raise PoseError(f'MODEL.NAME should be one of {", ".join(MODELS)}, is {config.MODEL.NAME!r}')
     # All of them: a recipe may state settings of networks that it does not choose.
     for model in MODELS.values():
         model.check(config)
@@ -218,9 +202,9 @@ def _check_networks(config: EasyDict) -> None:
 def _check_sizes(config: EasyDict) -> None:
     size, key = config.MODEL.IMAGE_SIZE, heatmap_size_key(config)
     if len(size) != 2 or any(side <= 0 or side % 32 for side in size):
-        raise ValueError(f'MODEL.IMAGE_SIZE should be [width, height] in positive multiples of 32, is {size}')
+        raise PoseError(f'MODEL.IMAGE_SIZE should be [width, height] in positive multiples of 32, is {size}')
     if checks.value_of(config, key) != [side // PIXELS_PER_CELL for side in size]:
-        raise ValueError(f'{key} should be a quarter of MODEL.IMAGE_SIZE {size}, is {checks.value_of(config, key)}')
+        raise PoseError(f'{key} should be a quarter of MODEL.IMAGE_SIZE {size}, is {checks.value_of(config, key)}')
 
 
 def _check_dataset(config: EasyDict) -> None:
@@ -228,36 +212,36 @@ def _check_dataset(config: EasyDict) -> None:
     dataset, needed = config.DATASET, DATASETS[config.DATASET.PROTOCOL].skeleton
     # Other evaluators take whatever keypoints an annotation file in COCO's format has.
     if needed and needed != dataset.SKELETON:
-        raise ValueError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {needed}, not '
-                         f'{dataset.SKELETON}')
+        raise PoseError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {needed}, not '
+                        f'{dataset.SKELETON}')
     if dataset.SCALE_FACTOR == 1:
-        raise ValueError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
+        raise PoseError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
     if min(dataset.STDS) <= 0:
-        raise ValueError(f'DATASET.STDS should be positive, is {dataset.STDS}')
+        raise PoseError(f'DATASET.STDS should be positive, is {dataset.STDS}')
 
 
 def _check_test(config: EasyDict) -> None:
     test = config.TEST
     if min(config.MODEL.IMAGE_SIZE) <= test.MULTI_SHIFT:
-        raise ValueError(f'TEST.MULTI_SHIFT should be below the sides of MODEL.IMAGE_SIZE {config.MODEL.IMAGE_SIZE}, '
-                         f'is {test.MULTI_SHIFT}')
+        raise PoseError(f'TEST.MULTI_SHIFT should be below the sides of MODEL.IMAGE_SIZE {config.MODEL.IMAGE_SIZE}, '
+                        f'is {test.MULTI_SHIFT}')
     if test.SOFT_NMS and not test.OKS_THRE:
-        raise ValueError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
+        raise PoseError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
     if test.BLUR_KERNEL < 3 or test.BLUR_KERNEL % 2 == 0:
-        raise ValueError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {test.BLUR_KERNEL}')
+        raise PoseError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {test.BLUR_KERNEL}')
 
 
 def _check_training(config: EasyDict) -> None:
     train = config.TRAIN
     if not 0 <= train.EMA_DECAY < 1:
-        raise ValueError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {train.EMA_DECAY}')
+        raise PoseError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {train.EMA_DECAY}')
     if train.LOSS_SCALE <= 1:
-        raise ValueError(f'TRAIN.LOSS_SCALE should be above 1, is {train.LOSS_SCALE}')
+        raise PoseError(f'TRAIN.LOSS_SCALE should be above 1, is {train.LOSS_SCALE}')
     if train.EARLY_STOP and not train.EVAL_EPOCHS:
-        raise ValueError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
+        raise PoseError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
     if train.BEGIN_EPOCH > train.END_EPOCH:
-        raise ValueError(f'TRAIN.BEGIN_EPOCH {train.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
-                         f'{train.END_EPOCH}')
+        raise PoseError(f'TRAIN.BEGIN_EPOCH {train.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '
+                        f'{train.END_EPOCH}')
 
 
 def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:
@@ -275,56 +259,15 @@ def from_json(text: str, where: str) -> EasyDict:
     """Return the tree of `to_json`, completed with the defaults of keys that are newer than the text.
 
     Raises:
-        ValueError: it is no such text or holds a wrong key or value.
+        PoseError: it is no such text or holds a wrong key or value.
     """
     config = _load_tree('base', [])
     try:
         content = parse_json(text)
         items = [(f'{section}.{name}', value) for section, values in content.items() for name, value in values.items()]
     except (ValueError, AttributeError):
-        raise ValueError(f'{where}: its configuration is damaged') from None
+        raise PoseError(f'{where}: its configuration is damaged') from None
     for key, value in items:
         set_value(config, key, value, where=where)
     _check(config)
     return config
-
-
-def add_config_flags(parser: argparse.ArgumentParser, flags: Dict[str, str], *, default_recipe: str) -> None:
-    """Add `--recipe`, `--set` and the classic flags to a parser; what was given comes out of `read_overrides`."""
-    parser.add_argument('--recipe', metavar='NAME', help=f'recipe or path of a .yaml file (default: {default_recipe})')
-    parser.add_argument('--set', metavar='KEY=VALUE', nargs='+', action='extend', default=[],
-                        help='any config key, e.g. TRAIN.LR=0.001')
-    for flag, key in flags.items():
-        parser.add_argument(f'--{flag}', nargs='+', metavar='VALUE', help=f'sets {key}')
-
-
-def read_overrides(arguments: argparse.Namespace, flags: Dict[str, str], recipe: EasyDict) -> Dict[str, str]:
-    """Return {config key: text} of the flags and `--set` items that were given; `--set` wins.
-
-    Raises:
-        ValueError: an item of `--set` has no '='.
-    """
-    overrides = {}
-    for flag, key in flags.items():
-        words: Optional[Sequence[str]] = getattr(arguments, flag)
-        if words is None:
-            continue
-        if key in overrides:
-            raise ValueError(f'--{flag}: {key} is set by another flag as well')
-        key = heatmap_size_key(recipe) if key == 'HEATMAP_SIZE' else key
-        text = ' '.join(words)
-        if flag in SHAPE_FLAGS:
-            text = ' '.join(reversed(text.strip('[]()').replace(',', ' ').split()))
-        overrides[key] = text
-    overrides.update(_split_items(arguments.set))
-    return overrides
-
-
-def _split_items(items: Iterable[str]) -> Dict[str, str]:
-    overrides = {}
-    for item in items:
-        key, separator, value = item.partition('=')
-        if not separator:
-            raise ValueError(f'--set {item}: should be KEY=VALUE, e.g. TRAIN.LR=0.001')
-        overrides[key] = value
-    return overrides

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from .data.skeletons import Skeleton
+from .system.errors import PoseError
 from .system.files import write_bytes
 
 Color = Tuple[int, int, int]  # blue, green, red in 0..255, as OpenCV wants them
@@ -83,7 +84,7 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
         A new (H, W, 3) uint8 picture.
 
     Raises:
-        ValueError: the picture is not (H, W, 3) uint8, or another array has the wrong shape.
+        PoseError: the picture is not (H, W, 3) uint8, or another array has the wrong shape.
     """
     _check_picture(picture_bgr)
     canvas = np.array(picture_bgr, order='C')
@@ -128,24 +129,24 @@ def write_picture(path: str, picture_bgr: np.ndarray) -> None:
     """Write a (H, W, 3) uint8 picture as .jpg, .jpeg or .png; the file is there whole or not at all.
 
     Raises:
-        ValueError: unknown extension, or not a picture.
+        PoseError: unknown extension, or not a picture.
         OSError: the folder is missing or cannot be written.
     """
     extension = os.path.splitext(path)[1].lower()
     if extension not in _ENCODER_OPTIONS:
-        raise ValueError(f'cannot write {path}: extension {extension!r} is not one of {", ".join(_ENCODER_OPTIONS)}')
+        raise PoseError(f'cannot write {path}: extension {extension!r} is not one of {", ".join(_ENCODER_OPTIONS)}')
     _check_picture(picture_bgr)
     if picture_bgr.size == 0:
-        raise ValueError(f'cannot write {path}: the picture has no pixels, its shape is {picture_bgr.shape}')
+        raise PoseError(f'cannot write {path}: the picture has no pixels, its shape is {picture_bgr.shape}')
     done, encoded = cv2.imencode(extension, picture_bgr, _ENCODER_OPTIONS[extension])
     if not done:
-        raise ValueError(f'cannot write {path}: a picture of shape {picture_bgr.shape} does not fit {extension}')
+        raise PoseError(f'cannot write {path}: a picture of shape {picture_bgr.shape} does not fit {extension}')
     write_bytes(path, encoded.tobytes())
 
 
 def _check_picture(picture: np.ndarray) -> None:
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ValueError(
+        raise PoseError(
             f'a picture must be (H, W, 3) uint8 in BGR order, got shape {picture.shape} {picture.dtype}; turn a '
             'grayscale picture into one with cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)')
 
@@ -153,7 +154,7 @@ def _check_picture(picture: np.ndarray) -> None:
 def _as_array(name: str, values: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if array.shape != shape:
-        raise ValueError(f'{name} must have shape {shape}, got {array.shape}')
+        raise PoseError(f'{name} must have shape {shape}, got {array.shape}')
     return array
 
 

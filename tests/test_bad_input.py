@@ -419,8 +419,6 @@ CASES: List[Case] = [
          patch=('src.system.device.available_targets', lambda: ['CPU'])),
     Case('mindspore_too_old', 'train', '', ('MindSpore 2.2.14', '2.7 to 2.10', 'requirements.txt'),
          patch=('src.system.device.installed_mindspore_version', lambda: '2.2.14')),
-    Case('mindspore_too_new', 'eval', '--use_gt_bbox', ('MindSpore 3.0.0', '2.7 to 2.10'),
-         patch=('src.system.device.installed_mindspore_version', lambda: '3.0.0')),
     Case('loss_not_finite', 'train', '--lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30', '.jpg')),
 ]
 

@@ -8,6 +8,7 @@ from easydict import EasyDict
 from mindspore import Parameter, nn
 
 from ..config import from_json, to_json
+from ..system.errors import PoseError
 from ..system.files import whole_file
 from .entries import has_checksum, read_ckpt
 from .names import named_parameters
@@ -24,7 +25,7 @@ def save_checkpoint(path: str, weights: Union[nn.Cell, Mapping[str, Parameter]],
 
     Raises:
         OSError: the file cannot be written; the message names it.
-        ValueError: a weight is not finite; the file that was there stays.
+        PoseError: a weight is not finite; the file that was there stays.
     """
     if isinstance(weights, nn.Cell):
         weights = named_parameters(weights)
@@ -36,12 +37,12 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
 
     Raises:
         OSError: the file cannot be written; the message names it.
-        ValueError: a parameter is not finite; the file that was there stays.
+        PoseError: a parameter is not finite; the file that was there stays.
     """
     broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
     if broken:
-        raise ValueError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
-                         f'{broken[0]}. A lower learning rate may help.')
+        raise PoseError(f'the checkpoint {path} is not written: {len(broken)} parameters hold NaN or infinity, e.g. '
+                        f'{broken[0]}. A lower learning rate may help.')
     entries = [{'name': key, 'data': parameter} for key, parameter in parameters.items()]
     try:
         with whole_file(path) as temporary:
@@ -56,15 +57,15 @@ def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[Dict[str, 
     Arrays of bfloat16 become float32.
 
     Raises:
-        ValueError: the file is missing, damaged, encrypted, no MindSpore checkpoint, larger than the memory or, if
+        PoseError: the file is missing, damaged, encrypted, no MindSpore checkpoint, larger than the memory or, if
             asked for, without a checksum; the message names it.
     """
     if not os.path.isfile(path):
-        raise ValueError(f'the checkpoint {path} does not exist')
+        raise PoseError(f'the checkpoint {path} does not exist')
     if not path.endswith('.ckpt'):
-        raise ValueError(f'{path} should be a MindSpore checkpoint (.ckpt)')
+        raise PoseError(f'{path} should be a MindSpore checkpoint (.ckpt)')
     if needs_checksum and not has_checksum(path):
-        raise ValueError(f'{path} is damaged: it ends without a checksum ({os.path.getsize(path)} bytes)')
+        raise PoseError(f'{path} is damaged: it ends without a checksum ({os.path.getsize(path)} bytes)')
     return read_ckpt(path)
 
 
@@ -75,7 +76,7 @@ def read_checkpoint(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict
     the optimiser is left out.
 
     Raises:
-        ValueError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
+        PoseError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
     """
     entries, texts = read_entries(path)
     config = from_json(texts[CONFIG_KEY], path) if CONFIG_KEY in texts else None

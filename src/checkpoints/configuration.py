@@ -9,24 +9,26 @@ from ..system.command_line import say
 
 
 def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict], ckpt_path: str,
-                        read_overrides: Callable[[EasyDict], Dict[str, str]]) -> Tuple[EasyDict, Dict[str, str]]:
+                        read_overrides: Callable[[EasyDict], Dict[str, str]],
+                        tell: Callable[[str], None] = say) -> Tuple[EasyDict, Dict[str, str]]:
     """Return the configuration for a checkpoint, and the overrides in it.
 
     Args:
         recipe_name: as given, or None.
         carried: the configuration inside the checkpoint, or None.
         read_overrides: recipe -> {config key: text}.
+        tell: gets a line that says where the recipe is from.
     """
     if recipe_name is not None:
         recipe = load_recipe(recipe_name)
-        say(f'recipe: {recipe_name}')
+        tell(f'recipe: {recipe_name}')
         warn_of_other_flavour(recipe, carried, ckpt_path)
     elif carried is not None:
         recipe = carried
-        say(f'recipe: the one inside {ckpt_path}')
+        tell(f'recipe: the one inside {ckpt_path}')
     else:
         recipe = load_recipe(DEFAULT_RECIPE)
-        say(f'recipe: {DEFAULT_RECIPE}, since {ckpt_path} carries none (choose another with --recipe)')
+        tell(f'recipe: {DEFAULT_RECIPE}, since {ckpt_path} carries none (choose another with --recipe)')
     overrides = read_overrides(recipe)
     return resolve(recipe, overrides), overrides
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
+from ..system.errors import PoseError
 from .names import float32_of_bfloat16
 
 KINDS = {'Float32': '<f4', 'Float64': '<f8', 'Float16': '<f2', 'BFloat16': '<u2', 'Int8': '<i1', 'Int16': '<i2',
@@ -57,7 +58,7 @@ def read_ckpt(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Return {name: array} and {name: text} of a .ckpt file in its order; bfloat16 becomes float32.
 
     Raises:
-        ValueError: the file is damaged, encrypted, no MindSpore checkpoint or larger than the memory; the message names
+        PoseError: the file is damaged, encrypted, no MindSpore checkpoint or larger than the memory; the message names
             it, and the entry where there is one.
         OSError: it cannot be read.
     """
@@ -65,19 +66,19 @@ def read_ckpt(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     with open(path, 'rb') as file:
         start = file.read(4)
         if start in ENCRYPTED_STARTS:
-            raise ValueError(f'{path} is encrypted: load it with mindspore.load_checkpoint(..., dec_key=...) and save '
-                             'it again without enc_key')
+            raise PoseError(f'{path} is encrypted: load it with mindspore.load_checkpoint(..., dec_key=...) and save '
+                            'it again without enc_key')
         if start == b'PK\x03\x04':
-            raise ValueError(f'{path} is no MindSpore checkpoint but a zip archive, as PyTorch writes; if it is a file '
-                             'of PyTorch give it a name that ends in .pth')
+            raise PoseError(f'{path} is no MindSpore checkpoint but a zip archive, as PyTorch writes; if it is a file '
+                            'of PyTorch give it a name that ends in .pth')
         try:
             return _read_parts(file, _parts(_entries(file, _checked_end(file, size))))
         except _DamagedError as error:
-            raise ValueError(f'{path} is damaged or no MindSpore checkpoint ({size} bytes): {error}') from None
+            raise PoseError(f'{path} is damaged or no MindSpore checkpoint ({size} bytes): {error}') from None
         except _UnfitError as error:
-            raise ValueError(f'{path}: {error}') from None
+            raise PoseError(f'{path}: {error}') from None
         except MemoryError:
-            raise ValueError(f'{path} ({size} bytes) does not fit into the memory of this machine') from None
+            raise PoseError(f'{path} ({size} bytes) does not fit into the memory of this machine') from None
 
 
 def has_checksum(path: str) -> bool:

@@ -16,6 +16,7 @@ from mindspore import nn
 from ..models.common.resnet import LAYOUTS, BasicBlock, Bottleneck
 from ..models.common.weight_sources import Rule, WeightSource
 from ..models.registry import MODELS
+from ..system.errors import PoseError
 from .names import BATCH_NORM_SUFFIXES, named_parameters, pytorch_names
 
 # Our names of what depends on the number of keypoints alone, but for MSPN.
@@ -58,7 +59,7 @@ class Conversion:
         return list(dict.fromkeys(re.match(r'(stage\d\.)?\w+', name)[0] for name in self.initial))
 
 
-class ConversionError(ValueError):
+class ConversionError(PoseError):
     """Weights do not fit; `rows` is the account as far as it goes."""
 
     def __init__(self, message: str, rows: Sequence[Row] = ()):

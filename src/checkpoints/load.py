@@ -12,6 +12,7 @@ from mindspore import nn
 
 from ..config import from_json, to_json
 from ..system.command_line import say
+from ..system.errors import PoseError
 from ..system.files import write_bytes
 from ..system.printing import printable
 from .ckpt import CONFIG_KEY, OPTIMIZER_PREFIXES, read_checkpoint
@@ -33,12 +34,12 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
         path: .ckpt (MindSpore), .safetensors, .pth, .pth.tar, .pt or .bin (PyTorch).
 
     Raises:
-        ValueError: the file is missing, damaged, hostile or of another kind; the message names it.
+        PoseError: the file is missing, damaged, hostile or of another kind; the message names it.
     """
     if not os.path.isfile(path):
-        raise ValueError(f'the checkpoint {path} does not exist')
+        raise PoseError(f'the checkpoint {path} does not exist')
     if not path.endswith(ENDINGS):
-        raise ValueError(f'{path} is no file of weights by its name; known endings: {", ".join(ENDINGS)}')
+        raise PoseError(f'{path} is no file of weights by its name; known endings: {", ".join(ENDINGS)}')
     _refuse_stand_in(path)
     if path.endswith('.ckpt'):
         return read_checkpoint(path)
@@ -47,13 +48,13 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
 
 
 def _refuse_stand_in(path: str) -> None:
-    """Raise ValueError if the file is what a download leaves that went wrong."""
+    """Raise PoseError if the file is what a download leaves that went wrong."""
     with open(path, 'rb') as file:
         start = file.read(512).lstrip().lower()
     if start.startswith(b'version https://git-lfs'):
-        raise ValueError(f'{path} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull')
+        raise PoseError(f'{path} is a pointer of Git LFS, not the weights; fetch them with: git lfs pull')
     if start.startswith((b'<!doctype', b'<html')):
-        raise ValueError(f'{path} is a web page, not weights; the download has failed')
+        raise PoseError(f'{path} is a web page, not weights; the download has failed')
 
 
 def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
@@ -64,19 +65,19 @@ def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDi
         entries = safetensors.deserialize(content)
         told = _read_header(content).get('__metadata__') or {}
     except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): '
-                         f'{printable(str(error)[:200])}') from None
+        raise PoseError(f'{path} is damaged or no safetensors file ({os.path.getsize(path)} bytes): '
+                        f'{printable(str(error)[:200])}') from None
     del content
     arrays = {}
     for name, entry in entries:
         kind = entry['dtype']
         if kind not in SAFETENSORS_KINDS:
-            raise ValueError(f'{path}: {name} is of the type {kind}; known: {", ".join(SAFETENSORS_KINDS)}')
+            raise PoseError(f'{path}: {name} is of the type {kind}; known: {", ".join(SAFETENSORS_KINDS)}')
         array = np.frombuffer(entry['data'], SAFETENSORS_KINDS[kind])
         if kind == 'BF16':
             array = float32_of_bfloat16(array)
         if max(entry['shape'], default=0) >= MAX_SIZE:
-            raise ValueError(f'{path}: {name} has the impossible shape {tuple(entry["shape"])}')
+            raise PoseError(f'{path}: {name} has the impossible shape {tuple(entry["shape"])}')
         arrays[name] = array.reshape(entry['shape'])
     return arrays, from_json(told[CONFIG_KEY], path) if CONFIG_KEY in told else None
 
@@ -85,18 +86,18 @@ def _read_header(content: bytes) -> dict:
     """Return the header of a safetensors file that the library has read.
 
     Raises:
-        ValueError: a name stands in it twice, or is one that no terminal should see.
+        PoseError: a name stands in it twice, or is one that no terminal should see.
     """
     def check(pairs):
         twice = [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]
         if twice:
-            raise ValueError(f'{twice[0]} stands in it twice')
+            raise PoseError(f'{twice[0]} stands in it twice')
         return dict(pairs)
 
     header = json.loads(content[8:8 + int.from_bytes(content[:8], 'little')], object_pairs_hook=check)
     odd = next((name for name in header if not name.isprintable()), None)
     if odd is not None:
-        raise ValueError(f'the name {ascii(odd[:40])} is none of a weight')
+        raise PoseError(f'the name {ascii(odd[:40])} is none of a weight')
     return header
 
 
@@ -125,17 +126,17 @@ def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: Easy
         ignore, first_stage_only: see `convert_weights`.
 
     Raises:
-        ValueError: they do not fit; the network is then unchanged.
+        PoseError: they do not fit; the network is then unchanged.
     """
     conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start, ignore=ignore,
                                  first_stage_only=first_stage_only)
     source = conversion.source
     if conversion.initial and not is_start:
-        raise ValueError(f'{where} does not fit the network ({type(network).__name__}): being {source.name} it lacks '
-                         f'{", ".join(conversion.initial_parts)}, so it is a start for training (--pretrained_path)')
+        raise PoseError(f'{where} does not fit the network ({type(network).__name__}): being {source.name} it lacks '
+                        f'{", ".join(conversion.initial_parts)}, so it is a start for training (--pretrained_path)')
     if source.reverse_stem and config.DATASET.COLOR_RGB:
-        raise ValueError(f'{where} ({source.name}) is read for pictures in the order blue, green, red: set '
-                         'DATASET.COLOR_RGB=false')
+        raise PoseError(f'{where} ({source.name}) is read for pictures in the order blue, green, red: set '
+                        'DATASET.COLOR_RGB=false')
     assign_weights(network, conversion.weights)
     return conversion
 

@@ -8,13 +8,15 @@ import pickle
 import pickletools
 from typing import Any, BinaryIO, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
+from ..system.errors import PoseError
+
 MAX_BYTES = 64 << 20
 # A training state of the largest network here takes 200,000.
 MAX_INSTRUCTIONS = 2_000_000
 MAX_LINE_BYTES = 1 << 16
 
 
-class RefusedPickleError(ValueError):
+class RefusedPickleError(PoseError):
     """A pickle asks for something that its reader has no use for."""
 
 

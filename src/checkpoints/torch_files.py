@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from ..system.errors import PoseError
 from .names import float32_of_bfloat16
 from .pickles import UNNEEDED, KnownNames, Reference, RefusedPickleError, Unneeded, load_pickle
 
@@ -126,10 +127,10 @@ def read_torch_file(path: str) -> Dict[str, np.ndarray]:
 
     Raises:
         RefusedPickleError: the file asks for a callable that no weights need; nothing of it has run.
-        ValueError: the file is missing, damaged, of another format or without a state dict; the message names it.
+        PoseError: the file is missing, damaged, of another format or without a state dict; the message names it.
     """
     if not os.path.isfile(path):
-        raise ValueError(f'the file {path} does not exist')
+        raise PoseError(f'the file {path} does not exist')
     size = os.path.getsize(path)
     try:
         with open(path, 'rb') as file:
@@ -142,10 +143,10 @@ def read_torch_file(path: str) -> Dict[str, np.ndarray]:
         raise RefusedPickleError(f'{path} is refused: {error}. In PyTorch, torch.save(model.state_dict(), FILE) '
                                  'writes a file that is read') from None
     except _UnfitError as error:
-        raise ValueError(f'{path} {error}') from None
+        raise PoseError(f'{path} {error}') from None
     except Exception as error:  # noqa: BLE001  a broken pickle may raise anything; none of it is the user's business
         text = ''.join(letter if letter.isprintable() else ' ' for letter in f'{type(error).__name__}: {error}')
-        raise ValueError(f'{path} is damaged or no PyTorch file ({size} bytes): {text[:200]}') from None
+        raise PoseError(f'{path} is damaged or no PyTorch file ({size} bytes): {text[:200]}') from None
 
 
 def _read_zip(file: BinaryIO, size: int) -> Dict[str, np.ndarray]:
@@ -162,7 +163,7 @@ def _read_zip(file: BinaryIO, size: int) -> Dict[str, np.ndarray]:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
             raise _UnfitError('is a compressed archive; torch.save does not compress')
         if any(entry.file_size > size for entry in entries.values()):
-            raise ValueError('an entry is said to be larger than the file')
+            raise PoseError('an entry is said to be larger than the file')
         root = pickles[0][:-len('data.pkl')]
         order = archive.read(f'{root}byteorder') if f'{root}byteorder' in entries else b'little'
         storages = _Storages()
@@ -172,7 +173,7 @@ def _read_zip(file: BinaryIO, size: int) -> Dict[str, np.ndarray]:
         def read(storage: _Storage) -> bytes:
             entry = entries[f'{root}data/{storage.key}']
             if entry.file_size != storage.size:
-                raise ValueError(f'storage {storage.key[:40]} has {entry.file_size} bytes instead of {storage.size}')
+                raise PoseError(f'storage {storage.key[:40]} has {entry.file_size} bytes instead of {storage.size}')
             return archive.read(entry)
 
         return _arrays(tree, read, {b'little': '<', b'big': '>'}[order], size)
@@ -197,10 +198,10 @@ def _read_legacy(file: BinaryIO, size: int) -> Dict[str, np.ndarray]:
     for key in keys:
         count, = struct.unpack(order + 'q', file.read(8))
         if key not in storages or storages[key].count != count:
-            raise ValueError('its storages are not those that it announces')
+            raise PoseError('its storages are not those that it announces')
         places[key] = file.tell()
         if places[key] + storages[key].size > size:
-            raise ValueError('it ends too early')
+            raise PoseError('it ends too early')
         file.seek(storages[key].size, io.SEEK_CUR)
 
     def read(storage: _Storage) -> bytes:
@@ -222,12 +223,12 @@ def _arrays(tree: Any, read: Callable[[_Storage], bytes], order: str, file_size:
     arrays = {}
     for name, value in state.items():
         if not name.isprintable():
-            raise ValueError(f'the name {name[:40]!r} is none of a weight')
+            raise PoseError(f'the name {name[:40]!r} is none of a weight')
         if isinstance(value, _Tensor):
             storage = value.storage
             left -= prod(value.shape) * (storage.size // max(1, storage.count))
             if left < 0:
-                raise ValueError(f'its tensors are more than {MAX_SHARING} times as large as the file')
+                raise PoseError(f'its tensors are more than {MAX_SHARING} times as large as the file')
             # One at a time: the next tensor is nearly always of the next storage.
             if storage.key not in loaded:
                 loaded = {storage.key: _numbers(storage, read(storage), order)}
@@ -249,7 +250,7 @@ def _find_state(tree: Any) -> Optional[Dict[str, Any]]:
 
 def _numbers(storage: _Storage, content: bytes, order: str) -> np.ndarray:
     if len(content) != storage.size:
-        raise ValueError(f'storage {storage.key[:40]} has {len(content)} bytes instead of {storage.size}')
+        raise PoseError(f'storage {storage.key[:40]} has {len(content)} bytes instead of {storage.size}')
     if storage.kind == 'BFloat16Storage':
         return float32_of_bfloat16(np.frombuffer(content, order + 'u2'))
     kind = np.dtype(STORAGES[storage.kind])
@@ -264,7 +265,7 @@ def _window(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     strides = [stride if size > 1 else 0 for size, stride in zip(tensor.shape, tensor.strides)]
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(tensor.shape, strides))
     if last >= len(numbers):
-        raise ValueError('a tensor reaches beyond its storage')
+        raise PoseError('a tensor reaches beyond its storage')
     if count > len(numbers):
         raise _UnfitError(f'holds a tensor of {count} values that repeats the {len(numbers)} of its storage')
     return np.lib.stride_tricks.as_strided(numbers[tensor.offset:], tensor.shape,

@@ -29,7 +29,7 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
         say: gets a line for whatever is left out.
 
     Raises:
-        ValueError: there are no pictures or no boxes, or none of the boxes lies on one of the pictures.
+        PoseError: there are no pictures or no boxes, or none of the boxes lies on one of the pictures.
     """
     detections = load_detections(find_inference_boxes(det_file), people_only=False)
     pictures = find_numbered_pictures(folder, say)

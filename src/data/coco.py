@@ -8,6 +8,7 @@ from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from ..system.errors import PoseError
 from ..system.files import JsonFile, as_json_file
 from ..system.printing import brief
 from .geometry import clip_box_to_picture, find_unusable_boxes
@@ -38,10 +39,10 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
         trust_counts: also drop people whose field `num_keypoints` is 0. CrowdPose's leaves out head and neck.
 
     Raises:
-        ValueError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+        PoseError: the file is missing, malformed or holds nobody; the message names the file and the entry.
     """
     if sample_rule not in SAMPLE_RULES:
-        raise ValueError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
+        raise PoseError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
     file = as_json_file(file)
     path, content = file.path, file.content
     image_ids, file_names, picture_sizes = read_images(content, path)
@@ -52,7 +53,7 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
         where = f'{path}, annotation {number}'
         image_id = read_field(annotation, 'image_id', int, where)
         if image_id not in index_of:
-            raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
+            raise PoseError(f'{where}: image_id {image_id} is not among the images of the file')
         person = _read_person(annotation, skeleton, sample_rule, picture_sizes[index_of[image_id]], where)
         if person is not None and trust_counts and read_count(annotation, where) == 0:
             person = None
@@ -63,8 +64,8 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
             boxes.append(person[0])
             keypoints.append(person[1])
     if not image_index:
-        raise ValueError(f'{path}: none of its {len(annotations)} annotations is a person with labelled keypoints and '
-                         'a box inside its picture')
+        raise PoseError(f'{path}: none of its {len(annotations)} annotations is a person with labelled keypoints and '
+                        'a box inside its picture')
     people = People(
         image_ids=image_ids, file_names=file_names, picture_sizes=picture_sizes,
         image_index=np.array(image_index, np.int32), boxes_xywh=np.array(boxes, np.float64),
@@ -98,15 +99,15 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarr
     """Return the checked keypoints (K * 3,) of an annotation: x, y, visibility 0, 1 or 2 of each."""
     values = read_field(annotation, 'keypoints', list, where)
     if len(values) != 3 * skeleton.num_keypoints:
-        raise ValueError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
-                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
+        raise PoseError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
+                        f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
     # COCO has eleven million of them: a loop over single values would take longer than reading the file.
     if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_COORDINATE
             and all(map(math.isfinite, values))):
         odd = next(value for value in values if not is_coordinate(value))
-        raise ValueError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
+        raise PoseError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
     if not set(values[2::3]) <= {0, 1, 2}:
-        raise ValueError(f'{where}: visibility should be 0, 1 or 2, is {values[2::3]}')
+        raise PoseError(f'{where}: visibility should be 0, 1 or 2, is {values[2::3]}')
     return np.array(values)
 
 
@@ -114,7 +115,7 @@ def read_area(annotation: Dict, where: str) -> float:
     """Return the area of an annotation in square pixels, or 1: data sets in COCO's format may lack it."""
     area = read_field(annotation, 'area', (int, float), where) if 'area' in annotation else 1.0
     if not np.isfinite(area):
-        raise ValueError(f"{where}: 'area' should be finite, is {area}")
+        raise PoseError(f"{where}: 'area' should be finite, is {area}")
     return area
 
 
@@ -127,7 +128,7 @@ def read_crowd(annotation: Dict, where: str) -> bool:
     """Return whether an annotation is of a crowd; those that do not say are not."""
     value = annotation.get('iscrowd', 0)
     if not isinstance(value, (bool, int, float)) or value not in (0, 1):
-        raise ValueError(f"{where}: 'iscrowd' should be 0 or 1, is {value!r}"[:300])
+        raise PoseError(f"{where}: 'iscrowd' should be 0 or 1, is {value!r}"[:300])
     return bool(value)
 
 
@@ -137,14 +138,14 @@ def read_count(annotation: Dict, where: str) -> Optional[int]:
         return None
     count = read_field(annotation, 'num_keypoints', int, where)
     if count < 0:
-        raise ValueError(f"{where}: 'num_keypoints' should be zero or more, is {count}")
+        raise PoseError(f"{where}: 'num_keypoints' should be zero or more, is {count}")
     return count
 
 
 def _read_finite_box(annotation: Dict, where: str) -> list:
     box = read_box(annotation, where)
     if not all(map(math.isfinite, box)):
-        raise ValueError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
+        raise PoseError(f"{where}: 'bbox' should be finite numbers, is {annotation['bbox']}")
     return box
 
 
@@ -175,16 +176,16 @@ def read_evaluated_person(annotation: Dict, skeleton: Skeleton, where: str, *,
             none, the whole box.
 
     Raises:
-        ValueError: naming the key and what would be right.
+        PoseError: naming the key and what would be right.
     """
     keypoints = read_keypoints(annotation, skeleton, where).reshape(-1, 3)
     box, by_field = _read_finite_box(annotation, where), area_of_box is None and 'area' in annotation
     # People without labelled keypoints are compared by their box.
     if min(box[2:]) < 0 and not (by_field and keypoints[:, 2].any()):
-        raise ValueError(f"{where}: 'bbox' should have a width and height of zero or more, is {annotation['bbox']}")
+        raise PoseError(f"{where}: 'bbox' should have a width and height of zero or more, is {annotation['bbox']}")
     area = read_area(annotation, where) if by_field else (area_of_box or 1) * box[2] * box[3]
     if area < 0:
-        raise ValueError(f"{where}: 'area' should be zero or more, is {area}")
+        raise PoseError(f"{where}: 'area' should be zero or more, is {area}")
     return EvaluatedPerson(keypoints, box, area, read_count(annotation, where), read_crowd(annotation, where))
 
 
@@ -194,42 +195,42 @@ def check_evaluable(file: Union[str, JsonFile], skeleton: Skeleton) -> None:
     Of entries of other categories it reads the ids, and nothing else.
 
     Raises:
-        ValueError: naming the file, the entry and what is wrong with it.
+        PoseError: naming the file, the entry and what is wrong with it.
     """
     file = as_json_file(file)
     path, content = file.path, file.content
     known = set(read_images(content, path)[0].tolist())
     categories = read_field(content, 'categories', list, path)
     if 1 not in [read_field(category, 'id', int, f'{path}, categories') for category in categories]:
-        raise ValueError(f"{path}: 'categories' should have one with id 1, person")
+        raise PoseError(f"{path}: 'categories' should have one with id 1, person")
     annotations = read_field(content, 'annotations', list, path)
     if not annotations:
-        raise ValueError(f'{path} has no annotations; there is nobody to evaluate on')
+        raise PoseError(f'{path} has no annotations; there is nobody to evaluate on')
     seen, num_people = set(), 0
     for number, annotation in enumerate(annotations):
         where = f'{path}, annotation {number}'
         if read_field(annotation, 'id', int, where) == 0:
-            raise ValueError(f"{where}: the evaluator can never match an annotation whose 'id' is 0; count from 1")
+            raise PoseError(f"{where}: the evaluator can never match an annotation whose 'id' is 0; count from 1")
         if annotation['id'] in seen:
-            raise ValueError(f"{where}: the 'id' {annotation['id']} is there twice")
+            raise PoseError(f"{where}: the 'id' {annotation['id']} is there twice")
         seen.add(annotation['id'])
         if read_field(annotation, 'image_id', int, where) not in known:
-            raise ValueError(f"{where}: image_id {annotation['image_id']} is not among the images of the file")
+            raise PoseError(f"{where}: image_id {annotation['image_id']} is not among the images of the file")
         if read_field(annotation, 'category_id', int, where) == 1:
             read_evaluated_person(annotation, skeleton, where)
             num_people += 1
     if not num_people:
-        raise ValueError(f'{path} has no annotations of people (category_id 1); there is nobody to evaluate on')
+        raise PoseError(f'{path} has no annotations of people (category_id 1); there is nobody to evaluate on')
 
 
 def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the ids (I,), file names (I,) bytes and sizes (I, 2) of the pictures of an annotation file."""
     if not isinstance(content, dict):
-        raise ValueError(f'{path} should be a COCO annotation file (an object with images and annotations), '
-                         f'is a {type(content).__name__}')
+        raise PoseError(f'{path} should be a COCO annotation file (an object with images and annotations), '
+                        f'is a {type(content).__name__}')
     images = read_field(content, 'images', list, path)
     if not images:
-        raise ValueError(f'{path} lists no images')
+        raise PoseError(f'{path} lists no images')
     ids, names, sizes = [], [], []
     for number, image in enumerate(images):
         where = f'{path}, image {number}'
@@ -239,7 +240,7 @@ def read_images(content: Dict, path: str) -> Tuple[np.ndarray, np.ndarray, np.nd
     if len(set(ids)) < len(ids):
         counts = Counter(ids)
         twice = next(image_id for image_id in ids if counts[image_id] > 1)
-        raise ValueError(f'{path}: the image id {twice} is there twice')
+        raise PoseError(f'{path}: the image id {twice} is there twice')
     return np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64)
 
 

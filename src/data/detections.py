@@ -9,6 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..system.errors import PoseError
 from ..system.files import read_json
 from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, read_box, read_field
@@ -35,7 +36,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool) -> Detections:
         people_only: drop boxes of other categories than 1 and count them.
 
     Raises:
-        ValueError: a file is missing, is malformed or holds no box; the message names the file and the entry.
+        PoseError: a file is missing, is malformed or holds no box; the message names the file and the entry.
     """
     image_ids: List[int] = []
     boxes: List[list] = []
@@ -44,8 +45,8 @@ def load_detections(paths: Sequence[str], *, people_only: bool) -> Detections:
     for path in paths:
         content = read_json(path)
         if not isinstance(content, list):
-            raise ValueError(f'{path} should be a list of boxes with image_id, category_id, bbox [x, y, width, height] '
-                             f'and score, is a {type(content).__name__}')
+            raise PoseError(f'{path} should be a list of boxes with image_id, category_id, bbox [x, y, width, height] '
+                            f'and score, is a {type(content).__name__}')
         for number, entry in enumerate(content):
             where = f'{path}, box {number}'
             image_id = read_field(entry, 'image_id', int, where)
@@ -56,10 +57,10 @@ def load_detections(paths: Sequence[str], *, people_only: bool) -> Detections:
             boxes.append(read_box(entry, where))
             score = read_field(entry, 'score', (int, float), where)
             if not np.isfinite(score):
-                raise ValueError(f"{where}: 'score' should be a finite number, is {score}")
+                raise PoseError(f"{where}: 'score' should be a finite number, is {score}")
             scores.append(score)
     if not image_ids:
-        raise ValueError(f'{", ".join(paths)}: no box of a person (category_id {PERSON_CATEGORY}) in it')
+        raise PoseError(f'{", ".join(paths)}: no box of a person (category_id {PERSON_CATEGORY}) in it')
     return Detections(np.array(image_ids, np.int64), np.array(boxes, np.float64), np.array(scores, np.float64), others)
 
 
@@ -111,14 +112,14 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
         min_score: boxes below are dropped.
 
     Raises:
-        ValueError: no box lies on any of the images.
+        PoseError: no box lies on any of the images.
     """
     image_ids, file_names, picture_sizes = images
     index_of = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
     image_index = np.array([index_of.get(image_id, -1) for image_id in detections.image_ids.tolist()], np.int32)
     known = image_index >= 0
     if not known.any():
-        raise ValueError(
+        raise PoseError(
             f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the boxes name image '
             f'ids such as {detections.image_ids[:3].tolist()}, the images are {image_ids[:3].tolist()} and so on')
     below_score = known & (detections.scores < min_score)
@@ -128,9 +129,9 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     without_area &= known & ~below_score
     kept = np.flatnonzero(known & ~below_score & ~not_finite & ~without_area)
     if not kept.size:
-        raise ValueError(f'none of the {len(image_index)} boxes can be used: {(~known).sum()} on unknown images, '
-                         f'{below_score.sum()} below score {min_score}, {not_finite.sum()} with NaN or infinity, '
-                         f'{without_area.sum()} without area')
+        raise PoseError(f'none of the {len(image_index)} boxes can be used: {(~known).sum()} on unknown images, '
+                        f'{below_score.sum()} below score {min_score}, {not_finite.sum()} with NaN or infinity, '
+                        f'{without_area.sum()} without area')
     boxes, image_index = detections.boxes_xywh[kept], image_index[kept]
     people = People(image_ids, file_names, picture_sizes, image_index, boxes, detections.scores[kept],
                     np.zeros((len(kept), num_keypoints, 3), np.float32))
@@ -147,13 +148,13 @@ def find_inference_boxes(given: Optional[str]) -> List[str]:
     """Return the detection files of an inference: the given one, or all in `annotation/det_json`.
 
     Raises:
-        ValueError: there is none.
+        PoseError: there is none.
     """
     if given is not None:
         if not os.path.isfile(given):
-            raise ValueError(f'the detection file {given} does not exist (det_file_url)')
+            raise PoseError(f'the detection file {given} does not exist (det_file_url)')
         return [given]
     paths = sorted(glob.glob(os.path.join(DETECTION_FOLDER, '*.json')))
     if not paths:
-        raise ValueError(f'no detection JSON in {DETECTION_FOLDER}; put one there or give it with --det_file_url')
+        raise PoseError(f'no detection JSON in {DETECTION_FOLDER}; put one there or give it with --det_file_url')
     return paths

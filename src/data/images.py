@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ..system.device import MAX_PIXELS, MAX_PIXELS_VARIABLE
+from ..system.errors import PoseError
 from ..system.files import open_regular
 from ..system.printing import printable
 from .image_headers import claimed_size
@@ -26,11 +27,11 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
             of two folders. A bare number may mean another picture in another split.
 
     Raises:
-        ValueError: the folder or some of the pictures are missing, or a name is in several folders; the message
+        PoseError: the folder or some of the pictures are missing, or a name is in several folders; the message
             names them and where it was looked.
     """
     if not os.path.isdir(root):
-        raise ValueError(f'the picture folder {root} does not exist (data_url)')
+        raise PoseError(f'the picture folder {root} does not exist (data_url)')
     # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
     own = _list_folders(root, (split_folder, f'images/{split_folder}'))
     others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
@@ -46,13 +47,13 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
         if not holders:
             missing.append(base)
         elif len(holders) > 1:
-            raise ValueError(f'the picture {os.fsdecode(base)} is in several folders: {_listed(holders)}; '
-                             'give the one that is meant with --data_url')
+            raise PoseError(f'the picture {os.fsdecode(base)} is in several folders: {_listed(holders)}; '
+                            'give the one that is meant with --data_url')
         else:
             paths.append(os.path.join(holders[0], base))
     if missing:
-        raise ValueError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {_listed(missing[:3])}; '
-                         f'looked in {_listed(dict.fromkeys([*own, *others]))}')
+        raise PoseError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {_listed(missing[:3])}; '
+                        f'looked in {_listed(dict.fromkeys([*own, *others]))}')
     return np.array(paths)
 
 
@@ -90,10 +91,10 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
     Pictures that cannot be used are named through `say`.
 
     Raises:
-        ValueError: the folder is missing or has no usable picture.
+        PoseError: the folder is missing or has no usable picture.
     """
     if not os.path.isdir(folder):
-        raise ValueError(f'the picture folder {folder} does not exist (data_url)')
+        raise PoseError(f'the picture folder {folder} does not exist (data_url)')
     found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
     for name in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(name)
@@ -113,7 +114,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
             except ValueError as error:
                 say(f'left out: {error}')
     if not found:
-        raise ValueError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
+        raise PoseError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
     paths = np.array([os.fsencode(path) for path, _ in found.values()])
     return NumberedPictures(np.array(list(found), np.int64), paths,
                             np.array([size for _, size in found.values()], np.int64))
@@ -126,7 +127,7 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         honour_exif: turn the picture as its EXIF orientation says.
 
     Raises:
-        ValueError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
+        PoseError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
             OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it.
     """
     # Spelled out here: whoever takes the message need not be able to encode bytes that are no UTF-8.
@@ -138,26 +139,26 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
             size = os.fstat(file.fileno()).st_size
             # No format needs more than 8 bytes for a pixel, and a few for the rest.
             if size > 8 * most + 2 ** 24:
-                raise ValueError(f'the picture {name} of {size} bytes {too_large}')
+                raise PoseError(f'the picture {name} of {size} bytes {too_large}')
             content = file.read()
     except OSError as error:
-        raise ValueError(f'cannot read the picture {name}: {error.strerror or error}') from None
+        raise PoseError(f'cannot read the picture {name}: {error.strerror or error}') from None
     if not content:
-        raise ValueError(f'the picture {name} is empty')
+        raise PoseError(f'the picture {name} is empty')
     width, height = claimed_size(content) or (0, 0)
     if width * height > most:
-        raise ValueError(f'the picture {name} of {width} x {height} pixels {too_large}')
+        raise PoseError(f'the picture {name} of {width} x {height} pixels {too_large}')
     if _is_truncated_jpeg(content):
-        raise ValueError(f'the picture {name} is truncated: its JPEG data has no end')
+        raise PoseError(f'the picture {name} is truncated: its JPEG data has no end')
     flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         if 'CV_IO_MAX_IMAGE_PIXELS' in error.err:
-            raise ValueError(f'the picture {name} {too_large}') from None
-        raise ValueError(f'{name} cannot be decoded as a picture: {error.err}') from None
+            raise PoseError(f'the picture {name} {too_large}') from None
+        raise PoseError(f'{name} cannot be decoded as a picture: {error.err}') from None
     if picture is None:
-        raise ValueError(f'{name} is not a picture that OpenCV can read')
+        raise PoseError(f'{name} is not a picture that OpenCV can read')
     return picture
 
 

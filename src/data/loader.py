@@ -13,6 +13,7 @@ from typing import Callable, Deque, Iterator, Tuple
 import cv2
 import numpy as np
 
+from ..system.errors import PoseError
 from .loader_processes import (
     WorkerDiedError,
     can_fork,
@@ -55,16 +56,16 @@ class BatchPlan:
 
     def __post_init__(self):
         if min(self.num_samples, self.batch_size) < 1 or self.epochs < 0:
-            raise ValueError(f'a training run needs people and a batch size of at least 1; got {self.num_samples} '
-                             f'people, batches of {self.batch_size} and {self.epochs} epochs')
+            raise PoseError(f'a training run needs people and a batch size of at least 1; got {self.num_samples} '
+                            f'people, batches of {self.batch_size} and {self.epochs} epochs')
         if not 0 <= self.shard < self.num_shards:
-            raise ValueError(f'shard {self.shard} is not among the {self.num_shards} shards')
+            raise PoseError(f'shard {self.shard} is not among the {self.num_shards} shards')
         if self.num_samples < self.num_shards:
-            raise ValueError(f'{self.num_samples} people are too few for {self.num_shards} devices')
+            raise PoseError(f'{self.num_samples} people are too few for {self.num_shards} devices')
         if not self.steps_per_epoch:
             devices = f' on {self.num_shards} devices' if self.num_shards > 1 else ''
-            raise ValueError(f'{self.num_samples} people do not fill one batch of {self.batch_size}{devices}; '
-                             'choose a smaller batch_size or keep the remainder')
+            raise PoseError(f'{self.num_samples} people do not fill one batch of {self.batch_size}{devices}; '
+                            'choose a smaller batch_size or keep the remainder')
 
     @property
     def joint_batch_size(self) -> int:
@@ -136,7 +137,7 @@ class TrainingBatches:
             people.
 
         Raises:
-            ValueError: a picture cannot be read.
+            PoseError: a picture cannot be read.
         """
         # Several workers share the cores; OpenCV's own threads would only get in their way.
         cv2.setNumThreads(1)
@@ -165,7 +166,7 @@ def iterate_batches(source: TrainingBatches, *, num_workers: int, say: Callable[
         on_death: told of a loader process that has died; the batches after that are made by this process.
 
     Raises:
-        ValueError: a sample could not be made; the message is the worker's.
+        PoseError: a sample could not be made; the message is the worker's.
         WorkerDiedError: a loader process has died, and `on_death` is not given.
     """
     # Threads do not survive a fork: a worker that found OpenCV's pool of this process, which decoding heatmaps starts,
@@ -234,7 +235,7 @@ def iterate_test_batches(source: TestBatches, *, num_threads: int) -> Iterator[t
         num_threads: that read and cut ahead; 0 does it when a batch is asked for.
 
     Raises:
-        ValueError: a picture cannot be read; the batches before it have come.
+        PoseError: a picture cannot be read; the batches before it have come.
     """
     # Each thread reads a picture of its own.
     cv2.setNumThreads(1)

@@ -19,6 +19,8 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Protocol, Seq
 
 import numpy as np
 
+from ..system.errors import PoseError
+
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 # How ready a loader is to be ended where memory runs out, from -1000 to 1000: readier than the process that holds
 # what was learned.
@@ -112,7 +114,7 @@ class _Worker:
 
         Raises:
             WorkerDiedError: a process has ended.
-            ValueError: the item cannot be made; the message says why.
+            PoseError: the item cannot be made; the message says why.
             SourceDefectError: it cannot be made because of a defect.
         """
         if self.pipe not in wait([self.pipe, *sentinels]):
@@ -122,7 +124,7 @@ class _Worker:
         except (EOFError, OSError):
             raise WorkerDiedError from None
         if reply.error:
-            raise (ValueError if reply.is_users else SourceDefectError)(reply.error)
+            raise (PoseError if reply.is_users else SourceDefectError)(reply.error)
         slot = self.slots[self._taken % len(self.slots)]
         self._taken += 1
         self.asked.pop(0)
@@ -156,7 +158,7 @@ class _Worker:
     def _make(self, number: int, slot: int) -> _Reply:
         try:
             return _Reply(self.source.make(number, self.slots[slot]))
-        except (ValueError, OSError, MemoryError) as error:
+        except (PoseError, OSError, MemoryError) as error:
             return _Reply(error=str(error) or repr(error), is_users=True)
         except Exception:  # noqa: BLE001  whatever it is, the main process raises it
             return _Reply(error=traceback.format_exc())
@@ -174,7 +176,7 @@ def iterate_in_processes(source: Source, *, num_workers: int, num_slots: int,
 
     Raises:
         OSError: there is no memory or no process left.
-        ValueError: later, an item cannot be made; the message is the worker's.
+        PoseError: later, an item cannot be made; the message is the worker's.
         SourceDefectError: later, the same by a defect of the source.
     """
     workers: List[_Worker] = []

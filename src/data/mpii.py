@@ -10,6 +10,7 @@ from typing import Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from ..system.errors import MissingPackageError, PoseError
 from ..system.files import JsonFile, as_json_file
 from ..system.printing import brief
 from .geometry import LARGEST_COORDINATE, PIXELS_PER_SCALE
@@ -61,7 +62,7 @@ def load_mpii_people(file: Union[str, JsonFile], *, needs_keypoints: bool) -> Pe
         needs_keypoints: False takes people without `joints` as well, such as those of the test set.
 
     Raises:
-        ValueError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+        PoseError: the file is missing, malformed or holds nobody; the message names the file and the entry.
     """
     file = as_json_file(file)
     path, entries = file.path, read_entries(file)
@@ -75,7 +76,7 @@ def load_mpii_people(file: Union[str, JsonFile], *, needs_keypoints: bool) -> Pe
         keypoints.append(_read_joints(entry, where) if needs_keypoints or 'joints' in entry else np.zeros((16, 3)))
     table = np.array(keypoints, np.float32)
     if needs_keypoints and not table[:, :, 2].any():
-        raise ValueError(f"{path}: none of its {len(entries)} people has a visible joint ('joints_vis')")
+        raise PoseError(f"{path}: none of its {len(entries)} people has a visible joint ('joints_vis')")
     image_ids, file_names, image_index = number_pictures(names)
     sides = np.array(scales) * PIXELS_PER_SCALE
     corners = np.array(centers) - sides[:, None] / 2
@@ -92,14 +93,14 @@ def read_entries(file: JsonFile) -> List[Dict]:
     """Return the people of an MPII JSON file, unchecked.
 
     Raises:
-        ValueError: the file is missing, no list or empty.
+        PoseError: the file is missing, no list or empty.
     """
     path, entries = file.path, file.content
     if not isinstance(entries, list):
-        raise ValueError(f'{path} should be an MPII annotation file (a list of people with image, center, scale, '
-                         f'joints and joints_vis), is a {type(entries).__name__}')
+        raise PoseError(f'{path} should be an MPII annotation file (a list of people with image, center, scale, '
+                        f'joints and joints_vis), is a {type(entries).__name__}')
     if not entries:
-        raise ValueError(f'{path} lists no people')
+        raise PoseError(f'{path} lists no people')
     return entries
 
 
@@ -121,9 +122,9 @@ def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
     scale = read_field(entry, 'scale', (int, float), where)
     # The published loaders take a centre of -1 for a mark that the person has no place.
     if center[0] == -1:
-        raise ValueError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
+        raise PoseError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
     if not 0 < scale < LARGEST_COORDINATE / PIXELS_PER_SCALE:
-        raise ValueError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
+        raise PoseError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
     return center + [0, CENTRE_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
 
 
@@ -132,7 +133,7 @@ def _read_joints(entry: Dict, where: str) -> np.ndarray:
     places = _read_numbers(entry, 'joints', (16, 2), where)
     visible = _read_numbers(entry, 'joints_vis', (16,), where)
     if not np.isin(visible, (0, 1)).all():
-        raise ValueError(f"{where}: 'joints_vis' should be 0 or 1, is {entry['joints_vis']}")
+        raise PoseError(f"{where}: 'joints_vis' should be 0 or 1, is {entry['joints_vis']}")
     return np.column_stack([places - MPII_FIRST_PIXEL, 2 * visible])
 
 
@@ -142,7 +143,7 @@ def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> 
     if len(rows) != (shape[0] if len(shape) == 2 else 1) or not all(
             isinstance(row, list) and len(row) == shape[-1] and all(map(is_coordinate, row)) for row in rows):
         size = ' x '.join(map(str, shape))
-        raise ValueError(f'{where}: {key!r} should be {size} finite numbers, is {brief(values)}')
+        raise PoseError(f'{where}: {key!r} should be {size} finite numbers, is {brief(values)}')
     return np.array(values, np.float64)
 
 
@@ -167,7 +168,7 @@ def load_mpii_truth(file: Union[str, JsonFile]) -> Optional[MPIITruth]:
     (two corners, 1-based pixels) or `head_size` (0.6 times its diagonal, pixels).
 
     Raises:
-        ValueError: a file is malformed, or the two are of other people; the message names what is wrong.
+        PoseError: a file is malformed, or the two are of other people; the message names what is wrong.
         ImportError: the MATLAB file cannot be read without SciPy.
     """
     file = as_json_file(file)
@@ -194,7 +195,7 @@ def _read_head_size(entry: Dict, where: str) -> float:
         first, last = _read_numbers(entry, 'headbox', shape, where).reshape(2, 2)
         size = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(last - first)
     if not np.isfinite(size) or size <= 0:
-        raise ValueError(f'{where}: the head should have a size, has {size}')
+        raise PoseError(f'{where}: the head should have a size, has {size}')
     return float(size)
 
 
@@ -203,58 +204,58 @@ def read_mat_file(path: str) -> MPIITruth:
     (16, 2, N) and headboxes_src (2, 2, N: corners x coordinates).
 
     Raises:
-        ValueError: the file is missing, of another format, or a field is missing or of another shape.
+        PoseError: the file is missing, of another format, or a field is missing or of another shape.
         ImportError: SciPy is not installed.
     """
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
+        raise MissingPackageError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
     try:
         content = loadmat(path)
     except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+        raise PoseError(f'cannot read {path}: {error.strerror or error}') from None
     except NotImplementedError:
-        raise ValueError(f'{path} is a MATLAB 7.3 file; save it as version 5 to 7 (save -v7)') from None
+        raise PoseError(f'{path} is a MATLAB 7.3 file; save it as version 5 to 7 (save -v7)') from None
     except Exception as error:  # noqa: BLE001  SciPy raises whatever a damaged file makes it stumble over
-        raise ValueError(f'{path} is not a MATLAB file that SciPy can read: {error}') from None
+        raise PoseError(f'{path} is not a MATLAB file that SciPy can read: {error}') from None
     missing = [name for name in ('dataset_joints', 'jnt_missing', 'pos_gt_src', 'headboxes_src') if name not in content]
     if missing:
-        raise ValueError(f'{path} has no {", ".join(missing)}; it should be the ground truth of MPII, gt_valid.mat')
+        raise PoseError(f'{path} has no {", ".join(missing)}; it should be the ground truth of MPII, gt_valid.mat')
     places, absent, heads = (content[name] for name in ('pos_gt_src', 'jnt_missing', 'headboxes_src'))
     count = places.shape[-1]
     for name, array, shape in (('pos_gt_src', places, (16, 2, count)), ('jnt_missing', absent, (16, count)),
                                ('headboxes_src', heads, (2, 2, count))):
         if array.shape != shape or not np.issubdtype(array.dtype, np.number):
-            raise ValueError(f'{path}: {name} should be numbers of shape {shape}, is {array.dtype} {array.shape}')
+            raise PoseError(f'{path}: {name} should be numbers of shape {shape}, is {array.dtype} {array.shape}')
     _check_mat_names(content['dataset_joints'], path)
     is_visible = np.asarray(absent.T, np.float64) == 0
     keypoints = np.transpose(places, (2, 0, 1)).astype(np.float64) - MPII_FIRST_PIXEL
     sizes = HEAD_SIZE_OF_DIAGONAL * np.linalg.norm(heads[1].astype(np.float64) - heads[0], axis=0)
     if not np.isfinite(keypoints[is_visible]).all():
-        raise ValueError(f'{path}: pos_gt_src holds places that are not finite, of joints that are not missing')
+        raise PoseError(f'{path}: pos_gt_src holds places that are not finite, of joints that are not missing')
     has_size = np.isfinite(sizes) & (sizes > 0)
     if not has_size.all():
-        raise ValueError(f'{path}: the head of person {np.flatnonzero(~has_size)[0]} has no size (headboxes_src)')
+        raise PoseError(f'{path}: the head of person {np.flatnonzero(~has_size)[0]} has no size (headboxes_src)')
     return MPIITruth(keypoints, is_visible, sizes)
 
 
 def _check_mat_names(cells: np.ndarray, path: str) -> None:
     names = [str(np.ravel(cell)[0]) if np.size(cell) else '' for cell in np.ravel(cells)]
     if len(names) != len(MAT_NAMES) or any(known and known != name for known, name in zip(MAT_NAMES, names)):
-        raise ValueError(f'{path}: dataset_joints should name {", ".join(MPII.keypoint_names)} in this order '
-                         f'({", ".join(filter(None, MAT_NAMES))}), is {names}')
+        raise PoseError(f'{path}: dataset_joints should name {", ".join(MPII.keypoint_names)} in this order '
+                        f'({", ".join(filter(None, MAT_NAMES))}), is {names}')
 
 
 def _check_same_people(truth: MPIITruth, entries: List[Dict], mat_path: str, path: str) -> None:
     if len(truth.head_sizes) != len(entries):
-        raise ValueError(f'{mat_path} holds {len(truth.head_sizes)} people, {path} {len(entries)}: they should be the '
-                         'same people in the same order')
+        raise PoseError(f'{mat_path} holds {len(truth.head_sizes)} people, {path} {len(entries)}: they should be the '
+                        'same people in the same order')
     if not all(isinstance(entry, dict) and 'joints' in entry for entry in entries):
         return
     joints = np.array([_read_joints(entry, f'{path}, person {number}') for number, entry in enumerate(entries)])
     both = truth.is_visible & (joints[:, :, 2] > 0)
     distances = np.linalg.norm(truth.keypoints - joints[:, :, :2], axis=2)[both]
     if len(distances) and np.median(distances) > SAME_PERSON_PIXELS:
-        raise ValueError(f'{mat_path} and {path} are of other people, or of the same in another order: half of their '
-                         f'joints lie more than {np.median(distances):.0f} pixels apart')
+        raise PoseError(f'{mat_path} and {path} are of other people, or of the same in another order: half of their '
+                        f'joints lie more than {np.median(distances):.0f} pixels apart')

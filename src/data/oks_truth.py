@@ -4,6 +4,7 @@ from typing import Optional, Tuple, Union
 
 import numpy as np
 
+from ..system.errors import PoseError
 from ..system.files import JsonFile, as_json_file
 from .coco import is_person, read_evaluated_person, read_images
 from .people import read_field
@@ -52,7 +53,7 @@ def load_coco_truth(file: Union[str, JsonFile], skeleton: Skeleton) -> OKSTruth:
     """Load what COCO's evaluator compares with: areas of the file, or of the boxes where it has none.
 
     Raises:
-        ValueError: the file is malformed; the message names it and the entry.
+        PoseError: the file is malformed; the message names it and the entry.
     """
     file = as_json_file(file)
     return _read_truth(file.content, file.path, skeleton, recount=False, needs_counts=False, area_of_box=None)
@@ -66,10 +67,10 @@ def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule
             'recount' those without any labelled keypoint, as the evaluator of a widespread toolbox does.
 
     Raises:
-        ValueError: the file is malformed; the message names it and the entry.
+        PoseError: the file is malformed; the message names it and the entry.
     """
     if rule not in CROWDPOSE_RULES:
-        raise ValueError(f'unknown rule {rule!r} of CrowdPose; known: {", ".join(CROWDPOSE_RULES)}')
+        raise PoseError(f'unknown rule {rule!r} of CrowdPose; known: {", ".join(CROWDPOSE_RULES)}')
     file = as_json_file(file)
     path, content = file.path, file.content
     truth = _read_truth(content, path, skeleton, recount=rule == 'recount', needs_counts=rule == 'official',
@@ -79,7 +80,7 @@ def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule
         crowd_index[number] = read_field(image, 'crowdIndex', (int, float), f'{path}, image {number}')
     if not np.isfinite(crowd_index).all():
         number = int(np.flatnonzero(~np.isfinite(crowd_index))[0])
-        raise ValueError(f"{path}, image {number}: 'crowdIndex' should be finite, is {crowd_index[number]}")
+        raise PoseError(f"{path}, image {number}: 'crowdIndex' should be finite, is {crowd_index[number]}")
     return truth, crowd_index[np.argsort([image['id'] for image in content['images']], kind='stable')]
 
 
@@ -92,12 +93,12 @@ def _read_truth(content, path: str, skeleton: Skeleton, *, recount: bool, needs_
         where = f'{path}, annotation {number}'
         image_id = read_field(annotation, 'image_id', int, where)
         if image_id not in index_of:
-            raise ValueError(f'{where}: image_id {image_id} is not among the images of the file')
+            raise PoseError(f'{where}: image_id {image_id} is not among the images of the file')
         if not is_person(annotation, where):
             continue
         person = read_evaluated_person(annotation, skeleton, where, area_of_box=area_of_box)
         if needs_counts and person.count is None:
-            raise ValueError(f"{where} has no 'num_keypoints'")
+            raise PoseError(f"{where} has no 'num_keypoints'")
         rows.append(index_of[image_id])
         tables.append(person.keypoints)
         boxes.append(person.box_xywh)
@@ -105,7 +106,7 @@ def _read_truth(content, path: str, skeleton: Skeleton, *, recount: bool, needs_
         counts.append(np.count_nonzero(person.keypoints[:, 2]) if recount or person.count is None else person.count)
         crowds.append(person.is_crowd)
     if not rows:
-        raise ValueError(f'{path} has no annotations of people; there is nobody to evaluate on')
+        raise PoseError(f'{path} has no annotations of people; there is nobody to evaluate on')
     keypoints, is_crowd = np.array(tables, np.float64), np.array(crowds)
     return OKSTruth(image_ids, np.array(rows, np.int64), keypoints[:, :, :2], keypoints[:, :, 2] > 0,
                     np.array(boxes, np.float64), np.array(areas, np.float64), is_crowd | (np.array(counts) == 0),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..system.errors import PoseError
 from ..system.files import MAX_INTEGER, is_number
 from ..system.printing import brief
 
@@ -59,18 +60,18 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
     """Return entry[key] after checking that it is there and of `kind` (a type or a tuple of types).
 
     Raises:
-        ValueError: naming `where` (file and entry), the key and what would be right.
+        PoseError: naming `where` (file and entry), the key and what would be right.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f'{where} should be an object, is {type(entry).__name__}')
+        raise PoseError(f'{where} should be an object, is {type(entry).__name__}')
     if key not in entry:
-        raise ValueError(f'{where} has no {key!r}')
+        raise PoseError(f'{where} has no {key!r}')
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         names = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise ValueError(f'{where}: {key!r} should be {names}, is {brief(value)}')
+        raise PoseError(f'{where}: {key!r} should be {names}, is {brief(value)}')
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-        raise ValueError(f'{where}: {key!r} is too large: {brief(value)}')
+        raise PoseError(f'{where}: {key!r} is too large: {brief(value)}')
     return value
 
 
@@ -78,7 +79,7 @@ def read_name(entry: Any, key: str, where: str) -> str:
     """Return the name of a picture, entry[key]; `name_bytes` makes what the disk knows it by.
 
     Raises:
-        ValueError: it is missing, no text, or no name that a file can have.
+        PoseError: it is missing, no text, or no name that a file can have.
     """
     name = read_field(entry, key, str, where)
     try:
@@ -86,7 +87,7 @@ def read_name(entry: Any, key: str, where: str) -> str:
     except UnicodeEncodeError:
         is_name = False
     if not is_name:
-        raise ValueError(f'{where}: {key!r} should be the name of a file, is {brief(name)}')
+        raise PoseError(f'{where}: {key!r} should be the name of a file, is {brief(name)}')
     return name
 
 
@@ -100,12 +101,12 @@ def read_box(entry: Any, where: str) -> list:
     """Return entry['bbox'] as four floats; NaN, infinity and null come back as NaN.
 
     Raises:
-        ValueError: it is missing or not a list of four numbers.
+        PoseError: it is missing or not a list of four numbers.
     """
     # Whatever it is: what it should be is told below.
     box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
     if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
-        raise ValueError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
+        raise PoseError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
 
 

@@ -9,6 +9,8 @@ from typing import Tuple
 
 import numpy as np
 
+from ..system.errors import PoseError
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -122,12 +124,23 @@ MPII = Skeleton(
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE, MPII)}
 
 
+def register(skeleton: Skeleton) -> None:
+    """Make a layout known under its name (DATASET.SKELETON).
+
+    Raises:
+        PoseError: there is another layout of that name.
+    """
+    if SKELETONS.get(skeleton.name, skeleton) != skeleton:
+        raise PoseError(f'there is a skeleton {skeleton.name} already; give yours another name')
+    SKELETONS[skeleton.name] = skeleton
+
+
 def get_skeleton(name: str) -> Skeleton:
     """Return the layout of a data set.
 
     Raises:
-        ValueError: the name is unknown; the known ones are listed.
+        PoseError: the name is unknown; the known ones are listed.
     """
     if name not in SKELETONS:
-        raise ValueError(f'unknown skeleton {name!r}; known: {", ".join(sorted(SKELETONS))}')
+        raise PoseError(f'unknown skeleton {name!r}; known: {", ".join(sorted(SKELETONS))}')
     return SKELETONS[name]

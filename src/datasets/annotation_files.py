@@ -4,6 +4,7 @@ from typing import List
 
 from easydict import EasyDict
 
+from ..system.errors import PoseError
 from .registry import dataset_of
 
 GT_FOLDER = './annotation/gt_json'
@@ -16,12 +17,12 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
         is_explicit: the user named the file; otherwise the data set's own files in the usual folders do as well.
 
     Raises:
-        ValueError: there is none; the message lists where it was looked.
+        PoseError: there is none; the message lists where it was looked.
     """
     given = config.DATASET[f'{split}_JSON']
     if is_explicit:
         if not os.path.isfile(given):
-            raise ValueError(f'the annotation file {given} does not exist (gt_file_url, DATASET.{split}_JSON)')
+            raise PoseError(f'the annotation file {given} does not exist (gt_file_url, DATASET.{split}_JSON)')
         return given
     dataset = dataset_of(config)
     folders = [GT_FOLDER, *(os.path.join(config.DATASET.ROOT, name) for name in dataset.folders)]
@@ -29,8 +30,8 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
     candidates += [os.path.join(folder, name) for name in dataset.annotation_names[split] for folder in folders]
     found = next((path for path in candidates if os.path.isfile(path)), None)
     if found is None:
-        raise ValueError(f'no annotation file; looked for {", ".join(candidates)}. Give it with '
-                         f'--gt_file_url (DATASET.{split}_JSON)')
+        raise PoseError(f'no annotation file; looked for {", ".join(candidates)}. Give it with '
+                        f'--gt_file_url (DATASET.{split}_JSON)')
     return found
 
 
@@ -38,11 +39,11 @@ def find_detection_file(config: EasyDict, *, is_explicit: bool) -> str:
     """Return the detection file of an evaluation.
 
     Raises:
-        ValueError: it is missing.
+        PoseError: it is missing.
     """
     path = config.TEST.COCO_BBOX_FILE
     if not os.path.isfile(path):
         hint = '' if is_explicit else ('. Give one with --det_file_url (TEST.COCO_BBOX_FILE), or take the ground-truth '
                                        'boxes (--use_gt_bbox, TEST.USE_GT_BBOX=true)')
-        raise ValueError(f'the detection file {path!r} does not exist{hint}')
+        raise PoseError(f'the detection file {path!r} does not exist{hint}')
     return path

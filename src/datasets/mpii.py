@@ -7,6 +7,7 @@ from ..data.mpii import MPII_FIRST_PIXEL, MPIITruth, load_mpii_people, load_mpii
 from ..data.skeletons import Skeleton
 from ..metrics import mpii as metrics
 from ..metrics.keypoints import format_keypoints_by_pckh
+from ..system.errors import MissingPackageError, PoseError
 from ..system.files import JsonFile, whole_file
 from .record import Metrics, PoseDataset
 
@@ -18,15 +19,15 @@ def people(file: JsonFile, _skeleton: Skeleton, _sample_rule: str, needs_keypoin
 
 def images(_file: JsonFile):
     """There are no boxes but its own."""
-    raise ValueError('MPII is evaluated on its annotated centres and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
-                     'not on detected boxes')
+    raise PoseError('MPII is evaluated on its annotated centres and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
+                    'not on detected boxes')
 
 
 def reason_without_score(file: JsonFile, _skeleton: Skeleton, _config) -> str:
     """Return why results cannot be scored; '' where they can."""
     truth = load_mpii_truth(file)
     if truth is not None and not truth.is_counted.any():
-        raise ValueError(f'{file.path}: no keypoint of the ground truth is visible; there is nothing to evaluate on')
+        raise PoseError(f'{file.path}: no keypoint of the ground truth is visible; there is nothing to evaluate on')
     if truth is not None:
         return ''
     return (f'PCKh needs the sizes of the heads, which {file.path} does not hold: put the MATLAB ground truth beside '
@@ -36,7 +37,7 @@ def reason_without_score(file: JsonFile, _skeleton: Skeleton, _config) -> str:
 def _truth(file: JsonFile) -> MPIITruth:
     truth = load_mpii_truth(file)
     if truth is None:
-        raise ValueError(f'{file.path} does not say how large the heads are, without which there is no PCKh')
+        raise PoseError(f'{file.path} does not say how large the heads are, without which there is no PCKh')
     return truth
 
 
@@ -62,7 +63,7 @@ def check_submission(path: str) -> None:
     try:
         import scipy.io  # noqa: F401
     except ImportError:
-        raise ImportError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
+        raise MissingPackageError(f'{path} is a MATLAB file, which needs SciPy: pip install scipy') from None
 
 
 def write_submission(path: str, results: List[dict]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..data.people import People
 from ..data.skeletons import Skeleton
+from ..system.errors import PoseError
 from ..system.files import JsonFile, write_json
 
 Metrics = Dict[str, float]
@@ -29,7 +30,7 @@ class PoseDataset:
         people: (file, skeleton, sample rule, whether keypoints are needed) -> the people to train on or to crop.
         images: file -> ids (I,), names (I,) bytes and (width, height) (I, 2) of its pictures, for boxes from elsewhere.
         reason_without_score: (file, skeleton, config) -> why results on a file cannot be scored, or ''; it raises
-            ValueError for a file that should be fit for it and is malformed.
+            PoseError for a file that should be fit for it and is malformed.
         evaluate: (file, results, skeleton, config) -> {name: number} in their usual order.
         main_metric: the number that says which of two results is better.
         format_metrics: metrics -> the lines in which the evaluation is usually printed.
@@ -63,10 +64,10 @@ class PoseDataset:
         """Prove that the name of a submission fits the data set, and that such a file can be made here.
 
         Raises:
-            ValueError: it should have another ending.
+            PoseError: it should have another ending.
             ImportError: a package is missing that writes it.
         """
         if not path.endswith(self.submission_ending):
-            raise ValueError(f'--submission {path}: the submission of {self.name} should end in '
-                             f'{self.submission_ending}')
+            raise PoseError(f'--submission {path}: the submission of {self.name} should end in '
+                            f'{self.submission_ending}')
         self.check_submission(path)

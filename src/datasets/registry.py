@@ -5,6 +5,7 @@ from typing import Dict
 from easydict import EasyDict
 
 from ..data.skeletons import Skeleton, get_skeleton
+from ..system.errors import PoseError
 from . import coco, crowdpose, mpii, ochuman
 from .record import PoseDataset
 
@@ -16,10 +17,10 @@ def register(dataset: PoseDataset) -> None:
     """Make a data set known under its DATASET.PROTOCOL.
 
     Raises:
-        ValueError: the name is that of another data set.
+        PoseError: the name is that of another data set.
     """
     if DATASETS.get(dataset.name, dataset) != dataset:
-        raise ValueError(f'there is a data set {dataset.name} already; give yours another name')
+        raise PoseError(f'there is a data set {dataset.name} already; give yours another name')
     DATASETS[dataset.name] = dataset
 
 
@@ -32,10 +33,10 @@ def configured_skeleton(config: EasyDict) -> Skeleton:
     """Return the keypoint layout of a resolved configuration.
 
     Raises:
-        ValueError: it is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
+        PoseError: it is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
     """
     skeleton = get_skeleton(config.DATASET.SKELETON)
     if skeleton.num_keypoints != config.MODEL.NUM_JOINTS:
-        raise ValueError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
-                         f'{skeleton.num_keypoints} keypoints')
+        raise PoseError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
+                        f'{skeleton.num_keypoints} keypoints')
     return skeleton

@@ -1,10 +1,9 @@
 """A network or an exported model, and annotated pictures → poses, results and the numbers of their protocol, on one
 device or shared among several."""
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from easydict import EasyDict
-from mindspore import nn
 
 from ..config import input_shape
 from ..data.detections import BoxReport, detected_people, load_detections
@@ -15,6 +14,7 @@ from ..datasets.registry import configured_skeleton, dataset_of
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
+from ..system.errors import PoseError
 from ..system.files import JsonFile
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
@@ -49,7 +49,7 @@ class Evaluation:
         reason_without_score: why results cannot be scored; '' where they can.
 
     Raises:
-        ValueError: annotations, detections or pictures are missing or wrong; the message names them.
+        PoseError: annotations, detections or pictures are missing or wrong; the message names them.
     """
 
     def __init__(self, config: EasyDict, processes: Processes, explicit_keys: Iterable[str] = (), *,
@@ -61,7 +61,7 @@ class Evaluation:
         self._annotations = JsonFile(self.gt_file)
         self.reason_without_score = self.dataset.reason_without_score(self._annotations, self.skeleton, config)
         if must_score and self.reason_without_score:
-            raise ValueError(f'nothing to score by: {self.reason_without_score}')
+            raise PoseError(f'nothing to score by: {self.reason_without_score}')
         crops = model_of(config).crops(config)
         if config.TEST.USE_GT_BBOX:
             self.people = self.dataset.people(self._annotations, self.skeleton, crops.sample_rule, False)
@@ -75,9 +75,9 @@ class Evaluation:
         paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
         self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
         self._predictor: Optional[Predictor] = None
-        self._network: Optional[nn.Cell] = None
+        self._network: Any = None
 
-    def measure(self, network: nn.Cell) -> Evaluated:
+    def measure(self, network: Any) -> Evaluated:
         """Predict all poses with `network` and score them. A network that was measured before is not compiled again."""
         if network is not self._network:
             self._network = network

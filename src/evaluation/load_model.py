@@ -1,5 +1,7 @@
-"""What eval.py and infer.py get their poses from: a checkpoint that MindSpore runs, several of them as an ensemble, or
-an exported model file."""
+"""What poses come from: a checkpoint that MindSpore runs, several of them as an ensemble, or an exported model file.
+
+An exported ONNX file is served where there is no MindSpore: what needs it is imported where it is used.
+"""
 import argparse
 from copy import deepcopy
 from dataclasses import dataclass
@@ -9,10 +11,10 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
-from ..checkpoints.load import adopt_source, load_weights, read_weights
 from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
 from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.device import share_of_cores
+from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
 
@@ -46,6 +48,10 @@ class PoseSource:
     weights: Optional[Mapping[str, np.ndarray]] = None
     model: Optional[ModelFile] = None
 
+    @property
+    def needs_mindspore(self) -> bool:
+        return self.model is None or self.model.runtime == 'mindir'
+
     def settle(self, config: EasyDict, overrides: Mapping[str, str]) -> None:
         """Bring a resolved configuration in line with the file.
 
@@ -54,17 +60,18 @@ class PoseSource:
             overrides: {config key: text} that the user has set.
 
         Raises:
-            ValueError: the configuration contradicts what an exported file has inside.
+            PoseError: the configuration contradicts what an exported file has inside.
         """
         if self.model is None:
+            from ..checkpoints.load import adopt_source
             adopt_source(config, self.carried, self.weights, overrides, self.path)
             return
         for key in (FIXED_KEYS + _network_keys(self.model.config) + FIXED_WITH_DECODER * self.model.has_decoder
                     + FIXED_WITH_FLIP_TEST * self.model.has_flip_test):
             section, name = key.split('.')
             if config[section][name] != self.model.config[section][name]:
-                raise ValueError(f'{self.path} was exported with {key}={self.model.config[section][name]}; '
-                                 f'{config[section][name]} needs another export')
+                raise PoseError(f'{self.path} was exported with {key}={self.model.config[section][name]}; '
+                                f'{config[section][name]} needs another export')
 
     def describe(self, config: EasyDict) -> str:
         """Return network and runtime in words."""
@@ -74,10 +81,11 @@ class PoseSource:
         """Return what makes poses of crops, by the protocol of a resolved configuration.
 
         Raises:
-            ValueError: the weights do not fit, or the protocol wants what a model file cannot do.
+            PoseError: the weights do not fit, or the protocol wants what a model file cannot do.
         """
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
+        from ..checkpoints.load import load_weights
         network = build_configured_network(config)
         load_weights(network, self.weights, config, self.path)
         return network_predictor(config, network, flip_index)
@@ -92,11 +100,13 @@ class Ensemble:
         configs: of each, resolved; it says what network it is and how it normalises pixels.
 
     Raises:
-        ValueError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
+        PoseError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
     """
 
     members: Sequence[PoseSource]
     configs: Sequence[EasyDict]
+
+    needs_mindspore = True
 
     def __post_init__(self):
         first = self.configs[0]
@@ -112,8 +122,8 @@ class Ensemble:
                               f'; heatmaps of the one reach {peaks[0]:g}, those of the other {peaks[1]:g}'))
             for key, ours, its, remark in facts:
                 if ours != its:
-                    raise ValueError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
-                                     f'{key} is {ours} in the one and {its} in the other{remark}')
+                    raise PoseError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
+                                    f'{key} is {ours} in the one and {its} in the other{remark}')
 
     def describe(self, _config: EasyDict) -> str:
         """Return the networks in words."""
@@ -123,7 +133,7 @@ class Ensemble:
         """Return what makes poses of crops, by the protocol (section TEST) of a resolved configuration.
 
         Raises:
-            ValueError: the weights of a member do not fit.
+            PoseError: the weights of a member do not fit.
         """
         predictors = []
         for member, own in zip(self.members, self.configs):
@@ -163,7 +173,7 @@ def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
         read_overrides: recipe -> {config key: text} that the user has set.
 
     Raises:
-        ValueError: the flags contradict each other, or a file is missing, damaged, of another kind or does not go with
+        PoseError: the flags contradict each other, or a file is missing, damaged, of another kind or does not go with
             the flags or with the other files.
         ImportError: the runtime is not installed.
     """
@@ -182,19 +192,20 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     """Return the model file, or the checkpoints, that a command line names."""
     if arguments.model_file:
         if arguments.ckpt_path:
-            raise ValueError('give --ckpt_path or --model_file, not both')
+            raise PoseError('give --ckpt_path or --model_file, not both')
         if arguments.runtime == 'mindspore':
-            raise ValueError('the runtime mindspore runs checkpoints: --ckpt_path; for --model_file choose another')
+            raise PoseError('the runtime mindspore runs checkpoints: --ckpt_path; for --model_file choose another')
         runtime = arguments.runtime or default_runtime(arguments.model_file)
         threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
         return [PoseSource(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
-        raise ValueError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
+        raise PoseError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
     if arguments.precision != 'f32' or arguments.threads:
-        raise ValueError('--precision and --threads are for --model_file')
+        raise PoseError('--precision and --threads are for --model_file')
     if not ckpt_paths:
-        raise ValueError('give the checkpoint with --ckpt_path, or an exported model with --model_file')
+        raise PoseError('give the checkpoint with --ckpt_path, or an exported model with --model_file')
+    from ..checkpoints.load import read_weights
     sources = []
     for path in ckpt_paths:
         weights, carried = read_weights(path)

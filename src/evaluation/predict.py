@@ -11,8 +11,8 @@ from tqdm import tqdm
 from ..data.geometry import PIXELS_PER_SCALE
 from ..data.loader import TestBatches, iterate_test_batches
 from ..data.samples import PersonSamples
-from ..system.collectives import gather_rows
 from ..system.device import Processes
+from ..system.errors import PoseError
 
 # Batches of heatmaps that may wait for the decoder: more would only fill the memory.
 WAITING_BATCHES = 2
@@ -67,6 +67,15 @@ def _first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndar
     return values.reshape(num_hypotheses, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
 
 
+def _gather(rows: np.ndarray, processes: Processes) -> np.ndarray:
+    """Return the rows of all processes."""
+    if processes.size == 1:
+        return rows
+    # Exported files are served where there is no MindSpore.
+    from ..system.collectives import gather_rows
+    return np.concatenate(gather_rows(rows, processes))
+
+
 def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: int, processes: Processes) -> Poses:
     """Predict the poses in every box of `samples`; several processes share the batches and all get all poses.
 
@@ -76,7 +85,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
         num_threads: that read and crop.
 
     Raises:
-        ValueError: a picture cannot be read, or poses are not finite; the pictures are named.
+        PoseError: a picture cannot be read, or poses are not finite; the pictures are named.
     """
     batch_size, hypotheses = predictor.batch_size, predictor.num_hypotheses
     if not predictor.needs_whole_batches:
@@ -108,14 +117,13 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
             # After a failure nobody wants what still waits.
             for each in waiting:
                 each.cancel()
-    keypoints, areas, places = (np.concatenate(gather_rows(np.concatenate(parts), processes))
-                                for parts in (keypoints, areas, places))
+    keypoints, areas, places = (_gather(np.concatenate(parts), processes) for parts in (keypoints, areas, places))
     order = np.argsort(places)
     numbers, people = np.divmod(places[order], max(1, len(samples)))
     poses = Poses(keypoints[order], areas[order], people, numbers)
     broken = ~np.isfinite(poses.keypoints).all(axis=(1, 2))
     if broken.any():
         # The evaluator would count a pose of NaN as a perfect one.
-        raise ValueError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
-                         f'{samples.describe(poses.people[broken][:1])}; do recipe and checkpoint belong together?')
+        raise PoseError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
+                        f'{samples.describe(poses.people[broken][:1])}; do recipe and checkpoint belong together?')
     return poses

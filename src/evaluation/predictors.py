@@ -1,23 +1,27 @@
 """What computes poses of crops: a network in MindSpore, an exported file in its runtime, or several networks."""
-from typing import Callable, Sequence, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 import numpy as np
-from mindspore import Tensor, nn
 
 from ..export.runtimes import ModelFile
-from ..models.common.flip_test import AllHypotheses
-from ..models.common.normalise import build_normaliser
 from ..models.registry import build_flip_test, model_of, num_hypotheses, shifts_heatmap
+from ..system.errors import PoseError
 from .multi_shift import average_over_shifts
 from .predict import Predictor
 
 
-def network_predictor(config, network: nn.Cell, flip_index: np.ndarray) -> Predictor:
+def network_predictor(config, network: Any, flip_index: np.ndarray) -> Predictor:
     """Return a predictor that runs a network in MindSpore, by the protocol of a resolved configuration.
 
     Args:
+        network: a MindSpore cell.
         flip_index: (K,), of the flip test, where the configuration wants it.
     """
+    # Exported files are served where there is no MindSpore.
+    from mindspore import Tensor
+
+    from ..models.common.flip_test import AllHypotheses
+    from ..models.common.normalise import build_normaliser
     hypotheses = num_hypotheses(config)
     cell = build_flip_test(config, build_normaliser(config), AllHypotheses(network) if hypotheses > 1 else network,
                            flip_index)
@@ -34,18 +38,18 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
     """Return a predictor that runs an exported model, by the protocol of a resolved configuration.
 
     Raises:
-        ValueError: the configuration asks for what is not inside the model and cannot be added outside.
+        PoseError: the configuration asks for what is not inside the model and cannot be added outside.
     """
     if model.has_flip_test and not config.TEST.FLIP_TEST:
-        raise ValueError(f'{model.path} has the flip test inside, so TEST.FLIP_TEST=false cannot be; export it without '
-                         '--flip_test')
+        raise PoseError(f'{model.path} has the flip test inside, so TEST.FLIP_TEST=false cannot be; export it without '
+                        '--flip_test')
     flips_outside = config.TEST.FLIP_TEST and not model.has_flip_test
     if model.has_decoder and flips_outside:
-        raise ValueError(f'{model.path} decodes inside, without the flip test: export it with --flip_test, or choose '
-                         '--set TEST.FLIP_TEST=false')
+        raise PoseError(f'{model.path} decodes inside, without the flip test: export it with --flip_test, or choose '
+                        '--set TEST.FLIP_TEST=false')
     if model.has_decoder and config.TEST.MULTI_SHIFT:
-        raise ValueError(f'{model.path} decodes inside, so TEST.MULTI_SHIFT={config.TEST.MULTI_SHIFT:g} cannot average '
-                         'heatmaps; export it without --with_decode, or choose --set TEST.MULTI_SHIFT=0')
+        raise PoseError(f'{model.path} decodes inside, so TEST.MULTI_SHIFT={config.TEST.MULTI_SHIFT:g} cannot average '
+                        'heatmaps; export it without --with_decode, or choose --set TEST.MULTI_SHIFT=0')
 
     def run_flipped(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         heatmaps, = model.run(crops)

@@ -1,10 +1,18 @@
-"""Crops to try a model on where nobody has given pictures: random pixels, and painted people."""
+"""Crops to try a model on: random pixels, and people of given pictures or painted ones."""
+from typing import Dict, Optional
+
 import numpy as np
 
 from ..config import input_shape
+from ..data.boxed_pictures import load_boxed_pictures
 from ..data.samples import cut_crop
+from ..data.skeletons import Skeleton
 from ..models.registry import model_of
 from ..synthetic.pictures import make_picture
+from ..system.command_line import say
+
+# What the crops of given pictures are called.
+CALIBRATION = 'people of --data_url'
 
 
 def random_crops(config, count: int) -> np.ndarray:
@@ -21,3 +29,19 @@ def painted_crops(config, count: int) -> np.ndarray:
         box = np.array(painted.annotations[0]['bbox'], np.float64)
         cut_crop(painted.image, rule.test_crop(box, width / height), crops[number])
     return crops
+
+
+def find_example_crops(config, skeleton: Skeleton, folder: Optional[str], det_file: Optional[str], most: int
+                       ) -> Dict[str, np.ndarray]:
+    """Return crops (N, H, W, 3) uint8 by what they show: noise, and people of a folder's pictures, at most so many, or
+    painted ones where there is no folder.
+
+    Raises:
+        PoseError: there are no pictures or boxes in the folder; see `load_boxed_pictures`.
+    """
+    if not folder:
+        return {'random pixels': random_crops(config, 2), 'painted people': painted_crops(config, 2)}
+    samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), skeleton, folder, det_file,
+                                  say).samples
+    rows = np.linspace(0, len(samples) - 1, min(len(samples), most)).astype(int)
+    return {'random pixels': random_crops(config, 2), CALIBRATION: samples.test_samples(rows)[0]}

@@ -24,6 +24,7 @@ from ..models.common.normalise import build_normaliser
 from ..models.record import HYPOTHESIS_NAMES, PIXELS_PER_CELL
 from ..models.registry import build_flip_test, model_of, network_name, num_hypotheses
 from ..system.device import available_targets
+from ..system.errors import PoseError
 from .folding import fold_batch_norms
 from .onnx_cells import follow
 from .onnx_graph import OnnxGraph, Value, import_onnx
@@ -64,7 +65,7 @@ class ExportPlan:
 
     def __post_init__(self):
         if self.batch_size < 0:
-            raise ValueError(f'the batch size should be positive, or 0 for any, is {self.batch_size}')
+            raise PoseError(f'the batch size should be positive, or 0 for any, is {self.batch_size}')
 
     def __str__(self) -> str:
         parts = [self.file_format + (f' opset {self.opset}' if self.file_format == 'ONNX' else ''),
@@ -84,26 +85,26 @@ def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
     """Return the plan that the flags of export.py make, and the path of its file.
 
     Raises:
-        ValueError: they contradict each other or cannot be.
+        PoseError: they contradict each other or cannot be.
     """
     by_ending = next((name for name, ending in FILE_FORMATS.items()
                       if arguments.file_name.lower().endswith(ending)), '')
     file_format = arguments.file_format or by_ending or 'MINDIR'
     if by_ending and (file_format != by_ending or not arguments.file_name.endswith(FILE_FORMATS[by_ending])):
-        raise ValueError(f'--file_name {arguments.file_name} should end in {FILE_FORMATS[file_format]}, or have no '
-                         f'ending, for --file_format {file_format}')
+        raise PoseError(f'--file_name {arguments.file_name} should end in {FILE_FORMATS[file_format]}, or have no '
+                        f'ending, for --file_format {file_format}')
     batch_size = arguments.batch_size or ('dynamic' if file_format == 'ONNX' else '1')
     if batch_size != 'dynamic' and not (batch_size.isascii() and batch_size.isdigit() and int(batch_size)):
-        raise ValueError(f'--batch_size should be a positive number or dynamic, is {batch_size!r}')
+        raise PoseError(f'--batch_size should be a positive number or dynamic, is {batch_size!r}')
     if arguments.int8 and (file_format != 'ONNX' or not arguments.data_url):
-        raise ValueError('--int8 makes ONNX files, calibrated on pictures: --file_format ONNX --data_url PICTURES '
-                         '[--det_file_url BOXES]')
+        raise PoseError('--int8 makes ONNX files, calibrated on pictures: --file_format ONNX --data_url PICTURES '
+                        '[--det_file_url BOXES]')
     if arguments.calibration_people < 1:
-        raise ValueError(f'--calibration_people should be positive, is {arguments.calibration_people}')
+        raise PoseError(f'--calibration_people should be positive, is {arguments.calibration_people}')
     ending = FILE_FORMATS[file_format]
     path = arguments.file_name.removesuffix(ending) + ending
     if os.path.basename(path) == ending:
-        raise ValueError(f'--file_name {arguments.file_name!r} should be the name of a file')
+        raise PoseError(f'--file_name {arguments.file_name!r} should be the name of a file')
     return ExportPlan(file_format, arguments.input, with_decode=arguments.with_decode,
                       flip_test=arguments.flip_test, opset=arguments.opset,
                       batch_size=0 if batch_size == 'dynamic' else int(batch_size),
@@ -131,11 +132,11 @@ def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, f
         flip_index: (K,).
 
     Raises:
-        ValueError: all hypotheses are wanted of a network with a single one.
+        PoseError: all hypotheses are wanted of a network with a single one.
     """
     if plan.all_hypotheses and num_hypotheses(config) == 1:
-        raise ValueError(f'--hypotheses all is for networks that look for several people in a box, not for '
-                         f'{network_name(config)}')
+        raise PoseError(f'--hypotheses all is for networks that look for several people in a box, not for '
+                        f'{network_name(config)}')
     fold_batch_norms(network)
     if plan.all_hypotheses:
         network = AllHypotheses(network)
@@ -218,7 +219,7 @@ def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportP
 
     Raises:
         ImportError: ONNX is wanted and onnx is not installed.
-        ValueError: the network has a part that ONNX cannot express.
+        PoseError: the network has a part that ONNX cannot express.
         OSError: it cannot be written.
     """
     if plan.file_format == 'ONNX':
@@ -239,14 +240,14 @@ def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportP
 
 
 def check_air(plan: ExportPlan) -> None:
-    """Raise ValueError if an AIR file is wanted that cannot be made here."""
+    """Raise PoseError if an AIR file is wanted that cannot be made here."""
     if plan.file_format != 'AIR':
         return
     if 'Ascend' not in available_targets():
-        raise ValueError('AIR files are made by the Ascend back end of MindSpore only: run export.py --file_format AIR '
-                         'on an Ascend server with CANN; elsewhere export ONNX and convert it there with atc')
+        raise PoseError('AIR files are made by the Ascend back end of MindSpore only: run export.py --file_format AIR '
+                        'on an Ascend server with CANN; elsewhere export ONNX and convert it there with atc')
     if not plan.batch_size:
-        raise ValueError('an AIR file has a fixed batch size: --batch_size N')
+        raise PoseError('an AIR file has a fixed batch size: --batch_size N')
 
 
 def _onnx_content(model: ExportedModel, config: EasyDict, plan: ExportPlan, metadata: Dict[str, str]) -> bytes:
@@ -293,7 +294,7 @@ def compare(model: ModelFile, crops: np.ndarray, heatmaps: np.ndarray, decode: C
         decode: heatmaps -> (keypoints (N, K, 2) in crop pixels, scores (N, K)): the NumPy decoder.
 
     Raises:
-        ValueError: the difference is above the tolerance.
+        PoseError: the difference is above the tolerance.
     """
     outputs = run_in_batches(model, crops)
     if not model.has_decoder:
@@ -323,7 +324,7 @@ def compare_all(files: Sequence[ModelFile], crops: Mapping[str, np.ndarray], run
         decode: see `compare`.
 
     Raises:
-        ValueError: a difference is above the tolerance, or there was nothing to compare.
+        PoseError: a difference is above the tolerance, or there was nothing to compare.
     """
     compared = [0] * len(files)
     for what, some in crops.items():
@@ -333,8 +334,8 @@ def compare_all(files: Sequence[ModelFile], crops: Mapping[str, np.ndarray], run
             compared[number] += difference.compared
             yield f'checked in {file.runtime} on {what}: {difference}'
     if not all(compared):
-        raise ValueError('the decoder could not be checked: no keypoint of the network stands out from rounding. Is '
-                         'the checkpoint trained? Nothing is kept')
+        raise PoseError('the decoder could not be checked: no keypoint of the network stands out from rounding. Is '
+                        'the checkpoint trained? Nothing is kept')
 
 
 def run_in_batches(model: ModelFile, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
@@ -359,5 +360,5 @@ def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
 def _demand(difference: float, tolerance: float, model: ModelFile, what: str, unit: str) -> None:
     # A comparison with NaN is false: it never passes for equal.
     if not difference <= tolerance:
-        raise ValueError(f'the exported file does not compute in {model.runtime} what the network computes: {what} '
-                         f'differ by {difference:.1e} {unit}, {tolerance:.0e} is allowed. Nothing is kept')
+        raise PoseError(f'the exported file does not compute in {model.runtime} what the network computes: {what} '
+                        f'differ by {difference:.1e} {unit}, {tolerance:.0e} is allowed. Nothing is kept')

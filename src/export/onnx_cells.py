@@ -15,6 +15,7 @@ from ..models.common import graph_parts
 from ..models.common.blocks import BatchNorm, BilinearResize, GlobalMean, NearestUpsample, Scale, StemPool
 from ..models.common.flip_test import AllHypotheses, Mirror, MirrorBack
 from ..models.common.normalise import PixelNormaliser
+from ..system.errors import PoseError
 from .onnx_graph import Value
 
 
@@ -22,7 +23,7 @@ def follow(network: nn.Cell, *inputs: Value) -> Value:
     """Write `network`, as it is in eval mode, into the graph of its inputs and return its output.
 
     Raises:
-        ValueError: it has a part that is not known here; the message names it.
+        PoseError: it has a part that is not known here; the message names it.
     """
     with _following(network):
         return network(*inputs)
@@ -54,14 +55,14 @@ def _write(cell: nn.Cell, label: str, *arguments, **options):
     if write:
         return write(cell, *arguments, label)
     if type(cell).__module__.startswith('mindspore.') and not isinstance(cell, nn.SequentialCell):
-        raise ValueError(f'{label or "the network"} is a {type(cell).__name__}, which cannot be written as ONNX yet; '
-                         'WRITERS in src/export/onnx_cells.py is the place to add it')
+        raise PoseError(f'{label or "the network"} is a {type(cell).__name__}, which cannot be written as ONNX yet; '
+                        'WRITERS in src/export/onnx_cells.py is the place to add it')
     try:
         return cell.construct(*arguments, **options)
     except TypeError as error:
-        raise ValueError(f'{label or "the network"} ({type(cell).__name__}) calls a function that cannot be followed; '
-                         'WRITERS in src/export/onnx_cells.py is the place to add the cell. MindSpore says: '
-                         f'{" ".join(str(error).split())[:200]}') from None
+        raise PoseError(f'{label or "the network"} ({type(cell).__name__}) calls a function that cannot be followed; '
+                        'WRITERS in src/export/onnx_cells.py is the place to add the cell. MindSpore says: '
+                        f'{" ".join(str(error).split())[:200]}') from None
 
 
 def _flat(arguments) -> Iterator:
@@ -76,7 +77,7 @@ def _flat(arguments) -> Iterator:
 
 def _convolution(cell: Union[nn.Conv2d, nn.Conv2dTranspose], x: Value, label: str) -> Value:
     if cell.pad_mode != 'pad':
-        raise ValueError(f'{label}: a convolution with pad_mode {cell.pad_mode!r} cannot be exported, only "pad"')
+        raise PoseError(f'{label}: a convolution with pad_mode {cell.pad_mode!r} cannot be exported, only "pad"')
     top, bottom, left, right = (cell.padding,) * 4 if isinstance(cell.padding, int) else tuple(cell.padding)
     weight = cell.weight.asnumpy()
     inputs = [x, x.graph.constant(weight, f'{label}.weight')]

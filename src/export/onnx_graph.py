@@ -3,6 +3,8 @@ from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
+from ..system.errors import MissingPackageError, PoseError
+
 OPSETS = range(13, 22)
 LAST = np.iinfo(np.int64).max
 
@@ -16,7 +18,7 @@ def import_onnx():
     try:
         import onnx
     except ImportError as error:
-        raise ImportError('ONNX files need the package onnx: pip install -r requirements-deploy.txt') from error
+        raise MissingPackageError('ONNX files need the package onnx: pip install -r requirements-deploy.txt') from error
     return onnx
 
 
@@ -61,13 +63,13 @@ class OnnxGraph:
 
     Raises:
         ImportError: onnx is not installed.
-        ValueError: the opset is not supported.
+        PoseError: the opset is not supported.
     """
 
     def __init__(self, opset: int):
         self._onnx = import_onnx()
         if opset not in OPSETS:
-            raise ValueError(f'opset {opset} is not supported; use one from {OPSETS[0]} to {OPSETS[-1]}')
+            raise PoseError(f'opset {opset} is not supported; use one from {OPSETS[0]} to {OPSETS[-1]}')
         self.opset = opset
         # In front of the names of nodes, so that a reader of the file finds the part of the network.
         self.scope = ''
@@ -134,5 +136,5 @@ class OnnxGraph:
         try:
             self._onnx.checker.check_model(model, full_check=True)
         except Exception as error:  # noqa: BLE001  its kinds of errors are its own
-            raise ValueError(f'the ONNX graph is not valid: {" ".join(str(error).split())[:300]}') from None
+            raise PoseError(f'the ONNX graph is not valid: {" ".join(str(error).split())[:300]}') from None
         return model.SerializeToString()

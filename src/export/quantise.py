@@ -11,6 +11,7 @@ from typing import Iterator
 
 import numpy as np
 
+from ..system.errors import MissingPackageError, PoseError
 from .export import DECODER_SCOPE, NETWORK_SCOPE, relative_difference, run_in_batches
 from .onnx_graph import import_onnx
 from .runtimes import installed_runtimes, open_model_file
@@ -30,14 +31,14 @@ def quantise(path: str, crops: np.ndarray) -> str:
 
     Raises:
         ImportError: onnx or onnxruntime is not installed.
-        ValueError: the int8 file computes something else.
+        PoseError: the int8 file computes something else.
     """
     onnx = import_onnx()
     float_file = open_model_file(path, 'onnxruntime')
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     except ImportError as error:
-        raise ImportError(f'quantisation needs onnxruntime with its tools: {error}') from error
+        raise MissingPackageError(f'quantisation needs onnxruntime with its tools: {error}') from error
     size = float_file.batch_size or 1
     model = onnx.load(path)
     input_names = [each.name for each in model.graph.input]
@@ -68,9 +69,9 @@ def quantise(path: str, crops: np.ndarray) -> str:
         difference = relative_difference(_heatmaps(int8_path, runtime, crops), expected)
         differences.append(f'{difference:.3f} in {runtime}')
         if not difference <= INT8_TOLERANCE:
-            raise ValueError(f'the int8 file computes something else in {runtime}: heatmaps differ by {difference:.2f} '
-                             f'of their largest value, {INT8_TOLERANCE} is allowed. More or other pictures may '
-                             'calibrate better. Nothing is kept')
+            raise PoseError(f'the int8 file computes something else in {runtime}: heatmaps differ by {difference:.2f} '
+                            f'of their largest value, {INT8_TOLERANCE} is allowed. More or other pictures may '
+                            'calibrate better. Nothing is kept')
     os.replace(int8_path, path)
     return (f'{len(nodes)} operators, calibrated on {len(crops)} people; heatmaps differ by at most '
             f'{", ".join(differences)} of their largest value ({INT8_TOLERANCE} is allowed)')

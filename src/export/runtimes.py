@@ -15,6 +15,7 @@ from easydict import EasyDict
 from ..config import from_json, input_shape
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import instruction_sets_unlimited, usable_cores
+from ..system.errors import MissingPackageError, PoseError
 from ..system.files import parse_json
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
@@ -30,7 +31,7 @@ METADATA_KEYS = ('recipe', 'network', 'input', 'normalisation', 'keypoint_names'
 MINDIR_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2, 17: 8}
 
 
-class UnsupportedPrecisionError(ValueError):
+class UnsupportedPrecisionError(PoseError):
     """The processor cannot compute in it."""
 
 
@@ -97,14 +98,14 @@ class ModelFile:
         I * N: all crops of the first hypothesis, then all of the next.
 
         Raises:
-            ValueError: the runtime fails; the message names the file.
+            PoseError: the runtime fails; the message names the file.
         """
         calls = list(self.calls(crops))
         try:
             outputs = [self.graph.run(*arrays) for arrays in calls]
         except Exception as error:  # noqa: BLE001  each runtime has its own kinds
-            raise ValueError(f'{self.path} fails in {self.runtime} on an input of the shape {calls[0][0].shape}: '
-                             f'{_one_line(error)}') from None
+            raise PoseError(f'{self.path} fails in {self.runtime} on an input of the shape {calls[0][0].shape}: '
+                            f'{_one_line(error)}') from None
         return tuple(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*outputs))
 
     def calls(self, crops: np.ndarray) -> Iterator[Tuple[np.ndarray, ...]]:
@@ -137,12 +138,12 @@ def default_runtime(path: str) -> str:
     """Return the runtime for a file by its ending.
 
     Raises:
-        ValueError: no runtime reads such files.
+        PoseError: no runtime reads such files.
     """
     for ending, runtime in (('.onnx', 'onnxruntime'), ('.mindir', 'mindir')):
         if path.endswith(ending):
             return runtime
-    raise ValueError(f'the model file {path} should end in .onnx or .mindir')
+    raise PoseError(f'the model file {path} should end in .onnx or .mindir')
 
 
 def installed_runtimes(path: str) -> List[str]:
@@ -164,45 +165,45 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
 
     Raises:
         ImportError: the runtime is not installed; the message says how to.
-        ValueError: the file is missing, damaged, of another kind or not one of `export.py`, or the flags do not fit;
+        PoseError: the file is missing, damaged, of another kind or not one of `export.py`, or the flags do not fit;
             the message names it.
     """
     if not os.path.isfile(path):
-        raise ValueError(f'the model file {path} does not exist')
+        raise PoseError(f'the model file {path} does not exist')
     if not os.fsencode(path).decode('utf-8', 'ignore') == path:
-        raise ValueError(f'the model file {path} should lie where all names are UTF-8; the runtimes read no others')
+        raise PoseError(f'the model file {path} should lie where all names are UTF-8; the runtimes read no others')
     by_ending = default_runtime(path)
     runtime = runtime or by_ending
     if runtime not in LOADERS:
-        raise ValueError(f'the runtime {runtime!r} is unknown or reads no files; use one of {", ".join(LOADERS)}')
+        raise PoseError(f'the runtime {runtime!r} is unknown or reads no files; use one of {", ".join(LOADERS)}')
     if (runtime == 'mindir') != (by_ending == 'mindir'):
-        raise ValueError(f'{runtime} does not read {path}; it needs a file that ends in '
-                         f'{".mindir" if runtime == "mindir" else ".onnx"}')
+        raise PoseError(f'{runtime} does not read {path}; it needs a file that ends in '
+                        f'{".mindir" if runtime == "mindir" else ".onnx"}')
     _check_settings(runtime, precision, threads)
     try:
         graph = LOADERS[runtime](path, precision, threads)
     except (ImportError, UnsupportedPrecisionError):
         raise
     except Exception as error:  # noqa: BLE001  each runtime has its own kinds, all of which mean the same
-        raise ValueError(f'{path} ({os.path.getsize(path)} bytes) is damaged, no file of export.py or too new for the '
-                         f'{runtime} here: {_one_line(error)}') from None
+        raise PoseError(f'{path} ({os.path.getsize(path)} bytes) is damaged, no file of export.py or too new for the '
+                        f'{runtime} here: {_one_line(error)}') from None
     missing = [key for key in METADATA_KEYS if key not in graph.metadata]
     if missing:
-        raise ValueError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
-                         'export.py wrote can be used here')
+        raise PoseError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
+                        'export.py wrote can be used here')
     return _understand(path, runtime, precision, graph)
 
 
 def _check_settings(runtime: str, precision: str, threads: int) -> None:
     if precision not in PRECISIONS:
-        raise ValueError(f'the precision {precision!r} is unknown; use one of {", ".join(PRECISIONS)}')
+        raise PoseError(f'the precision {precision!r} is unknown; use one of {", ".join(PRECISIONS)}')
     if precision != 'f32' and runtime != 'openvino':
-        raise ValueError(f'{runtime} computes as the file says; precision {precision} is for openvino')
+        raise PoseError(f'{runtime} computes as the file says; precision {precision} is for openvino')
     if not 0 <= threads <= usable_cores():
-        raise ValueError(f'threads should be from 1 to {usable_cores()}, the cores of this process, or 0 for the '
-                         f"runtime's choice; is {threads}")
+        raise PoseError(f'threads should be from 1 to {usable_cores()}, the cores of this process, or 0 for the '
+                        f"runtime's choice; is {threads}")
     if threads and runtime == 'mindir':
-        raise ValueError('threads are for onnxruntime and openvino; MindSpore takes all cores of the process')
+        raise PoseError('threads are for onnxruntime and openvino; MindSpore takes all cores of the process')
 
 
 def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> ModelFile:
@@ -227,16 +228,16 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
             sizes.append(codes.shape[1:])
         taken = [tuple(shape[1:]) for shape in graph.shapes]
         if taken != sizes:
-            raise ValueError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
+            raise PoseError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
         key = 'normalisation'
         factor, shift = (np.array(facts[key][name], np.float32).reshape(3) for name in ('factor', 'shift'))
         if not np.isfinite([factor, shift]).all():
-            raise ValueError('it holds numbers that are not finite')
+            raise PoseError('it holds numbers that are not finite')
         key = 'versions'
         facts['versions'].get('weights')
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path} says something impossible of its {key} ({_one_line(error)}): only files that '
-                         'export.py wrote can be used here') from None
+        raise PoseError(f'{path} says something impossible of its {key} ({_one_line(error)}): only files that '
+                        'export.py wrote can be used here') from None
     return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift,
                      is_rgb, hypotheses, codes)
 
@@ -247,7 +248,7 @@ def _import(name: str):
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ImportError(f'{name} is not installed: pip install -r requirements-deploy.txt') from error
+        raise MissingPackageError(f'{name} is not installed: pip install -r requirements-deploy.txt') from error
 
 
 def _load_with_onnxruntime(path: str, _precision: str, threads: int) -> LoadedGraph:
@@ -312,16 +313,16 @@ def write_user_info(proto, texts: Dict[str, str]) -> None:
 
 
 def _check_lengths(proto) -> None:
-    """Raise ValueError for a tensor that is not as long as its shape: MindSpore would fill it with zeros."""
+    """Raise PoseError for a tensor that is not as long as its shape: MindSpore would fill it with zeros."""
     constants = [tensor for graph in (proto.graph, *proto.functions) for node in graph.node
                  for tensor in _tensors_in(node.attribute) if tensor.raw_data]
     for tensor in (*proto.graph.parameter, *constants):
         size = MINDIR_BYTES.get(tensor.data_type)
         if size is None:
-            raise ValueError(f'{tensor.name} is of the unknown type {tensor.data_type}')
+            raise PoseError(f'{tensor.name} is of the unknown type {tensor.data_type}')
         if any(length < 0 for length in tensor.dims) or len(tensor.raw_data) != size * prod(tensor.dims):
-            raise ValueError(f'{tensor.name} has {len(tensor.raw_data)} bytes for its shape {tuple(tensor.dims)} of '
-                             f'{size} bytes each')
+            raise PoseError(f'{tensor.name} has {len(tensor.raw_data)} bytes for its shape {tuple(tensor.dims)} of '
+                            f'{size} bytes each')
 
 
 def _tensors_in(attributes) -> Iterator:
@@ -337,7 +338,7 @@ def _load_mindir(path: str, _precision: str, _threads: int) -> LoadedGraph:
     with open(path, 'rb') as file:
         proto.ParseFromString(file.read())
     if not proto.graph.input:
-        raise ValueError('it has no graph')
+        raise PoseError('it has no graph')
     _check_lengths(proto)
     metadata = read_user_info(proto)
     shapes = tuple(tuple(size if size > 0 else None for size in each.tensor[0].dims) for each in proto.graph.input)

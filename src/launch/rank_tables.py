@@ -18,6 +18,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..system.command_line import run_command
+from ..system.errors import PoseError
 from ..system.files import open_regular, parse_json, write_bytes
 from ..system.printing import ArgumentParser, brief, printable
 
@@ -38,14 +39,14 @@ def make_rank_table(servers: Sequence[Server]) -> dict:
     """Return the table of these servers; ranks count up from 0 in the order given.
 
     Raises:
-        ValueError: the table would not pass `check_rank_table`.
+        PoseError: the table would not pass `check_rank_table`.
     """
     server_list: List[Dict[str, Any]] = []
     rank = 0
     for server in servers:
         if len(server.device_ids) != len(server.device_ips):
-            raise ValueError(f'{server.server_id} has {len(server.device_ids)} devices, but {len(server.device_ips)} '
-                             'device IPs; give one for every device, in the same order')
+            raise PoseError(f'{server.server_id} has {len(server.device_ids)} devices, but {len(server.device_ips)} '
+                            'device IPs; give one for every device, in the same order')
         devices = []
         for device_id, device_ip in zip(server.device_ids, server.device_ips):
             device = {'device_id': str(device_id)}
@@ -69,18 +70,18 @@ def check_rank_table(table: Any, where: str, device_num: Optional[int] = None) -
         device_num: how many devices each server should have; None: any number.
 
     Raises:
-        ValueError: the table is wrong; the message names the place, what is there and what would be right.
+        PoseError: the table is wrong; the message names the place, what is there and what would be right.
     """
     if not isinstance(table, dict):
-        raise ValueError(f'{where}: should be an object with version, server_count, server_list and status, is a '
-                         f'{type(table).__name__}')
+        raise PoseError(f'{where}: should be an object with version, server_count, server_list and status, is a '
+                        f'{type(table).__name__}')
     for key, wanted in (('version', '1.0'), ('status', 'completed')):
         if table.get(key) != wanted:
-            raise ValueError(f'{where}: {key} should be "{wanted}", {_found(table, key)}')
+            raise PoseError(f'{where}: {key} should be "{wanted}", {_found(table, key)}')
     servers = _read_list(table, 'server_list', where)
     if table.get('server_count') != str(len(servers)):
-        raise ValueError(f'{where}: server_count should be "{len(servers)}", the length of server_list, '
-                         f'{_found(table, "server_count")}')
+        raise PoseError(f'{where}: server_count should be "{len(servers)}", the length of server_list, '
+                        f'{_found(table, "server_count")}')
     owners: Dict[str, Dict[str, str]] = {'server_id': {}, 'device_ip': {}, 'rank_id': {}}
     for number, server in enumerate(servers):
         _check_server(server, f'{where}: server {number}', owners, needs_ips=len(servers) > 1)
@@ -88,8 +89,8 @@ def check_rank_table(table: Any, where: str, device_num: Optional[int] = None) -
     counts = [len(server['device']) for server in servers]
     for number, count in enumerate(counts):
         if device_num is not None and count != device_num:
-            raise ValueError(f'{where}: server {number} ({servers[number]["server_id"]}) has {_devices(count)}, '
-                             f'but {device_num} should take part')
+            raise PoseError(f'{where}: server {number} ({servers[number]["server_id"]}) has {_devices(count)}, '
+                            f'but {device_num} should take part')
     notes = []
     if len(set(counts)) > 1:
         notes.append(f'the servers have different numbers of devices: {", ".join(map(str, counts))}')
@@ -106,15 +107,15 @@ def load_rank_table(path: str, device_num: Optional[int] = None) -> dict:
     """Read and check a table; `device_num` as in `check_rank_table`.
 
     Raises:
-        ValueError: the file is missing, is not JSON or holds a wrong table; the message begins with its path.
+        PoseError: the file is missing, is not JSON or holds a wrong table; the message begins with its path.
     """
     try:
         with open_regular(path, 'r', encoding='utf-8') as file:
             table = parse_json(file.read())
     except OSError as error:
-        raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
+        raise PoseError(f'{path}: cannot be read: {error.strerror or error}') from None
     except ValueError as error:
-        raise ValueError(f'{path}: is not a JSON file: {error}') from None
+        raise PoseError(f'{path}: is not a JSON file: {error}') from None
     check_rank_table(table, path, device_num)
     return table
 
@@ -125,7 +126,7 @@ def read_device_ips(path: str) -> Dict[int, str]:
     A missing file gives an empty dict: away from the server nobody has it.
 
     Raises:
-        ValueError: an address is not one; the message names the file and the line.
+        PoseError: an address is not one; the message names the file and the line.
     """
     if not os.path.isfile(path):
         return {}
@@ -136,10 +137,10 @@ def read_device_ips(path: str) -> Dict[int, str]:
                 match = re.fullmatch(r'\s*address_([0-9]{1,9})\s*=\s*(.*?)\s*', line)
                 if match:
                     if not _is_ip(match[2]):
-                        raise ValueError(f'{path}: {line.strip()!r} should be an address such as address_0=192.98.92.1')
+                        raise PoseError(f'{path}: {line.strip()!r} should be an address such as address_0=192.98.92.1')
                     device_ips[int(match[1])] = match[2]
     except OSError as error:
-        raise ValueError(f'{path}: cannot be read: {error.strerror or error}') from None
+        raise PoseError(f'{path}: cannot be read: {error.strerror or error}') from None
     return device_ips
 
 
@@ -147,13 +148,13 @@ def parse_devices(text: str) -> Tuple[int, ...]:
     """Return the device ids of text such as 0-7, 0,1 or 0-3,6.
 
     Raises:
-        ValueError: it is no such list.
+        PoseError: it is no such list.
     """
     device_ids: List[int] = []
     for part in text.split(','):
         match = re.fullmatch(r'([0-9]{1,3})(?:-([0-9]{1,3}))?', part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise ValueError(f'devices {text!r} should be such as 0-7 or 0,1,4')
+            raise PoseError(f'devices {text!r} should be such as 0-7 or 0,1,4')
         device_ids.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
     return tuple(device_ids)
 
@@ -162,12 +163,12 @@ def parse_server(text: str) -> Server:
     """Return the server of text such as 10.0.0.1:0-7:192.98.92.1,192.98.93.1,…
 
     Raises:
-        ValueError: it is no such text.
+        PoseError: it is no such text.
     """
     parts = text.split(':')
     if len(parts) not in (2, 3):
-        raise ValueError(f'server {text!r} should be IP:DEVICES or IP:DEVICES:IP,IP,… such as 10.0.0.1:0-1:192.98.92.1,'
-                         '192.98.93.1')
+        raise PoseError(f'server {text!r} should be IP:DEVICES or IP:DEVICES:IP,IP,… such as 10.0.0.1:0-1:192.98.92.1,'
+                        '192.98.93.1')
     device_ids = parse_devices(parts[1])
     device_ips = tuple(parts[2].split(',')) if len(parts) == 3 else (None,) * len(device_ids)
     return Server(parts[0], device_ids, device_ips)
@@ -198,46 +199,46 @@ def _is_ip(text: str) -> bool:
 
 def _read_list(entry: dict, key: str, where: str) -> list:
     if not isinstance(entry.get(key), list) or not entry[key]:
-        raise ValueError(f'{where}: {key} should be a list with at least one entry, {_found(entry, key)}')
+        raise PoseError(f'{where}: {key} should be a list with at least one entry, {_found(entry, key)}')
     return entry[key]
 
 
 def _check_server(server: Any, where: str, owners: Dict[str, Dict[str, str]], *, needs_ips: bool) -> None:
     """Check one entry of server_list and note in `owners` which server_id, device_ip and rank_id it takes."""
     if not isinstance(server, dict):
-        raise ValueError(f'{where}: should be an object with server_id and device, is {_quoted(server)}')
+        raise PoseError(f'{where}: should be an object with server_id and device, is {_quoted(server)}')
     server_id = server.get('server_id')
     # HCCL takes any name; but what looks like an address should be one.
     if not isinstance(server_id, str) or not server_id or (
             re.fullmatch(r'[0-9.]+', server_id) and not _is_ip(server_id)):
-        raise ValueError(f'{where}: server_id should be the IP of the server such as "10.0.0.1", '
-                         f'{_found(server, "server_id")}')
+        raise PoseError(f'{where}: server_id should be the IP of the server such as "10.0.0.1", '
+                        f'{_found(server, "server_id")}')
     _claim(owners['server_id'], 'server_id', server_id, where)
     device_owners: Dict[str, str] = {}
     for number, device in enumerate(_read_list(server, 'device', where)):
         place = f'{where}, device {number}'
         if not isinstance(device, dict):
-            raise ValueError(f'{place}: should be an object with device_id, device_ip and rank_id, is '
-                             f'{_quoted(device)}')
+            raise PoseError(f'{place}: should be an object with device_id, device_ip and rank_id, is '
+                            f'{_quoted(device)}')
         for key in ('device_id', 'rank_id'):
             if not isinstance(device.get(key), str) or not _NUMBER.fullmatch(device[key]):
-                raise ValueError(f'{place}: {key} should be a number as text such as "0", {_found(device, key)}')
+                raise PoseError(f'{place}: {key} should be a number as text such as "0", {_found(device, key)}')
         _claim(device_owners, 'device_id', device['device_id'], place)
         _claim(owners['rank_id'], 'rank_id', device['rank_id'], place)
         if 'device_ip' in device:
             if not isinstance(device['device_ip'], str) or not _is_ip(device['device_ip']):
-                raise ValueError(f'{place}: device_ip should be an IP such as "192.98.92.1", '
-                                 f'{_found(device, "device_ip")}')
+                raise PoseError(f'{place}: device_ip should be an IP such as "192.98.92.1", '
+                                f'{_found(device, "device_ip")}')
             _claim(owners['device_ip'], 'device_ip', device['device_ip'], place)
         elif needs_ips:
-            raise ValueError(f'{place}: device_ip is missing; with several servers every device needs it (address_'
-                             f'{device["device_id"]} in {HCCN_CONF} of that server)')
+            raise PoseError(f'{place}: device_ip is missing; with several servers every device needs it (address_'
+                            f'{device["device_id"]} in {HCCN_CONF} of that server)')
 
 
 def _claim(owners: Dict[str, str], key: str, value: str, place: str) -> None:
     if value in owners:
-        raise ValueError(f'{place}: {key} "{value}" is taken: {owners[value].rpartition(": ")[2]} has it; each should '
-                         'occur once')
+        raise PoseError(f'{place}: {key} "{value}" is taken: {owners[value].rpartition(": ")[2]} has it; each should '
+                        'occur once')
     owners[value] = place
 
 
@@ -245,8 +246,8 @@ def _check_ranks(owners: Dict[str, str], where: str) -> None:
     missing = [rank for rank in range(len(owners)) if str(rank) not in owners]
     if missing:
         extra = max(owners, key=int)
-        raise ValueError(f'{where}: the rank ids of {_devices(len(owners))} should be 0 to {len(owners) - 1}, but '
-                         f'{missing[0]} is missing and {extra} is there ({owners[extra].rpartition(": ")[2]})')
+        raise PoseError(f'{where}: the rank ids of {_devices(len(owners))} should be 0 to {len(owners) - 1}, but '
+                        f'{missing[0]} is missing and {extra} is there ({owners[extra].rpartition(": ")[2]})')
 
 
 def _summarize(path: str, table: dict) -> str:
@@ -269,10 +270,10 @@ def _own_ip() -> str:
 def _read_servers(arguments: argparse.Namespace) -> Tuple[List[Server], List[str]]:
     """Return the servers to make a table of, and notes."""
     if bool(arguments.devices) == bool(arguments.server):
-        raise ValueError('give either --devices (this server) or --server IP:DEVICES:IP,IP,… (once per server)')
+        raise PoseError('give either --devices (this server) or --server IP:DEVICES:IP,IP,… (once per server)')
     if arguments.server:
         if arguments.server_ip or arguments.device_ips:
-            raise ValueError('--server_ip and --device_ips belong to --devices; a --server carries its own')
+            raise PoseError('--server_ip and --device_ips belong to --devices; a --server carries its own')
         return [parse_server(text) for text in arguments.server], []
     device_ids = parse_devices(arguments.devices)
     notes = []
@@ -320,7 +321,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
             path = arguments.path
             table = load_rank_table(path, arguments.device_num)
             notes = check_rank_table(table, path)
-    except (ValueError, OSError) as error:
+    except (PoseError, OSError) as error:
         print('error: ' + printable(' '.join(str(error).split()), sys.stderr), file=sys.stderr)
         sys.exit(2)
     print(printable(_summarize(path, table), sys.stdout))

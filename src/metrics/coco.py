@@ -1,15 +1,16 @@
 """COCO keypoint AP and AR, by the official evaluator (pycocotools)."""
 import contextlib
 import io
-from typing import Dict, List, Union
+from typing import TYPE_CHECKING, Dict, List, Union
 
 import numpy as np
-from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
-from pycocotools.cocoeval import COCOeval
 
 from ..data.skeletons import Skeleton
 from ..system.files import JsonFile, as_json_file
 from .records import check_image_ids, read_records
+
+if TYPE_CHECKING:
+    from pycocotools.cocoeval import COCOeval
 
 PERSON_CATEGORY = 1
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
@@ -23,15 +24,18 @@ def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: 
         results: records of image_id, category_id, keypoints and score; other entries are ignored.
 
     Raises:
-        ValueError: there are no results, one names an image that the annotation file does not have, or is not finite.
+        PoseError: there are no results, one names an image that the annotation file does not have, or is not finite.
     """
     read_records(results, skeleton.num_keypoints)
     evaluator = run_coco_evaluator(gt_file, results, skeleton)
     return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
 
 
-def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> COCOeval:
+def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> 'COCOeval':
     """Return the finished evaluator, for its per-threshold tables; its printing is held back."""
+    # Whoever only wants poses needs no evaluator.
+    from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
+    from pycocotools.cocoeval import COCOeval
     gt_file = as_json_file(gt_file)
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCOAnnotations()

@@ -28,7 +28,7 @@ def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
             score, as the evaluator does that it follows.
 
     Raises:
-        ValueError: there are no results, one names an unknown image, or the annotation file is malformed.
+        PoseError: there are no results, one names an unknown image, or the annotation file is malformed.
     """
     gt_file = as_json_file(gt_file)
     truth, crowd_index = load_crowdpose_truth(gt_file, CROWDPOSE, rule=rule)

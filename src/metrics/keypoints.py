@@ -34,7 +34,7 @@ def keypoints_by_oks(truth: OKSTruth, results: List[dict], skeleton: Skeleton, g
         gt_file: for messages.
 
     Raises:
-        ValueError: there are no results, or one names an unknown image.
+        PoseError: there are no results, or one names an unknown image.
     """
     check_image_ids(results, truth.image_ids.tolist(), gt_file)
     pairs = pair_up(truth, read_records(results, skeleton.num_keypoints), np.array(skeleton.oks_sigmas))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data.mpii import MPIITruth
 from ..data.skeletons import MPII
+from ..system.errors import PoseError
 from .records import read_records
 
 # The published tables: columns, and the keypoints that each is the mean of.
@@ -28,7 +29,7 @@ def evaluate_mpii(truth: MPIITruth, results: List[dict]) -> Dict[str, float]:
         results: one record of each of them, in their order; keypoints in 0-based pixels.
 
     Raises:
-        ValueError: there are more or fewer results than people, or no keypoint is visible.
+        PoseError: there are more or fewer results than people, or no keypoint is visible.
     """
     distances = head_distances(truth, results)
     shares = keypoint_pckh(truth, distances, THRESHOLD)
@@ -47,11 +48,11 @@ def head_distances(truth: MPIITruth, results: List[dict]) -> np.ndarray:
     """Return the distance (N, 16) of each keypoint from its place, in head sizes.
 
     Raises:
-        ValueError: there are more or fewer results than people.
+        PoseError: there are more or fewer results than people.
     """
     if len(results) != len(truth.head_sizes):
-        raise ValueError(f'{len(results)} results, should be {len(truth.head_sizes)}: one of each person, in the order '
-                         'of the annotation file')
+        raise PoseError(f'{len(results)} results, should be {len(truth.head_sizes)}: one of each person, in the order '
+                        'of the annotation file')
     found = read_records(results, MPII.num_keypoints)
     return np.linalg.norm(found.keypoints - truth.keypoints, axis=2) / truth.head_sizes[:, None]
 
@@ -65,7 +66,7 @@ def keypoint_pckh(truth: MPIITruth, distances: np.ndarray, threshold: float) -> 
 
 def _mean_over_keypoints(truth: MPIITruth, distances: np.ndarray, threshold: float) -> float:
     if not truth.is_counted.any():
-        raise ValueError('no keypoint of the ground truth is visible; there is nothing to evaluate on')
+        raise PoseError('no keypoint of the ground truth is visible; there is nothing to evaluate on')
     return float(100.0 * (distances <= threshold)[truth.is_counted].mean())
 
 

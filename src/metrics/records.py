@@ -4,6 +4,7 @@ from typing import Iterable, List
 
 import numpy as np
 
+from ..system.errors import PoseError
 from ..system.files import is_number
 from ..system.printing import brief
 
@@ -29,25 +30,25 @@ def check_image_ids(results: List[dict], known: Iterable[int], gt_file: str) -> 
     """Prove that there are results, and none of a picture that the annotation file does not have.
 
     Raises:
-        ValueError: naming some of the unknown image ids.
+        PoseError: naming some of the unknown image ids.
     """
     if not results:
-        raise ValueError('there is no result to evaluate')
+        raise PoseError('there is no result to evaluate')
     unknown = sorted({record['image_id'] for record in results} - set(known))
     if unknown:
-        raise ValueError(f'{len(unknown)} image ids of the results are not in {gt_file}, e.g. {unknown[:3]}')
+        raise PoseError(f'{len(unknown)} image ids of the results are not in {gt_file}, e.g. {unknown[:3]}')
 
 
 def read_records(results: List[dict], num_keypoints: int) -> Found:
     """Return the arrays of result records: image_id, keypoints (x, y, score), score.
 
     Raises:
-        ValueError: a record has another number of keypoints, or a number that is not finite; it is named.
+        PoseError: a record has another number of keypoints, or a number that is not finite; it is named.
     """
     for number, record in enumerate(results):
         if len(record['keypoints']) != 3 * num_keypoints:
-            raise ValueError(f"result {number}: {len(record['keypoints'])} keypoint values, should be "
-                             f'{3 * num_keypoints} ({num_keypoints} keypoints, x, y, score each)')
+            raise PoseError(f"result {number}: {len(record['keypoints'])} keypoint values, should be "
+                            f'{3 * num_keypoints} ({num_keypoints} keypoints, x, y, score each)')
     try:
         keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(-1, num_keypoints, 3)
         scores = np.array([record['score'] for record in results], np.float64)
@@ -55,11 +56,11 @@ def read_records(results: List[dict], num_keypoints: int) -> Found:
         for number, record in enumerate(results):
             odd = [value for value in (*record['keypoints'], record['score']) if not is_number(value)]
             if odd:
-                raise ValueError(f'result {number} holds {brief(odd[0])}, should hold numbers') from None
+                raise PoseError(f'result {number} holds {brief(odd[0])}, should hold numbers') from None
         raise
     broken = ~(np.isfinite(keypoints).all(axis=(1, 2)) & np.isfinite(scores))
     if broken.any():
-        raise ValueError(f'{broken.sum()} results hold numbers that are not finite, the first is number '
-                         f'{np.flatnonzero(broken)[0]}')
+        raise PoseError(f'{broken.sum()} results hold numbers that are not finite, the first is number '
+                        f'{np.flatnonzero(broken)[0]}')
     return Found(np.array([record['image_id'] for record in results], np.int64), keypoints[:, :, :2],
                  keypoints[:, :, 2], scores)

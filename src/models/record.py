@@ -48,7 +48,7 @@ class PoseModel:
         name: MODEL.NAME.
         section: its section of the configuration.
         defaults: path of the YAML file with the keys and defaults of that section; their comments are the help text.
-        check: raises ValueError for values of the section that cannot be.
+        check: raises PoseError for values of the section that cannot be.
         variant: config -> name of the network as recipes have it, such as 'mspn_2stg'.
         build: config -> the network, a MindSpore cell with fresh weights of the seed GENERAL.SEED. It maps images
             (N, 3, H, W) float32 to heatmaps (N, K, H/4, W/4); `training_outputs(images)` is what the loss supervises.

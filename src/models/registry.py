@@ -2,6 +2,7 @@
 package that calls `register` (docs/adding_a_network.md)."""
 from typing import Callable, Dict, Tuple
 
+from ..system.errors import PoseError
 from . import hrnet, mipnet, mspn, simple_pose
 from .record import PoseModel
 
@@ -13,12 +14,12 @@ def register(model: PoseModel) -> None:
     """Make a network known under its MODEL.NAME.
 
     Raises:
-        ValueError: the name, or the section of the configuration, is that of another network.
+        PoseError: the name, or the section of the configuration, is that of another network.
     """
     for other in MODELS.values():
         if other != model and (other.name == model.name or other.section == model.section):
-            raise ValueError(f'the network {model.name} (section {model.section}) takes the name or the section of '
-                             f'{other.name} (section {other.section})')
+            raise PoseError(f'the network {model.name} (section {model.section}) takes the name or the section of '
+                            f'{other.name} (section {other.section})')
     MODELS[model.name] = model
 
 
@@ -84,9 +85,9 @@ def build_network(name: str, *, num_keypoints: int, input_shape: Tuple[int, int]
         A cell that maps images (N, 3, H, W) float32 to heatmaps (N, K, H/4, W/4); MIPNet also takes codes (N, 2).
 
     Raises:
-        ValueError: the name is unknown (the message lists the known ones) or an argument is out of range.
+        PoseError: the name is unknown (the message lists the known ones) or an argument is out of range.
     """
     known = known_networks()
     if name not in known:
-        raise ValueError(f'unknown network {name!r}; known: {", ".join(known)}')
+        raise PoseError(f'unknown network {name!r}; known: {", ".join(known)}')
     return known[name](num_keypoints=num_keypoints, input_shape=input_shape, **options)

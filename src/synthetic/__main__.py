@@ -2,4 +2,5 @@
 from ..system.command_line import run_command
 from .writing import main
 
-run_command(main)
+if __name__ == '__main__':
+    run_command(main)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..data.skeletons import COCO
 from ..system.command_line import say
+from ..system.errors import PoseError
 from ..system.files import read_json, write_bytes, write_json
 from ..system.printing import ArgumentParser
 from .pictures import DEFAULT_IMAGE_SIZE, make_picture
@@ -89,12 +90,12 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
             overlap less heavily and singles2017 with single people.
 
     Raises:
-        ValueError: a count below 1, a negative seed, a picture too small for people or a share that is none.
+        PoseError: a count below 1, a negative seed, a picture too small for people or a share that is none.
         FileExistsError: root holds annotations that this function did not write.
         OSError: root cannot be written.
     """
     if pair_share is not None and not 0 <= pair_share <= 1:
-        raise ValueError(f'pair_share should be between 0 and 1, not {pair_share}')
+        raise PoseError(f'pair_share should be between 0 and 1, not {pair_share}')
     crowded = pair_share is not None
     splits = [Split('train2017', num_train, 'train2017', pair_share),
               Split('val2017', num_val, 'val2017', 1.0 if crowded else None, with_detections=True)]
@@ -144,11 +145,11 @@ def _write_set(root: str, layout: Layout, splits: Sequence[Split], arguments: Di
 def _check_arguments(splits: Sequence[Split], seed: int, image_size: Tuple[int, int]) -> None:
     for split in splits:
         if split.count < 1:
-            raise ValueError(f'{split.name} needs at least 1 picture, not {split.count}')
+            raise PoseError(f'{split.name} needs at least 1 picture, not {split.count}')
     if seed < 0:
-        raise ValueError(f'seed must be 0 or more, not {seed}')
+        raise PoseError(f'seed must be 0 or more, not {seed}')
     if min(image_size) < MIN_IMAGE_SIDE:
-        raise ValueError(f'image_size {tuple(image_size)} is too small: people need {MIN_IMAGE_SIDE} pixels each way')
+        raise PoseError(f'image_size {tuple(image_size)} is too small: people need {MIN_IMAGE_SIDE} pixels each way')
 
 
 def _load_marker(root: str) -> Optional[Dict[str, Any]]:
@@ -158,7 +159,7 @@ def _load_marker(root: str) -> Optional[Dict[str, Any]]:
         return None
     marker = read_json(path)
     if not isinstance(marker, dict) or 'complete' not in marker:
-        raise ValueError(f'{path} is not the note of a synthetic data set; choose another folder')
+        raise PoseError(f'{path} is not the note of a synthetic data set; choose another folder')
     return marker
 
 
@@ -229,7 +230,7 @@ def main() -> None:
         else:
             made = write_synthetic_coco(chosen.root, num_train=chosen.num_train, num_val=chosen.num_val,
                                         seed=chosen.seed, pair_share=chosen.pairs)
-    except (ValueError, OSError) as error:
+    except (PoseError, OSError) as error:
         parser.error(str(error))
     for split, count in made.num_pictures.items():
         say(f'{split}: {count} pictures of {made.num_people[split]} people in '

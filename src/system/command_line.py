@@ -9,13 +9,15 @@ from typing import Callable
 from tqdm import tqdm
 
 from .device import LAUNCHER_VARIABLES
+from .errors import PoseError
 from .printing import printable
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a script's main function; an error that the user can mend ends it with one line and exit status 2.
+    """Run a script's main function. What the user can mend (PoseError, and what the system refuses) ends it with one
+    line and exit status 2; anything else is a bug, which shows its traceback and ends with 1.
 
-    POSE_TRACEBACK=1 in the environment shows where it came from.
+    POSE_TRACEBACK=1 in the environment shows the traceback of the former as well.
     """
     bear_lost_output()
     for stream in (sys.stdout, sys.stderr):
@@ -26,20 +28,23 @@ def run_command(main: Callable[[], None]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit('interrupted')
-    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
+    except (PoseError, OSError, MemoryError) as error:
         if os.environ.get('POSE_TRACEBACK'):
             with contextlib.suppress(OSError):
                 print_traceback()
-        # A RuntimeError is MindSpore's: its place may say more than its text.
-        hint = ' (POSE_TRACEBACK=1 shows where)' if isinstance(error, RuntimeError) else ''
+        # What others stumbled over: its place may say more than its text.
+        is_explained = error.__cause__ is None or isinstance(error.__cause__, (PoseError, OSError, ImportError))
+        hint = '' if is_explained else ' (POSE_TRACEBACK=1 shows where)'
+        text = ' '.join(str(error).split()) or ('out of memory' if isinstance(error, MemoryError) else repr(error))
         with contextlib.suppress(OSError):
-            print('error: ' + printable(' '.join(str(error).split()), sys.stderr) + hint, file=sys.stderr, flush=True)
+            print('error: ' + printable(text, sys.stderr) + hint, file=sys.stderr, flush=True)
         leave_job(2)
         sys.exit(2)
     except Exception:
         with contextlib.suppress(OSError):
             print_traceback()
-            sys.stderr.flush()
+            print('error: this is a bug, here or in a library below; please report it with the lines above and the '
+                  'command', file=sys.stderr, flush=True)
         leave_job(1)
         sys.exit(1)
 

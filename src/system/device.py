@@ -13,7 +13,9 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Iterator, Tuple
+from typing import Iterator, Set, Tuple
+
+from .errors import MissingPackageError, PoseError
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
@@ -133,16 +135,27 @@ def instruction_sets_unlimited() -> Iterator[None]:
             os.environ['ONEDNN_MAX_CPU_ISA'] = limit
 
 
+_told: Set[str] = set()
+
+
 def check_mindspore_version() -> None:
-    """Raise ImportError, naming what is installed and what would be right, outside MindSpore 2.7 to 2.10."""
+    """Prove that MindSpore is there and not older than the oldest that was tested; of a newer one say so, once.
+
+    Raises:
+        MissingPackageError: naming what is installed and what would be right.
+    """
     version = installed_mindspore_version()
-    supported = '.'.join(map(str, OLDEST_MINDSPORE)) + ' to ' + '.'.join(map(str, NEWEST_MINDSPORE))
+    tested = '.'.join(map(str, OLDEST_MINDSPORE)) + ' to ' + '.'.join(map(str, NEWEST_MINDSPORE))
     if not version:
-        raise ImportError(f'MindSpore is not installed; this package runs on {supported}: '
-                          'pip install -r requirements.txt')
-    if not OLDEST_MINDSPORE <= _major_minor(version) <= NEWEST_MINDSPORE:
-        raise ImportError(f'MindSpore {version} is installed, but this package runs on {supported}: '
-                          'pip install -r requirements.txt')
+        raise MissingPackageError(f'MindSpore is not installed; this package runs on {tested}: '
+                                  'pip install -r requirements.txt')
+    if _major_minor(version) < OLDEST_MINDSPORE:
+        raise MissingPackageError(f'MindSpore {version} is installed, but this package runs on {tested}: '
+                                  'pip install -r requirements.txt')
+    if _major_minor(version) > NEWEST_MINDSPORE and version not in _told:
+        _told.add(version)
+        print(f'warning: MindSpore {version} is newer than the versions that were tested, {tested}', file=sys.stderr,
+              flush=True)
 
 
 def available_targets() -> list:
@@ -162,21 +175,21 @@ def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool 
         all_cores: on a CPU, let the operators use every core of this process.
 
     Raises:
-        ValueError: the target is unknown or not available here.
-        ImportError: the MindSpore version is outside the supported range.
+        PoseError: the target is unknown or not available here.
+        MissingPackageError: MindSpore is missing or too old.
     """
     check_mindspore_version()
     import mindspore as ms
     known = {'auto': 'auto', **{name.lower(): name for name in TARGETS}}
     if str(target).lower() not in known:
-        raise ValueError(f'device_target {target!r} is unknown; use auto, {", ".join(TARGETS)}')
+        raise PoseError(f'device_target {target!r} is unknown; use auto, {", ".join(TARGETS)}')
     target = known[str(target).lower()]
     available = available_targets()
     if target == 'auto':
         target = available[0]
     elif target not in available:
-        raise ValueError(f'device_target {target} is not available on this machine (MindSpore {ms.__version__} finds: '
-                         f'{", ".join(available)}); choose one of those or auto')
+        raise PoseError(f'device_target {target} is not available on this machine (MindSpore {ms.__version__} finds: '
+                        f'{", ".join(available)}); choose one of those or auto')
     ms.set_device(target, 0 if target == 'CPU' else device_id)
     ms.set_context(mode=ms.GRAPH_MODE if graph_mode else ms.PYNATIVE_MODE)
     if target == 'CPU' and all_cores:
@@ -210,7 +223,7 @@ def launched_by() -> str:
     """Return what started this process as one of several: 'msrun', 'rank table', 'mpirun', or '' for none of them.
 
     Raises:
-        ValueError: the environment names a number of processes that is no number.
+        PoseError: the environment names a number of processes that is no number.
     """
     return _launcher_and_size()[0]
 
@@ -223,7 +236,7 @@ def _launcher_and_size() -> Tuple[str, int]:
         if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):
             continue
         if not value.isdecimal() or int(value) < 1:
-            raise ValueError(f'the environment variable {name} should be the number of processes, is {value!r}')
+            raise PoseError(f'the environment variable {name} should be the number of processes, is {value!r}')
         # msrun's scheduler waits for its worker, and a rank table names a device, be it a single one.
         if int(value) > 1 or launcher == 'rank table' or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
             return launcher, int(value)
@@ -236,7 +249,7 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
     With several processes the launcher decides the device of each, not `device_id`.
 
     Raises:
-        ValueError: as `set_up_device`, or the environment contradicts itself.
+        PoseError: as `set_up_device`, or the environment contradicts itself.
         RuntimeError: the processes do not find each other.
     """
     launcher, size = _launcher_and_size()
@@ -245,11 +258,11 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
     name = 'OMPI_COMM_WORLD_LOCAL_RANK' if launcher == 'mpirun' else 'DEVICE_ID'
     local = os.environ.get(name, '0')
     if not local.isdecimal():
-        raise ValueError(f'the environment variable {name} should be a number, is {local!r}')
+        raise PoseError(f'the environment variable {name} should be a number, is {local!r}')
     target = set_up_device(target, int(local), all_cores=False)
     if launcher == 'rank table' and target != 'Ascend':
-        raise ValueError(f'RANK_TABLE_FILE is set, but a rank table starts Ascend devices only and this is {target}; '
-                         'give "none" instead of the table')
+        raise PoseError(f'RANK_TABLE_FILE is set, but a rank table starts Ascend devices only and this is {target}; '
+                        'give "none" instead of the table')
     if launcher == 'rank table' and size == 1:
         return Processes(target)
     from mindspore import communication

@@ -6,10 +6,11 @@ import os
 import weakref
 from typing import Dict, Iterable, List, Optional
 
+from .errors import PoseError
 from .files import make_folder
 
 
-class FileInUseError(ValueError):
+class FileInUseError(PoseError):
     """Another process has locked a file.
 
     Attributes:

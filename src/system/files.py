@@ -8,6 +8,8 @@ import stat
 from functools import cached_property
 from typing import IO, Any, Iterator, Optional, Union
 
+from .errors import PoseError
+
 # What fits int64; COCO's ids of crowds have twelve digits.
 MAX_INTEGER = 2 ** 63
 
@@ -88,22 +90,22 @@ def read_json(path: str) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is missing, unreadable, no regular file or not JSON; the message names it and the place.
+        PoseError: the file is missing, unreadable, no regular file or not JSON; the message names it and the place.
     """
     try:
         with open_regular(path, 'r', encoding='utf-8') as file:
             return parse_json(file.read())
     except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+        raise PoseError(f'cannot read {path}: {error.strerror or error}') from None
     except ValueError as error:
-        raise ValueError(f'{path} is not a JSON file: {error}') from None
+        raise PoseError(f'{path} is not a JSON file: {error}') from None
 
 
 class JsonFile:
     """A JSON file that is read once, when its content is first asked for.
 
     Raises (on `content`):
-        ValueError: see `read_json`.
+        PoseError: see `read_json`.
     """
 
     def __init__(self, path: str):
@@ -123,17 +125,17 @@ def parse_json(text: str) -> Any:
     """Return what a text of JSON says. As Python's own parser does, it takes NaN, and 1e400 for infinity.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or holds a number of thousands of digits.
+        PoseError: it is no JSON, is nested too deeply, or holds a number of thousands of digits.
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError('its lists and objects are nested too deeply') from None
+        raise PoseError('its lists and objects are nested too deeply') from None
     except json.JSONDecodeError:
         raise
     except ValueError:
         # Python refuses to read so many digits.
-        raise ValueError('it holds a number of thousands of digits') from None
+        raise PoseError('it holds a number of thousands of digits') from None
 
 
 def is_number(value: Any) -> bool:

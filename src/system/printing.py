@@ -4,9 +4,10 @@ What is printed raw can move the cursor, change the title of the window or turn 
 the output does not have ends the run.
 """
 import argparse
+import difflib
 import reprlib
 import unicodedata
-from typing import Any, NoReturn, Optional, TextIO
+from typing import Any, Iterable, NoReturn, Optional, TextIO
 
 # Joiners between the letters of Persian and Indian names, and between the parts of a pictograph.
 _JOINERS = '\u200c\u200d'
@@ -47,9 +48,24 @@ def brief(value: Any) -> str:
         return 'a number of thousands of digits'
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return '; did you mean …?' with the most similar of the known words, or '' where none is similar."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f'; did you mean {close[0]}?' if close else ''
+
+
 class ArgumentParser(argparse.ArgumentParser):
-    """Python's, but what was typed is quoted as `printable` shows it."""
+    """Python's, but an error is one line, quotes what was typed as `printable` shows it, and knows similar flags."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and end with exit status 2."""
-        super().error(printable(message))
+        """Print the message, and end with exit status 2."""
+        self.exit(2, f'error: {printable(message)} ({self.prog} --help lists all flags)\n')
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
+        """Return what was given; a flag that nobody knows is an error that names the most similar one."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            word = next((each for each in unknown if each.startswith('-')), unknown[0]).partition('=')[0]
+            kind = 'flag' if word.startswith('-') else 'word'
+            self.error(f'unknown {kind} {word}{did_you_mean(word, self._option_string_actions)}')
+        return parsed

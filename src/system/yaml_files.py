@@ -5,6 +5,7 @@ from typing import Any, Dict
 
 import yaml
 
+from .errors import PoseError
 from .files import open_regular
 from .printing import brief
 
@@ -63,25 +64,25 @@ def read_yaml(path: str) -> Any:
     """Read a YAML file.
 
     Raises:
-        ValueError: the file is missing, unreadable, no regular file, not UTF-8, not YAML, or says a key twice; or it
+        PoseError: the file is missing, unreadable, no regular file, not UTF-8, not YAML, or says a key twice; or it
             is larger, is nested more deeply or repeats more than settings need. The message names it and the place.
     """
     try:
         with open_regular(path, 'r', encoding='utf-8') as file:
             text = file.read(MAX_LETTERS + 1)
         if len(text) > MAX_LETTERS:
-            raise ValueError(f'{path} should be a file of settings, has more than {MAX_LETTERS} letters')
+            raise PoseError(f'{path} should be a file of settings, has more than {MAX_LETTERS} letters')
         loader = _Loader(text)
         try:
             return loader.get_single_data()
         finally:
             loader.dispose()
     except OSError as error:
-        raise ValueError(f'cannot read {path}: {error.strerror or error}') from None
+        raise PoseError(f'cannot read {path}: {error.strerror or error}') from None
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not a YAML file in UTF-8: {error}') from None
+        raise PoseError(f'{path} is not a YAML file in UTF-8: {error}') from None
     except yaml.YAMLError as error:
-        raise ValueError(f'{path} is not a YAML file: {str(error)[:500]}') from None
+        raise PoseError(f'{path} is not a YAML file: {str(error)[:500]}') from None
 
 
 def read_comments(path: str) -> Dict[str, str]:

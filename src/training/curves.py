@@ -13,6 +13,7 @@ import numpy as np
 
 from ..datasets.registry import DATASETS
 from ..system.command_line import run_command
+from ..system.errors import MissingPackageError, PoseError
 from ..system.files import is_number, open_regular, parse_json, write_bytes
 from ..system.printing import ArgumentParser, brief, printable
 
@@ -30,7 +31,7 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
     A damaged last line is left out: a run that was killed while writing leaves one. Blank lines do not count.
 
     Raises:
-        ValueError: another line is not a JSON object, or an epoch or step no finite number; the message gives the
+        PoseError: another line is not a JSON object, or an epoch or step no finite number; the message gives the
             number of the line, from 1.
         OSError: the file cannot be read, or is no regular file.
     """
@@ -41,14 +42,14 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
         try:
             row = parse_json(line.decode('utf-8'))
             if not isinstance(row, dict):
-                raise ValueError(f'expected an object, got {brief(row)}')
+                raise PoseError(f'expected an object, got {brief(row)}')
         except ValueError as error:
             if number == numbered[-1][0]:
                 break
-            raise ValueError(f'{jsonl_path}, line {number} is damaged: {error}') from error
+            raise PoseError(f'{jsonl_path}, line {number} is damaged: {error}') from error
         for key in ('epoch', 'step'):
             if key in row and not (is_number(row[key]) and math.isfinite(row[key])):
-                raise ValueError(f'{jsonl_path}, line {number}: {key} should be a finite number, is {brief(row[key])}')
+                raise PoseError(f'{jsonl_path}, line {number}: {key} should be a finite number, is {brief(row[key])}')
         rows.append(row)
     return rows
 
@@ -61,19 +62,20 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: the file is damaged, a line lacks epoch, step or loss, or no loss is finite.
+        PoseError: the file is damaged, a line lacks epoch, step or loss, or no loss is finite.
         OSError: the metrics cannot be read or the PNG cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
+        raise MissingPackageError(
+            'the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
 
     epochs, steps, losses, rates, evaluations, metric = _read_columns(jsonl_path)
     is_finite = np.isfinite(losses)
     if not is_finite.any():
-        raise ValueError(f'{jsonl_path} holds no finite loss')
+        raise PoseError(f'{jsonl_path} holds no finite loss')
     centers, medians = _running_median(losses[is_finite])
     median_steps = steps[is_finite][centers]
 
@@ -130,10 +132,10 @@ def _read_columns(
                    if not is_number(row.get(name))]
         missing += ['lr'] if row.get('lr') is not None and not is_number(row['lr']) else []
         if missing:
-            raise ValueError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {brief(row)}')
+            raise PoseError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {brief(row)}')
         (scores if numbers else rows)[row['epoch'], row['step']] = row
     if not rows:
-        raise ValueError(f'{jsonl_path} holds no step')
+        raise PoseError(f'{jsonl_path} holds no step')
     keys = sorted(rows)
     epochs, steps = np.array(keys, np.float64).T
     if (np.diff(steps) <= 0).any():

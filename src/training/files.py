@@ -9,6 +9,7 @@ from easydict import EasyDict
 
 from ..data.loader import BatchPlan
 from ..system.device import Processes
+from ..system.errors import PoseError
 from ..system.file_locks import FileInUseError, FileLocks, check_unlocked, lock_names
 from ..system.files import check_writable
 from .log import MetricsLog
@@ -24,12 +25,12 @@ class RunFiles:
         metrics_path: another place of the metrics, or None.
 
     Raises:
-        ValueError: the checkpoint's name does not end in .ckpt.
+        PoseError: the checkpoint's name does not end in .ckpt.
     """
 
     def __init__(self, ckpt_path: str, metrics_path: Optional[str] = None):
         if not ckpt_path.endswith('.ckpt'):
-            raise ValueError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
+            raise PoseError(f'ckpt_save_path {ckpt_path} should end in .ckpt')
         self.ckpt, self.stem = ckpt_path, os.path.splitext(ckpt_path)[0]
         self.metrics = metrics_path or f'{self.stem}_metrics.jsonl'
         self.best, self.curve = f'{self.stem}_best.ckpt', f'{self.stem}_curve.png'
@@ -41,7 +42,7 @@ class RunFiles:
         """Prove that all files can be written and that no other process does; nothing stays of it.
 
         Raises:
-            ValueError: another process trains into one of them, or the metrics would overwrite another of them.
+            PoseError: another process trains into one of them, or the metrics would overwrite another of them.
             OSError: one cannot be written; the message names it.
         """
         for path, what in ((self.ckpt, 'is the checkpoint'), (self.best, 'is the best checkpoint'),
@@ -49,7 +50,7 @@ class RunFiles:
                            (self.events, 'lies among the events')):
             if (set(lock_names(path)) & set(lock_names(self.metrics))
                     or os.path.realpath(path) == os.path.dirname(os.path.realpath(self.metrics))):
-                raise ValueError(f'--metrics_path {self.metrics} {what} of the run itself; choose another place')
+                raise PoseError(f'--metrics_path {self.metrics} {what} of the run itself; choose another place')
         with self._in_use_is_told():
             check_unlocked([*self._single_files(), self.states])
         check_writable(self.ckpt)
@@ -62,7 +63,7 @@ class RunFiles:
             Those on a file system without locks, where nobody would notice another process.
 
         Raises:
-            ValueError, OSError: see `check`.
+            PoseError, OSError: see `check`.
         """
         self.check()
         with self._in_use_is_told():
@@ -80,7 +81,7 @@ class RunFiles:
             other = '--ckpt_save_path'
             if error.path == self.metrics:
                 other = '--metrics_path' if self._is_metrics_given else f'{other} or --metrics_path'
-            raise ValueError(f'another process is training into {error.path}; choose another {other}') from None
+            raise PoseError(f'another process is training into {error.path}; choose another {other}') from None
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed processes; the caller holds the lock."""

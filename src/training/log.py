@@ -9,6 +9,7 @@ import time
 from typing import Any, Dict, Optional
 
 from ..system.command_line import say
+from ..system.errors import MissingPackageError
 from ..system.files import write_bytes
 from .curves import load_metrics
 
@@ -119,7 +120,8 @@ class _Events:
             from tensorboardX.record_writer import masked_crc32c
             from tensorboardX.summary import scalar
         except ImportError as error:
-            raise ImportError('TRAIN.TENSORBOARD needs tensorboardX: pip install -r requirements-extra.txt') from error
+            raise MissingPackageError(
+                'TRAIN.TENSORBOARD needs tensorboardX: pip install -r requirements-extra.txt') from error
         self._event, self._checksum, self._scalar = Event, masked_crc32c, scalar
         os.makedirs(folder, exist_ok=True)
         # TensorBoard knows its files by this name, and reads them in its order.

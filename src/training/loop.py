@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ..data.loader import BatchPlan
 from ..system.command_line import say
+from ..system.errors import PoseError
 from .log import MetricsLog
 from .states import Progress
 from .step import StepReport, TrainStep
@@ -19,7 +20,7 @@ from .stopping import StopRequest
 WARM_UP_STEPS = 10
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(PoseError, ArithmeticError):
     """A step had a loss of NaN or infinity, or too many steps in a row overflowed in mixed precision."""
 
 

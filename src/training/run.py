@@ -16,6 +16,7 @@ from ..datasets.registry import dataset_of
 from ..evaluation.evaluate import Evaluation
 from ..system.collectives import broadcast_parameters, digest, gather_rows
 from ..system.device import Processes
+from ..system.errors import PoseError
 from .curves import draw_loss_curve
 from .files import RunFiles
 from .log import MetricsLog
@@ -42,13 +43,13 @@ def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state:
         first_step: of a new run.
 
     Raises:
-        ValueError: there is a state, but it is damaged or of another run.
+        PoseError: there is a state, but it is damaged or of another run.
     """
     sums = [int(part[0, 0]) for part in gather_rows(np.array([[states.identity.checksum()]], np.int64), processes)]
     others = [str(rank) for rank, value in enumerate(sums) if value != sums[0]]
     if others:
-        raise ValueError(f'the processes were not started alike: recipe, settings or people of process '
-                         f'{", ".join(others)} differ from those of process 0')
+        raise PoseError(f'the processes were not started alike: recipe, settings or people of process '
+                        f'{", ".join(others)} differ from those of process 0')
     progress = Progress(step=first_step, evaluated_step=first_step)
     if processes.is_first:
         unwatched = files.lock()
@@ -142,9 +143,9 @@ class TrainingRun(Hooks):
         except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
             if self._saved_step != progress.step:
                 self.save_state()
-            is_told = isinstance(error, (ValueError, OSError))
+            is_told = isinstance(error, (PoseError, OSError))
             reason = str(error) if is_told else f'{type(error).__name__}: {error}'.rstrip(': ')
-            raise (ValueError if is_told else RuntimeError)(
+            raise PoseError(
                 f'the evaluation after epoch {epoch} failed: {reason}; {self._what_is_there()} (--resume auto repeats '
                 'the evaluation, TRAIN.EVAL_EPOCHS=0 leaves it out)') from error
         self.save_state()
@@ -215,7 +216,7 @@ class TrainingRun(Hooks):
 
         Raises:
             RuntimeError: they do not.
-            OSError, ValueError: the last checkpoint or state cannot be written; the message says what is there.
+            OSError, PoseError: the last checkpoint or state cannot be written; the message says what is there.
         """
         trained = {name: parameter for name, parameter in named_parameters(self.network).items()
                    if parameter.requires_grad}
@@ -225,10 +226,10 @@ class TrainingRun(Hooks):
         for save in [self.save_state] * (self._saved_step != self.progress.step) + [self.save_weights]:
             try:
                 save(must=True)
-            except (OSError, ValueError) as error:
+            except (OSError, PoseError) as error:
                 problems.append(error)
         if problems:
-            kind = OSError if any(isinstance(error, OSError) for error in problems) else ValueError
+            kind = OSError if any(isinstance(error, OSError) for error in problems) else PoseError
             raise kind(f'{"; ".join(map(str, problems))}; {self._what_is_there()}')
         if len(set(sums)) > 1:
             raise RuntimeError('the processes ended with different weights: checksums '

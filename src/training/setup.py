@@ -33,7 +33,7 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
         overrides: what the user named; if it is MODEL.PRETRAINED, the file must not be missing.
 
     Raises:
-        ValueError: the file is missing, damaged or does not fit.
+        PoseError: the file is missing, damaged or does not fit.
     """
     path = config.MODEL.PRETRAINED
     if not config.MODEL.INIT_WEIGHTS or not path:

@@ -18,6 +18,7 @@ from mindspore import Parameter, Tensor, dtype_to_nptype
 
 from ..checkpoints.ckpt import CONFIG_KEY, read_entries, write_checkpoint
 from ..config import differing_keys, from_json, to_json
+from ..system.errors import PoseError
 from ..system.files import make_folder, parse_json
 
 PROGRESS_KEY = 'progress'
@@ -91,7 +92,7 @@ class RunIdentity:
         """Compare with what a state says.
 
         Raises:
-            ValueError: it is of another run; all that differs is named.
+            PoseError: it is of another run; all that differs is named.
         """
         differences = [f'{key} is {_value(self.config, key)}, was {_value(config, key)}'
                        for key in differing_keys(self.config, config) if not key.startswith(FREE_KEYS)]
@@ -107,8 +108,8 @@ class RunIdentity:
         if not differences and (step > len(self.rates) or told.get('rates') != mine['rates']):
             differences.append('the learning rates of the steps taken are others (number of devices, epochs, schedule)')
         if differences:
-            raise ValueError(f'{where} is of another run: {"; ".join(differences)}. To start a new run from its '
-                             'weights give it as --pretrained_path')
+            raise PoseError(f'{where} is of another run: {"; ".join(differences)}. To start a new run from its '
+                            'weights give it as --pretrained_path')
 
 
 def _value(config: EasyDict, key: str):
@@ -162,7 +163,7 @@ class RunStates:
             The progress and the path, or None where there is no state at all.
 
         Raises:
-            ValueError: every state is damaged, or the newest whole one is of another run.
+            PoseError: every state is damaged, or the newest whole one is of another run.
         """
         paths = self.paths()
         for path in paths:
@@ -173,14 +174,14 @@ class RunStates:
                 continue
             return self._load(path, content, state), path
         if paths:
-            raise ValueError(f'all {len(paths)} states in {self.folder} are damaged; move it away to start anew')
+            raise PoseError(f'all {len(paths)} states in {self.folder} are damaged; move it away to start anew')
         return None
 
     def resume(self, path: str, state: Mapping[str, Parameter]) -> Progress:
         """Load the state at `path` into `state`.
 
         Raises:
-            ValueError: it is missing, damaged, no state of a run, or of another run; `state` is then unchanged.
+            PoseError: it is missing, damaged, no state of a run, or of another run; `state` is then unchanged.
         """
         return self._load(path, _read(path), state)
 
@@ -193,8 +194,8 @@ class RunStates:
                       (entries[name].shape != state[name].shape or
                        entries[name].dtype != dtype_to_nptype(state[name].dtype))]
         if missing or unexpected or mis_shaped:
-            raise ValueError(f'{path} does not fit the run: missing {missing[:3]}, unexpected {unexpected[:3]}, of '
-                             f'another shape or type {mis_shaped[:3]}')
+            raise PoseError(f'{path} does not fit the run: missing {missing[:3]}, unexpected {unexpected[:3]}, of '
+                            f'another shape or type {mis_shaped[:3]}')
         for name, parameter in state.items():
             # A copy: some back ends would go on sharing the memory.
             parameter.set_data(Tensor(entries[name].copy()))
@@ -204,7 +205,7 @@ class RunStates:
 def _read(path: str) -> Tuple[Dict[str, np.ndarray], Progress, dict, EasyDict]:
     entries, texts = read_entries(path, needs_checksum=True)
     if PROGRESS_KEY not in texts or CONFIG_KEY not in texts:
-        raise ValueError(f'{path} is a checkpoint of weights, not the state of a run; give it as --pretrained_path')
+        raise PoseError(f'{path} is a checkpoint of weights, not the state of a run; give it as --pretrained_path')
     try:
         told = parse_json(texts[PROGRESS_KEY])
         progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
@@ -215,8 +216,8 @@ def _read(path: str) -> Tuple[Dict[str, np.ndarray], Progress, dict, EasyDict]:
                 and (best is None or (type(best) in (int, float) and abs(best) < 2 ** 63))):
             raise ValueError
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f'{path}: its progress is damaged') from None
+        raise PoseError(f'{path}: its progress is damaged') from None
     broken = [name for name, value in entries.items() if not np.isfinite(value).all()]
     if broken:
-        raise ValueError(f'{path} is damaged: {len(broken)} parameters hold NaN or infinity, e.g. {broken[0]}')
+        raise PoseError(f'{path} is damaged: {len(broken)} parameters hold NaN or infinity, e.g. {broken[0]}')
     return entries, progress, run, from_json(texts[CONFIG_KEY], path)

@@ -36,7 +36,7 @@ def _assert_holds(network, state):
 def without_initial_values(monkeypatch):
     """Names and shapes need no values, and drawing them takes the most time."""
     for module in ('mspn', 'simple_pose', 'hrnet', 'mipnet'):
-        monkeypatch.setattr(f'src.models.registry.{module}.initialise_parameters', lambda *_, **__: None)
+        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_, **__: None)
 
 
 @pytest.mark.parametrize('name', TRAINED)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from src.config import load_recipe
+from src.config import input_shape, load_recipe
 from src.data.boxed_pictures import load_boxed_pictures
 from src.data.coco import check_evaluable, load_coco_images, load_coco_people
 from src.data.detections import BoxReport, detected_people, load_detections
@@ -19,6 +19,7 @@ from src.data.skeletons import COCO
 from src.models.common.crops import SimplePoseCrops
 from src.models.mipnet.crops import MIPNetCrops
 from src.models.mspn.crops import MSPNCrops
+from src.models.registry import model_of
 from src.system.files import read_json
 
 RULES = ('mspn', 'simple_pose')
@@ -486,7 +487,8 @@ def test_an_inference_looks_at_photographs_upright(write, tmp_path, recipe):
     # Of whatever category and score: it is the user's box.
     boxes = write([{'image_id': 7, 'category_id': 18, 'bbox': [5, 5, 30, 45], 'score': -0.5}], 'boxes.json')
     config = load_recipe(recipe)
-    pictures, samples = load_boxed_pictures(config, COCO, str(tmp_path), boxes, lambda _: None)
+    pictures, samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), COCO, str(tmp_path),
+                                            boxes, lambda _: None)
     assert pictures.sizes.tolist() == [[40, 60]]
     upright = dataclasses.replace(samples, honour_exif=True).test_samples(np.array([0]))[0]
     np.testing.assert_array_equal(samples.test_samples(np.array([0]))[0], upright)

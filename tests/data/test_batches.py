@@ -224,7 +224,7 @@ import src
 import cv2
 from src.data.coco import load_coco_people
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
-from src.data.crops import SimplePoseCrops
+from src.models.common.crops import SimplePoseCrops
 from src.data.samples import PersonSamples
 from src.data.images import locate_pictures
 from src.data.skeletons import COCO

@@ -23,6 +23,7 @@ from src.data.loader_processes import (
     iterate_in_processes,
     make_here,
 )
+from src.system.errors import PoseError
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not loader_processes.can_fork(), reason='this system cannot fork')
@@ -190,7 +191,7 @@ def fail_by(error):
 
 
 @pytest.mark.parametrize('error, text', [
-    (ValueError('a.jpg is no picture'), 'a.jpg is no picture'),
+    (PoseError('a.jpg is no picture'), 'a.jpg is no picture'),
     (OSError(5, 'Input/output error'), 'Input/output error'), (MemoryError(), 'MemoryError()')], ids=repr)
 def test_what_the_user_can_mend_arrives_as_it_was_said(error, text):
     with pytest.raises(ValueError) as caught:

@@ -96,8 +96,8 @@ def test_members_of_mspn_go_together(material):
 @pytest.mark.parametrize('names, message', [
     (('one', 'larger'), r'MODEL.IMAGE_SIZE is \[64, 96\] in the one and \[96, 128\] in the other'),
     (('one', 'fewer'), 'MODEL.NUM_JOINTS is 17 in the one and 14 in the other'),
-    (('one', 'mspn'), 'MODEL.NAME is pose_resnet in the one and mspn in the other; heatmaps of mspn reach 255'),
-    (('mspn', 'one'), 'MODEL.NAME is mspn in the one and pose_resnet in the other; heatmaps of mspn reach 255'),
+    (('one', 'mspn'), '.*and mspn in the other; heatmaps of the one reach 1, those of the other 255'),
+    (('mspn', 'one'), '.*and pose_resnet in the other; heatmaps of the one reach 255, those of the other 1'),
     (('one', 'mipnet2'), 'the number of people in a box is 1 in the one and 2 in the other'),
     (('mipnet3', 'mipnet2'), 'the number of people in a box is 3 in the one and 2 in the other')])
 def test_what_cannot_be_averaged_is_named(names, message, material):

@@ -195,7 +195,7 @@ def test_processes_share_the_hypotheses(samples, size):
         return together
 
     predictor = Predictor(run_three, decode, 5, num_hypotheses=3)
-    with mock.patch('src.evaluation.predict.gather_rows', gather), ThreadPoolExecutor(size) as pool:
+    with mock.patch('src.system.collectives.gather_rows', gather), ThreadPoolExecutor(size) as pool:
         for poses in pool.map(lambda rank: predict(samples, predictor, processes=Processes('CPU', rank, size)),
                               range(size)):
             assert_three_hypotheses(poses, samples)

@@ -215,7 +215,7 @@ PROTOCOLS = (
              'config.LOSS.TOPK > config.MODEL.NUM_JOINTS', 'config.LOSS.TOPK > 2 * config.MODEL.NUM_JOINTS',
              'tests/test_config.py::test_wrong_overrides',
              'no more keypoints are mined than there are'),
-    Mutation('config_flag_before_set', 'src/config.py',
+    Mutation('config_flag_before_set', 'src/flags.py',
              "'lr': 'TRAIN.LR', 'min_lr': 'TRAIN.MIN_LR'", "'lr': 'TRAIN.MIN_LR', 'min_lr': 'TRAIN.LR'",
              'tests/test_config.py::test_overrides_of_the_command_line',
              'flags set the keys that they name'),

@@ -20,6 +20,7 @@ PRINTS_AND_WRITES = '''
 import os, sys, time, warnings
 from tqdm import tqdm
 from src.system.command_line import run_command, say
+from src.system.errors import PoseError
 def main():
     with open('checkpoint', 'wb') as file:
         file.write(b'weights')
@@ -52,7 +53,8 @@ def test_lines_come_at_once_and_in_order(capfd):
         assert capfd.readouterr().out == f'line {number}\n'
 
 
-@pytest.mark.parametrize('ending, status', [('pass', 0), ('raise ValueError("wrong")', 2), ('raise KeyError("bug")', 1),
+@pytest.mark.parametrize('ending, status', [('pass', 0), ('raise PoseError("wrong")', 2), ('raise KeyError("bug")', 1),
+                                            ('raise ValueError("bug")', 1),
                                             ('raise KeyboardInterrupt', 1), ('sys.exit("told")', 1)])
 @LOST
 def test_lost_output_ends_no_work_and_changes_no_status(way, ending, status, tmp_path):
@@ -72,7 +74,7 @@ def test_what_is_not_lost_is_printed(way, tmp_path):
             kept = {**streams, name: file}
             if 'preexec_fn' in streams:
                 kept['preexec_fn'] = lambda other=3 - number: os.close(other)
-            subprocess.run([sys.executable, '-c', PRINTS_AND_WRITES, 'raise ValueError("wrong")'], cwd=tmp_path,
+            subprocess.run([sys.executable, '-c', PRINTS_AND_WRITES, 'raise PoseError("wrong")'], cwd=tmp_path,
                            env=ENVIRONMENT, timeout=60, check=False, **kept)
     lines = [line for number in range(100) for line in (f'line {number}', f'printed {number}', 'from outside Python')]
     assert (tmp_path / 'stdout').read_text().splitlines() == lines

@@ -16,9 +16,10 @@ HOSTILE = '\x1b]0;owned\x07\x1b[31m.jpg'
 SAY_AND_FAIL = '''
 import os, sys
 from src.system.command_line import run_command, say
+from src.system.errors import PoseError
 def main():
     say(sys.argv[1])
-    raise ValueError('no ' + sys.argv[1])
+    raise PoseError('no ' + sys.argv[1])
 run_command(main)
 '''
 
@@ -63,12 +64,12 @@ def test_scripts_print_any_name_in_any_encoding(encoding):
 @pytest.mark.parametrize('variables', [{'POSE_TRACEBACK': '1'}, {'POSE_TRACEBACK': ''}])
 def test_tracebacks_are_escaped_line_by_line(variables):
     """Also those of our own mistakes, such as a KeyError."""
-    for kind, status in (('ValueError', 2), ('KeyError', 1)):
-        program = SAY_AND_FAIL.replace('ValueError', kind)
+    for kind, status in (('PoseError', 2), ('KeyError', 1), ('ValueError', 1)):
+        program = SAY_AND_FAIL.replace('raise PoseError', f'raise {kind}')
         done = subprocess.run([sys.executable, '-c', program, HOSTILE], capture_output=True, text=True, timeout=60,
                               env={**ENVIRONMENT, **variables})
         assert done.returncode == status and '\x1b' not in done.stderr + done.stdout and r'\x1b[31m' in done.stderr
-        if kind == 'KeyError' or variables['POSE_TRACEBACK']:
+        if kind != 'PoseError' or variables['POSE_TRACEBACK']:
             assert done.stderr.startswith('Traceback') and done.stderr.count('\n') > 4
 
 
@@ -85,7 +86,18 @@ def test_errors_of_the_command_line_are_escaped(capsys):
         parser.parse_args(['--threads', '3', f'--{HOSTILE}\udcff'])
     err = capsys.readouterr().err
     assert end.value.code == 2 and '\x1b' not in err
-    assert err.endswith('eval.py: error: unrecognized arguments: --\\x1b]0;owned\\x07\\x1b[31m.jpg\\xff\n')
+    assert err == ('error: unknown flag --\\x1b]0;owned\\x07\\x1b[31m.jpg\\xff (eval.py --help lists all flags)\n')
+
+
+@pytest.mark.parametrize('typed, answer', [
+    (['--thread', '3'], 'unknown flag --thread; did you mean --threads?'), (['--sum=1'], 'unknown flag --sum'),
+    (['3'], 'unknown word 3'), (['--threads', 'x'], "argument --threads: invalid int value: 'x'")])
+def test_an_unknown_flag_is_one_line_with_the_most_similar_one(typed, answer, capsys):
+    parser = ArgumentParser(prog='eval.py', allow_abbrev=False)
+    parser.add_argument('--threads', type=int)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(typed)
+    assert (end.value.code, capsys.readouterr().err) == (2, f'error: {answer} (eval.py --help lists all flags)\n')
 
 
 def test_every_command_line_of_the_package_escapes_its_errors():

@@ -6,6 +6,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
+from ...system.errors import PoseError
+
 STEM_POOLS = ('symmetric', 'same')
 # Of MindSpore's mixed precision, see `set_precision`.
 LEVELS = ('O0', 'O2', 'O3')
@@ -90,7 +92,7 @@ class StemPool(nn.Cell):
     def __init__(self, kind: str = 'symmetric'):
         super().__init__()
         if kind not in STEM_POOLS:
-            raise ValueError(f'stem pool {kind!r} is unknown; use one of {", ".join(STEM_POOLS)}')
+            raise PoseError(f'stem pool {kind!r} is unknown; use one of {", ".join(STEM_POOLS)}')
         before = 1 if kind == 'symmetric' else 0
         self.pad = nn.Pad(((0, 0), (0, 0), (before, 1), (before, 1)))
         self.pool = nn.MaxPool2d(3, 2, pad_mode='valid')
@@ -159,11 +161,11 @@ def check_input_shape(input_shape: Tuple[int, int]) -> Tuple[int, int]:
     """Return (H, W) as a tuple of ints.
 
     Raises:
-        ValueError: not two positive numbers divisible by 32, the total stride of the networks.
+        PoseError: not two positive numbers divisible by 32, the total stride of the networks.
     """
     shape = tuple(int(side) for side in input_shape)
     if len(shape) != 2 or any(side <= 0 or side % 32 for side in shape):
-        raise ValueError(f'input_shape {tuple(input_shape)} must be (height, width), both positive multiples of 32')
+        raise PoseError(f'input_shape {tuple(input_shape)} must be (height, width), both positive multiples of 32')
     return shape
 
 
@@ -229,10 +231,10 @@ def set_precision(network: nn.Cell, level: str) -> None:
         level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout.
 
     Raises:
-        ValueError: the level is unknown.
+        PoseError: the level is unknown.
     """
     if level not in LEVELS:
-        raise ValueError(f'mixed-precision level {level!r} is unknown; use one of {", ".join(LEVELS)}')
+        raise PoseError(f'mixed-precision level {level!r} is unknown; use one of {", ".join(LEVELS)}')
     if level == 'O0':
         return
     network.to_float(mstype.float16)

@@ -4,6 +4,7 @@ The stride of a bottleneck sits on its 3x3 convolution ("v1.5"), as in torchvisi
 """
 from mindspore import nn
 
+from ...system.errors import PoseError
 from .blocks import BatchNorm, StemPool, conv
 
 
@@ -80,7 +81,7 @@ class ResNet(nn.Cell):
     def __init__(self, num_layers: int, *, stem_channels: int = 64, stem_pool: str = 'symmetric'):
         super().__init__()
         if num_layers not in LAYOUTS:
-            raise ValueError(f'ResNet-{num_layers} is unknown; use one of {", ".join(map(str, LAYOUTS))} layers')
+            raise PoseError(f'ResNet-{num_layers} is unknown; use one of {", ".join(map(str, LAYOUTS))} layers')
         block, counts = LAYOUTS[num_layers]
         self.conv1 = conv(3, stem_channels, 7, stride=2)
         self.bn1 = BatchNorm(stem_channels)

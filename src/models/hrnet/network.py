@@ -8,6 +8,7 @@ from typing import Sequence, Tuple
 
 from mindspore import nn
 
+from ...system.errors import PoseError
 from ..common.blocks import (
     BatchNorm,
     NearestUpsample,
@@ -100,7 +101,7 @@ class HRNet(nn.Cell):
             start from its N(0, 0.001).
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, width: int, num_keypoints: int, input_shape: Tuple[int, int],
@@ -108,8 +109,8 @@ class HRNet(nn.Cell):
         super().__init__()
         height, width_of_input = check_input_shape(input_shape)
         if width < 1 or blocks < 1 or len(modules) != 3 or min(modules) < 1:
-            raise ValueError('HRNet needs a width and a number of blocks of at least 1, and modules in each of its '
-                             f'stages 2 to 4; got {width}, {blocks}, {list(modules)}')
+            raise PoseError('HRNet needs a width and a number of blocks of at least 1, and modules in each of its '
+                            f'stages 2 to 4; got {width}, {blocks}, {list(modules)}')
         channels = [width * 2 ** branch for branch in range(4)]
         shapes = [(height // 2 ** level, width_of_input // 2 ** level) for level in range(2, 6)]
         # Channels of the features behind each part but the last.

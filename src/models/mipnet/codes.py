@@ -1,6 +1,8 @@
 """MIPNet's codes: what tells the network whom of the people in a box to look for."""
 import numpy as np
 
+from ...system.errors import PoseError
+
 
 def instance_codes(num_instances: int) -> np.ndarray:
     """Return MIPNet's codes (I, 2) float32 of the people in a box; the first is the person whom the box belongs to.
@@ -9,9 +11,9 @@ def instance_codes(num_instances: int) -> np.ndarray:
     release), so their weights cannot be exchanged.
 
     Raises:
-        ValueError: there are such codes for 2, 3 and 4 people only.
+        PoseError: there are such codes for 2, 3 and 4 people only.
     """
     if num_instances not in (2, 3, 4):
-        raise ValueError(f'MIPNet has codes for 2, 3 or 4 people in a box, not for {num_instances}')
+        raise PoseError(f'MIPNet has codes for 2, 3 or 4 people in a box, not for {num_instances}')
     codes = [(1, 0), (0, 1)] if num_instances == 2 else [(0, 0), (1, 0), (0, 1), (1, 1)]
     return np.array(codes[:num_instances], np.float32)

@@ -9,6 +9,7 @@ from typing import Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from ...system.errors import PoseError
 from ..common.blocks import BatchNorm, GlobalMean, Scale, initialise_parameters, narrow_normal, uniform_fan_in
 from ..hrnet.network import NUM_PARTS, HRNet
 from ..simple_pose.network import SimplePoseNet
@@ -32,14 +33,14 @@ class ModulationBlock(nn.Cell):
     different codes in a batch, or else the code has no influence and no gradient.
 
     Raises:
-        ValueError: fewer than four channels leave nothing for the hidden layers.
+        PoseError: fewer than four channels leave nothing for the hidden layers.
     """
 
     def __init__(self, channels: int):
         super().__init__()
         hidden = channels // REDUCTION
         if not hidden:
-            raise ValueError(f'a modulation block needs at least {REDUCTION} channels, got {channels}')
+            raise PoseError(f'a modulation block needs at least {REDUCTION} channels, got {channels}')
         self.pool, self.scale = GlobalMean(), Scale()
         self.fc = nn.SequentialCell([dense(channels, hidden, bias=False), nn.ReLU(),
                                      dense(hidden, channels, bias=False), nn.Sigmoid()])
@@ -83,12 +84,12 @@ class MIPNet(nn.Cell):
             num_instances: I.
 
         Raises:
-            ValueError: not one truth value for each place, or none is true.
+            PoseError: not one truth value for each place, or none is true.
         """
         se_modules = tuple(bool(each) for each in se_modules)
         if len(se_modules) != len(names) or not any(se_modules):
-            raise ValueError(f'se_modules should say for each of the {len(names)} places {", ".join(names)} whether it '
-                             f'has a modulation block, and at least one should; got {list(se_modules)}')
+            raise PoseError(f'se_modules should say for each of the {len(names)} places {", ".join(names)} whether it '
+                            f'has a modulation block, and at least one should; got {list(se_modules)}')
         self.num_instances, self.se_modules, self.first_place = num_instances, se_modules, se_modules.index(True)
         self.codes = Tensor(instance_codes(num_instances))
         for name, widths, is_taken in zip(names, channels, se_modules):
@@ -142,7 +143,7 @@ class MIPNetHRNet(MIPNet, HRNet):
         options: of HRNet.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, se_modules: Sequence[bool] = PUBLISHED_PLACES, num_instances: int = 2, seed: int = 1,
@@ -163,7 +164,7 @@ class MIPNetResNet(MIPNet, SimplePoseNet):
         options: of SimplePoseNet.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, se_modules: Sequence[bool] = PUBLISHED_PLACES, num_instances: int = 2, seed: int = 1,

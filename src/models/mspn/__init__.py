@@ -4,6 +4,7 @@ import os
 from functools import partial
 
 from ...system import checks
+from ...system.errors import PoseError
 from ..record import PIXELS_PER_CELL, HeatmapCodec, PoseModel
 from .crops import build_crops
 from .decoder import PEAK, decode_mspn, place_by_size
@@ -14,7 +15,7 @@ def _check(config) -> None:
     checks.positive(config, 'MSPN.UPSAMPLE_CHANNEL_NUM', 'MSPN.HEAD_SCALE')
     checks.counts(config, 'MSPN.PLANES', 'MSPN.BLOCKS')
     if MODEL.name == config.MODEL.NAME and config.LOSS.TOPK > config.MODEL.NUM_JOINTS:
-        raise ValueError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
+        raise PoseError(f'LOSS.TOPK {config.LOSS.TOPK} is more than the {config.MODEL.NUM_JOINTS} keypoints')
 
 
 def _build(config):

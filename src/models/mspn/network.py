@@ -9,6 +9,7 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
+from ...system.errors import PoseError
 from ..common.blocks import (
     BatchNorm,
     BilinearResize,
@@ -202,7 +203,7 @@ class MSPN(nn.Cell):
         seed: of the initial weights.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, num_stages: int, num_keypoints: int, input_shape: Tuple[int, int],
@@ -211,9 +212,9 @@ class MSPN(nn.Cell):
                  head_scale: float = 1.0, seed: int = 1):
         super().__init__()
         if num_stages < 1:
-            raise ValueError(f'MSPN needs at least one stage, got {num_stages}')
+            raise PoseError(f'MSPN needs at least one stage, got {num_stages}')
         if len(planes) != 4 or len(blocks) != 4:
-            raise ValueError(f'MSPN has four levels; planes {list(planes)} and blocks {list(blocks)} need four entries')
+            raise PoseError(f'MSPN has four levels; planes {list(planes)} and blocks {list(blocks)} need four entries')
         height, width = check_input_shape(input_shape)
         self.top = Stem(stem_channels, stem_pool)
         self.num_stages = num_stages

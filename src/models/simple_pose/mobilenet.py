@@ -4,6 +4,7 @@ arXiv 1801.04381), with MMPose's cell names.
 
 from mindspore import nn
 
+from ...system.errors import PoseError
 from ..common.blocks import BatchNorm, PassOn
 
 # Expansion, channels, blocks and stride of the layers 1 to 7.
@@ -65,14 +66,14 @@ class MobileNetV2(nn.Cell):
             it out.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, width: float = 1.0, last_channels: int = LAST_CHANNELS):
         super().__init__()
         if width <= 0 or last_channels < 0:
-            raise ValueError(f'MobileNetV2 needs a width above 0 and 0 or more last channels, got {width} and '
-                             f'{last_channels}')
+            raise PoseError(f'MobileNetV2 needs a width above 0 and 0 or more last channels, got {width} and '
+                            f'{last_channels}')
         channels = scaled_channels(STEM_CHANNELS, width)
         self.conv1 = ConvNorm(3, channels, 3, stride=2)
         for number, (expansion, unscaled, count, stride) in enumerate(LAYERS, 1):

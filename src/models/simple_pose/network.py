@@ -8,6 +8,7 @@ from typing import Sequence, Tuple
 
 from mindspore import nn
 
+from ...system.errors import PoseError
 from ..common.blocks import (
     BatchNorm,
     check_input_shape,
@@ -29,8 +30,8 @@ def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequen
     cells = []
     for out_channels, kernel in zip(filters, kernels):
         if kernel not in DECONV_PADDINGS:
-            raise ValueError(f'a transposed convolution of kernel {kernel} is not supported; '
-                             f'use one of {sorted(DECONV_PADDINGS)}')
+            raise PoseError(f'a transposed convolution of kernel {kernel} is not supported; '
+                            f'use one of {sorted(DECONV_PADDINGS)}')
         cells += [nn.Conv2dTranspose(in_channels, out_channels, kernel, stride=2, pad_mode='pad',
                                      padding=DECONV_PADDINGS[kernel], has_bias=bias, weight_init='zeros',
                                      bias_init='zeros'),
@@ -41,8 +42,8 @@ def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequen
 
 def _check_deconv(filters: Sequence[int], kernels: Sequence[int]) -> None:
     if len(filters) != 3 or len(kernels) != 3:
-        raise ValueError('SimplePoseNet has three transposed convolutions, since a heatmap is a quarter of the '
-                         f'input; got filters {list(filters)}, kernels {list(kernels)}')
+        raise PoseError('SimplePoseNet has three transposed convolutions, since a heatmap is a quarter of the '
+                        f'input; got filters {list(filters)}, kernels {list(kernels)}')
 
 
 class SimplePoseNet(ResNet):
@@ -62,7 +63,7 @@ class SimplePoseNet(ResNet):
         seed: of the initial weights.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, num_layers: int, num_keypoints: int, input_shape: Tuple[int, int],
@@ -73,7 +74,7 @@ class SimplePoseNet(ResNet):
         check_input_shape(input_shape)
         _check_deconv(num_deconv_filters, num_deconv_kernels)
         if final_conv_kernel not in (1, 3):
-            raise ValueError(f'the final convolution has kernel 1 or 3, got {final_conv_kernel}')
+            raise PoseError(f'the final convolution has kernel 1 or 3, got {final_conv_kernel}')
         self.deconv_layers = make_deconv_layers(self.out_channels, num_deconv_filters, num_deconv_kernels,
                                                 deconv_with_bias)
         self.final_layer = nn.Conv2d(num_deconv_filters[-1], num_keypoints, final_conv_kernel, pad_mode='pad',
@@ -106,7 +107,7 @@ class SimplePoseMobileNet(MobileNetV2):
         seed: of the initial weights.
 
     Raises:
-        ValueError: an argument is out of range.
+        PoseError: an argument is out of range.
     """
 
     def __init__(self, *, num_keypoints: int, input_shape: Tuple[int, int], width: float = 1.0,
