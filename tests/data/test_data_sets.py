@@ -365,7 +365,7 @@ def test_train_evaluate_and_infer_on_made_up_data(protocol, recipe, roots, tmp_p
     assert (tmp_path / f'submission.{ending}').is_file()
 
 
-@pytest.mark.parametrize('protocol, recipe', [('crowdpose', MSPN), ('mpii', SIMPLE_POSE)])
+@pytest.mark.parametrize('protocol, recipe', [('crowdpose', SIMPLE_POSE), ('mpii', SIMPLE_POSE)])
 def test_train_evaluate_and_infer_on_the_samples(protocol, recipe, tmp_path, capfd):
     folder = SHARED / protocol
     if not folder.is_dir():

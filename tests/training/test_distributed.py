@@ -199,35 +199,11 @@ def beside(request, data, tmp_path_factory):
             jobs['interrupted'] = pool.submit(interrupt, tmp_path_factory.mktemp('interrupted'), data)
         if 'uninterrupted' in needed:
             jobs['uninterrupted'] = pool.submit(train_to_the_end, tmp_path_factory.mktemp('uninterrupted'), data)
+        if 'fault_of_the_first' in needed:
+            jobs['fault_of_the_first'] = pool.submit(fail_on_the_first, tmp_path_factory.mktemp('first'), data)
+        if 'fault_of_all' in needed:
+            jobs['fault_of_all'] = pool.submit(fail_on_all, tmp_path_factory.mktemp('all'))
         yield jobs
-
-
-# Faults
-
-def test_a_fault_of_the_first_process_ends_all(data, tmp_path):
-    (tmp_path / 'file').write_text('in the way of a folder')
-    started = time.monotonic()
-    with start_training(tmp_path, data, f'--metrics_path {tmp_path}/file/metrics.jsonl') as job:
-        assert job.wait(60) == 2, job.out
-        assert not job.processes() and time.monotonic() - started < 60
-        log = (tmp_path / 'train_parallel0' / 'log.txt').read_text()
-        assert re.findall('^error: .*', log, re.M) == [
-            f'error: cannot write into the folder {tmp_path}/file: File exists']
-        assert 'Traceback' not in log
-        assert re.search(r'^error: train: rank 0 ended with status 2 ', job.out, re.M), job.out
-    assert 'loss is' not in (tmp_path / 'train_parallel1' / 'log.txt').read_text()
-
-
-def test_a_fault_of_all_processes_is_told(tmp_path):
-    started = time.monotonic()
-    with start_training(tmp_path, tmp_path / 'nowhere') as job:
-        assert job.wait(60) == 2, job.out
-        assert not job.processes() and time.monotonic() - started < 60
-        # The first one to fail ends the others, also in the middle of their message.
-        rank = re.search(r'^error: train: rank ([01]) ended with status 2 ', job.out, re.M)[1]
-        log = (tmp_path / f'train_parallel{rank}' / 'log.txt').read_text()
-        errors = re.findall('^error: .*', log, re.M)
-        assert len(errors) == 1 and str(tmp_path / 'nowhere') in errors[0] and 'Traceback' not in log
 
 
 # One step, and what the processes tell each other
@@ -600,6 +576,55 @@ def test_learning_rates_decide_whether_one_process_may_go_on(times_devices):
             of_one.check(of_two.told(5), config, 5, 'the state')
     else:
         of_one.check(of_two.told(5), config, 5, 'the state')
+
+
+# Faults
+
+def fail(folder: Path, data: Path, flags: str = '') -> tuple:
+    """Start a training that cannot be; return its status, its output, the seconds and the processes that are left."""
+    started = time.monotonic()
+    with start_training(folder, data, flags) as job:
+        return job.wait(120), job.out, time.monotonic() - started, job.processes()
+
+
+def fail_on_the_first(folder: Path, data: Path) -> tuple:
+    (folder / 'file').write_text('in the way of a folder')
+    return (folder, *fail(folder, data, f'--metrics_path {folder}/file/metrics.jsonl'))
+
+
+def fail_on_all(folder: Path) -> tuple:
+    return (folder, *fail(folder, folder / 'nowhere'))
+
+
+@pytest.fixture(scope='module')
+def fault_of_the_first(beside):
+    return beside['fault_of_the_first'].result()
+
+
+@pytest.fixture(scope='module')
+def fault_of_all(beside):
+    return beside['fault_of_all'].result()
+
+
+def test_a_fault_of_the_first_process_ends_all(fault_of_the_first):
+    folder, status, out, seconds, left = fault_of_the_first
+    assert status == 2 and not left and seconds < 90, out
+    log = (folder / 'train_parallel0' / 'log.txt').read_text()
+    assert re.findall('^error: .*', log, re.M) == [
+        f'error: cannot write into the folder {folder}/file: File exists']
+    assert 'Traceback' not in log
+    assert re.search(r'^error: train: rank 0 ended with status 2 ', out, re.M), out
+    assert 'loss is' not in (folder / 'train_parallel1' / 'log.txt').read_text()
+
+
+def test_a_fault_of_all_processes_is_told(fault_of_all):
+    folder, status, out, seconds, left = fault_of_all
+    assert status == 2 and not left and seconds < 90, out
+    # The first one to fail ends the others, also in the middle of their message.
+    rank = re.search(r'^error: train: rank ([01]) ended with status 2 ', out, re.M)[1]
+    log = (folder / f'train_parallel{rank}' / 'log.txt').read_text()
+    errors = re.findall('^error: .*', log, re.M)
+    assert len(errors) == 1 and str(folder / 'nowhere') in errors[0] and 'Traceback' not in log
 
 
 # Interrupted trainings
