@@ -42,7 +42,7 @@ def test_every_tested_version_is_exact():
 
 
 @pytest.mark.parametrize('file', ['requirements.txt', 'requirements-extra.txt', 'requirements-deploy.txt',
-                                  'requirements-dev.txt'])
+                                  'requirements-serve.txt', 'requirements-tools.txt'])
 def test_every_required_package_was_tested_within_its_bounds(file):
     environment = {'python_version': re.search(r'python_version >= "(.*)"', TESTED.read_text())[1]}
     requirements = [Requirement(line) for line in lines_of(ROOT / file) if not line.startswith('-r ')]
@@ -115,3 +115,18 @@ def test_other_tested_versions_make_another_environment(checkout):
     file = checkout / 'requirements-tested.txt'
     file.write_text(file.read_text().replace('tqdm==', 'tqdm==1'))
     assert make(checkout, script) == expected and make(checkout, script) == []
+
+
+def test_the_installed_library_has_every_folder_and_every_recipe():
+    """`pip install .` gives the folder `src` another name; a room that pyproject.toml does not name would be missing."""
+    tomllib = pytest.importorskip('tomllib')
+    settings = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['tool']['setuptools']
+    folders = {path.parent.relative_to(ROOT / 'src') for path in (ROOT / 'src').rglob('__init__.py')}
+    assert settings['package-dir'] == {'mindspore_pose': 'src'}
+    assert sorted(settings['packages']) == sorted('.'.join(['mindspore_pose', *folder.parts]) for folder in folders)
+    data = {path.relative_to(ROOT / 'src').parent for path in (ROOT / 'src').rglob('*.yaml')}
+    assert data - folders == {Path('recipes')} and 'recipes/*.yaml' in settings['package-data']['mindspore_pose']
+    dynamic = settings['dynamic']
+    named = [name for each in (dynamic['dependencies'], *dynamic['optional-dependencies'].values())
+             for name in each['file']]
+    assert all((ROOT / name).is_file() for name in named)
