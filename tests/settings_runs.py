@@ -187,7 +187,7 @@ WITHOUT_GRAPH = {
     'src.evaluation.evaluate.Evaluation.measure': replace(lambda *_: Evaluated({'AP': 0.5}, [], None)),
     'src.training.log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
 PREDICTED = {'src.evaluation.load_model.build_configured_network': replace(TinyPoseNet),
-             'src.evaluation.load_model.load_weights': _load,
+             'src.checkpoints.load.load_weights': _load,
              'src.evaluation.evaluate.predict_poses': _predict, 'src.evaluation.predict.predict_poses': _predict,
              'src.visualization.draw_people': watch('drawn', result=np.zeros((8, 8, 3), np.uint8))}
 TWO_KINDS = {'src.system.device.available_targets': replace(lambda: ['GPU', 'CPU']),

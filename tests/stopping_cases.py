@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.training.loop import stopping
+from src.training import stopping
 from src.training.stopping import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +73,7 @@ def test_a_later_sigterm_ends_the_run_at_once(first, monkeypatch, handlers):
 # The main thread waits inside a library for a lock that it holds: no signal brings it back into Python.
 STUCK = '''
 import ctypes, src
-from src.training.loop import stopping
+from src.training import stopping
 stopping.SAME_REQUEST_SECONDS, stopping.PATIENCE_SECONDS = 0.1, 0.2
 lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
 with stopping.StopRequest():

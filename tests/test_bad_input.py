@@ -21,6 +21,7 @@ from src.data.skeletons import get_skeleton
 from src.evaluation.predict import Poses
 from src.synthetic.writing import write_synthetic_coco
 from src.system.command_line import run_command
+from src.system.errors import PoseError
 
 # What every call begins with; the arguments of a case come behind and override these.
 ARGUMENTS = {
@@ -261,7 +262,7 @@ CASES: List[Case] = [
          ('none.json', 'does not exist', 'det_file_url')),
     Case('detections_and_ground_truth_boxes', 'eval', f'--use_gt_bbox --det_file_url {DETECTIONS}',
          ('--det_file_url', '--use_gt_bbox', 'not both')),
-    Case('abbreviated_flag', 'train', '--ckpt pose.ckpt', ('unrecognized arguments: --ckpt',)),
+    Case('abbreviated_flag', 'train', '--ckpt pose.ckpt', ('unknown flag --ckpt; did you mean --',)),
     Case('batch_size_twice', 'train', '--batchsize 3', ('--batchsize', 'TRAIN.BATCH_SIZE is set by another flag')),
     Case('detections_empty', 'eval', f'--det_file_url {DETECTIONS}', (DETECTIONS, 'no box of a person'),
          write(DETECTIONS, [])),
@@ -285,8 +286,9 @@ CASES: List[Case] = [
          ('none of the', 'below score 2')),
 
     # Recipes, keys and flags
-    Case('recipe_unknown', 'train', '--recipe hrnet', ("unknown recipe 'hrnet'", 'mspn_2stg_coco_256x192', '.yaml')),
-    Case('recipe_unknown_eval', 'eval', '--recipe hrnet', ("unknown recipe 'hrnet'", 'mspn_2stg_coco_256x192')),
+    Case('recipe_unknown', 'train', '--recipe hrnet',
+         ("unknown recipe 'hrnet'; did you mean hrnet_w32", '--list_recipes', '.yaml')),
+    Case('recipe_unknown_eval', 'eval', '--recipe hrnet', ("unknown recipe 'hrnet'; did you mean hrnet_w32",)),
     Case('recipe_file_not_yaml', 'train', '--recipe my.yaml', ('my.yaml', 'not a YAML file'),
          write('my.yaml', b'TRAIN: [')),
     Case('recipe_file_unknown_key', 'train', '--recipe my.yaml', ('my.yaml', "'TRAIN.RATE'", 'TRAIN.LR'),
@@ -297,7 +299,7 @@ CASES: List[Case] = [
     Case('value_not_finite', 'train', '--lr nan', ('TRAIN.LR', 'finite', "'nan'")),
     Case('switch_of_wrong_kind', 'train', '--ohkm maybe', ('LOSS.OHKM', 'true or false', "'maybe'")),
     Case('set_without_equals', 'train', '--set TRAIN.LR', ('--set TRAIN.LR', 'KEY=VALUE')),
-    Case('flag_unknown', 'train', '--learning_rate 1', ('unrecognized arguments: --learning_rate',)),
+    Case('flag_unknown', 'train', '--learning_rate 1', ('unknown flag --learning_rate',)),
     Case('flag_of_wrong_kind', 'infer', '--score_thresh high', ('--score_thresh', "'high'")),
     Case('input_shape_not_of_32', 'train', '--input_shape 100 96',
          ('MODEL.IMAGE_SIZE', 'multiples of 32', 'is [96, 100]')),
@@ -465,7 +467,7 @@ def test_table_is_complete_and_names_are_unique():
 def test_traceback_comes_on_request(monkeypatch, capsys):
     """POSE_TRACEBACK=1 is for the developer."""
     def fail():
-        raise ValueError('no such thing')
+        raise PoseError('no such thing')
 
     monkeypatch.setenv('POSE_TRACEBACK', '1')
     with pytest.raises(SystemExit) as end:

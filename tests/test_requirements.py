@@ -118,7 +118,7 @@ def test_other_tested_versions_make_another_environment(checkout):
 
 
 def test_the_installed_library_has_every_folder_and_every_recipe():
-    """`pip install .` gives the folder `src` another name; a room that pyproject.toml does not name would be missing."""
+    """`pip install .` gives the folder `src` another name; a room that pyproject.toml leaves out would be missing."""
     tomllib = pytest.importorskip('tomllib')
     settings = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['tool']['setuptools']
     folders = {path.parent.relative_to(ROOT / 'src') for path in (ROOT / 'src').rglob('__init__.py')}

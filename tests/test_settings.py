@@ -442,7 +442,8 @@ NEEDED = {'train': '', 'eval': '--ckpt_path {folder}/start.ckpt', 'infer': '--ck
 @pytest.mark.parametrize('script, flag', [(script, flag) for script, flags in CONFIG_FLAGS.items() for flag in flags])
 def test_a_classic_flag_sets_its_key(script, flag, scripts):
     """In the script itself; that the key reaches its part is shown above."""
-    places = {f'src.{"config" if script == "train" else "command_line"}.resolve': end_with('recipe', 'overrides')}
+    place = 'config' if script == 'train' else 'checkpoints.configuration'
+    places = {f'src.{place}.resolve': end_with('recipe', 'overrides')}
     words, expected = ('9 7', '7 9') if flag.endswith('shape') else ('5 6 7', '5 6 7')
     run = scripts.run(script, 'simplepose', {}, {}, f'{NEEDED[script]} --{flag} {words}', places)
     key = CONFIG_FLAGS[script][flag]
@@ -470,7 +471,8 @@ CKPT = '--ckpt_path {folder}/start.ckpt'
 MODEL_FILE = {'src.evaluation.load_model.open_model_file': end_with('path', 'runtime')}
 PLAN = {'src.export.export.build_exported_model': end_with('config', 'network', 'plan', 'flip_index'),
         'src.system.files.check_writable': watch('written', result=None)}
-PICTURES = {'src.data.boxed_pictures.load_boxed_pictures': end_with('config', 'skeleton', 'folder', 'boxes')}
+PICTURES = {'src.export.example_crops.load_boxed_pictures': end_with('crops', 'input_shape', 'skeleton', 'folder',
+                                                                         'boxes')}
 EXPORTED = f'{CKPT} --file_format ONNX'
 
 FLAG_ROWS = [
@@ -535,11 +537,11 @@ def test_every_flag_is_shown_to_have_an_effect(script, scripts):
         seen.update(parser._option_string_actions)
         raise SystemExit(0)
 
-    scripts.run(script, 'simplepose', {}, {}, '', {'argparse.ArgumentParser.parse_args': replace(parse)})
+    scripts.run(script, 'simplepose', {}, {}, '', {'src.system.printing.ArgumentParser.parse_args': replace(parse)})
     shown = {*CONFIG_FLAGS[script], *(row.flag for row in FLAG_ROWS if row.script == script),
              *(flag for of, flag in SHOWN_ELSEWHERE if of == script)}
-    # Every test of this file gives a recipe and --set.
-    assert {flag.lstrip('-') for flag in seen} - {'h', 'help', 'recipe', 'set'} == shown
+    # Every test of this file gives a recipe and --set; the other two are shown in test_plugins.py and test_config.py.
+    assert {flag.lstrip('-') for flag in seen} - {'h', 'help', 'recipe', 'set', 'plugin', 'list_recipes'} == shown
 
 
 @pytest.mark.parametrize('place', sorted(set(SHOWN_ELSEWHERE.values())))

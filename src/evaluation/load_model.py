@@ -25,7 +25,7 @@ FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
 
-def _network_keys(config: EasyDict) -> Tuple[str, ...]:
+def network_keys(config: EasyDict) -> Tuple[str, ...]:
     """Return the keys of the network's own sections: they say what it computes."""
     model = model_of(config)
     sections = dict.fromkeys((model.section, heatmap_section(config)))
@@ -66,7 +66,7 @@ class PoseSource:
             from ..checkpoints.load import adopt_source
             adopt_source(config, self.carried, self.weights, overrides, self.path)
             return
-        for key in (FIXED_KEYS + _network_keys(self.model.config) + FIXED_WITH_DECODER * self.model.has_decoder
+        for key in (FIXED_KEYS + network_keys(self.model.config) + FIXED_WITH_DECODER * self.model.has_decoder
                     + FIXED_WITH_FLIP_TEST * self.model.has_flip_test):
             section, name = key.split('.')
             if config[section][name] != self.model.config[section][name]:

@@ -50,8 +50,9 @@ def brief(value: Any) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean …?' with the most similar of the known words, or '' where none is similar."""
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f'; did you mean {close[0]}?' if close else ''
+    known = list(known)
+    similar = difflib.get_close_matches(word, known, 1) or [each for each in known if len(word) > 1 and word in each]
+    return f'; did you mean {similar[0]}?' if similar else ''
 
 
 class ArgumentParser(argparse.ArgumentParser):

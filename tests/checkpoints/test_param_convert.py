@@ -224,7 +224,7 @@ def simple(name: str = 'in.pth') -> None:
 
 MISTAKES = {
     'no_recipe': ('--input in.pth --output out.ckpt', ('in.pth does not say', '--recipe', SIMPLE_POSE)),
-    'recipe_unknown': ('--recipe pose --input in.pth --output out.ckpt', ("unknown recipe 'pose'", SIMPLE_POSE)),
+    'recipe_unknown': ('--recipe pose --input in.pth --output out.ckpt', ("unknown recipe 'pose'", '--list_recipes')),
     'key_unknown': (f'--recipe {SIMPLE_POSE} --input in.pth --output out.ckpt --set MODEL.SIZE=3', ('MODEL.SIZE',)),
     'input_missing': (f'--recipe {SIMPLE_POSE} --input none.pth --output out.ckpt', ('none.pth does not exist',)),
     'input_of_other_kind': (f'--recipe {SIMPLE_POSE} --input in.txt --output out.ckpt', ('in.txt', 'known endings')),

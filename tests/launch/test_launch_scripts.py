@@ -253,7 +253,7 @@ def test_no_deadline_hangs_on_a_clock_that_can_be_set():
         for path in set(paths) - {Path(__file__)}:
             code = [line for line in path.read_text().splitlines() if not line.lstrip().startswith('#')]
             # Where there is no other clock; and the time of day that TensorBoard shows.
-            allowed = {'common_functions.sh': r' {8}now=\$\(date \+%s\)$', 'metrics_log.py': r'.*(wall_time=|tfevents)'}
+            allowed = {'common_functions.sh': r' {8}now=\$\(date \+%s\)$', 'log.py': r'.*(wall_time=|tfevents)'}
             found = [line for line in code if re.search(uses, line)]
             assert [line for line in found if not re.match(allowed.get(path.name, '(?!)'), line)] == [], path
             assert bool(found) == (path.name in allowed)

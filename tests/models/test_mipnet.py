@@ -86,7 +86,7 @@ SIZES = [
 @pytest.mark.parametrize('name, num_keypoints, se_modules, tensors, trainable, values, all_values', SIZES)
 def test_sizes(name, num_keypoints, se_modules, tensors, trainable, values, all_values, monkeypatch):
     for module in ('hrnet', 'simple_pose', 'mipnet'):
-        monkeypatch.setattr(f'src.models.registry.{module}.initialise_parameters', lambda *_, **__: None)
+        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_, **__: None)
     options = {} if se_modules is None else {'se_modules': se_modules}
     network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192), **options)
     names = list(pytorch_names(network).values())

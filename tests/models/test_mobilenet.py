@@ -32,7 +32,7 @@ from src.checkpoints.load import adopt_source, load_weights
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
 from src.config import load_recipe, resolve
 from src.data.skeletons import COCO
-from src.evaluation.load_model import FIXED_KEYS
+from src.evaluation.load_model import network_keys
 from src.evaluation.predictors import network_predictor
 from src.export.example_crops import painted_crops, random_crops
 from src.export.export import FILE_FORMATS, ExportPlan, build_exported_model, compare, describe, write_model
@@ -231,9 +231,8 @@ def test_the_small_recipe_stays_below_eight_megabytes_in_float16():
 
 
 def test_what_an_exported_file_has_inside_cannot_be_set_beside_it():
-    section = set(load_recipe('base').POSE_MOBILENET)
-    assert {key.split('.')[1] for key in FIXED_KEYS if key.startswith('POSE_MOBILENET.')} == section - {
-        'HEATMAP_SIZE', 'SIGMA'}
+    config = small_config()
+    assert set(network_keys(config)) == {f'POSE_MOBILENET.{name}' for name in config.POSE_MOBILENET}
 
 
 @pytest.mark.parametrize('key, value', [

@@ -66,7 +66,7 @@ def test_sizes(name, monkeypatch):
     """Every name builds; the numbers of tensors and values are those of the published models."""
     # Counting needs no values, and drawing 120 million of them takes the most time.
     for module in ('mspn', 'simple_pose', 'hrnet'):
-        monkeypatch.setattr(f'src.models.registry.{module}.initialise_parameters', lambda *_: None)
+        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_: None)
     for num_keypoints in (17, 16):
         network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192))
         trainable = [int(np.prod(parameter.shape)) for parameter in network.trainable_params()]

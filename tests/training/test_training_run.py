@@ -28,6 +28,7 @@ from src.data.skeletons import COCO
 from src.metrics.coco import evaluate_coco
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
+from src.system.errors import PoseError
 from src.training import run as training_run
 from src.training.run import TrainingRun
 from src.training.states import Progress
@@ -459,7 +460,7 @@ def test_broken_moments_cost_no_weights(ending, monkeypatch):
     run, written, _ = ending
 
     def refuse(*_):
-        raise ValueError('the checkpoint x.ckpt is not written: 1 parameters hold NaN or infinity')
+        raise PoseError('the checkpoint x.ckpt is not written: 1 parameters hold NaN or infinity')
 
     monkeypatch.setattr(run.states, 'save', refuse)
     with pytest.raises(ValueError, match='hold NaN or infinity; the weights of step 4 are in pose.ckpt, the newest'):
@@ -478,9 +479,9 @@ class Evaluates:
 
 
 @pytest.mark.parametrize('error, kind, reason', [
-    (ValueError('the picture 7.jpg is truncated'), ValueError, 'the picture 7.jpg is truncated'),
-    (TypeError('int() and None'), RuntimeError, 'TypeError: int() and None'),
-    (MemoryError(), RuntimeError, 'MemoryError')])
+    (PoseError('the picture 7.jpg is truncated'), PoseError, 'the picture 7.jpg is truncated'),
+    (TypeError('int() and None'), PoseError, 'TypeError: int() and None'),
+    (MemoryError(), PoseError, 'MemoryError')])
 def test_an_evaluation_that_fails_says_what_is_there(ending, monkeypatch, error, kind, reason):
     """The state as well, which is tried once more where it could not be written before."""
     run, _, _ = ending
