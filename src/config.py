@@ -78,8 +78,8 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
     path = name if name.endswith('.yaml') else os.path.join(RECIPE_FOLDER, name + '.yaml')
     if not os.path.isfile(path):
         similar = did_you_mean(name, recipe_names()) or ';'
-        raise PoseError(f'unknown recipe {brief(name)}{similar} --list_recipes shows all, the path of a .yaml file does '
-                        'as well')
+        raise PoseError(f'unknown recipe {brief(name)}{similar} --list_recipes shows all, the path of a .yaml file '
+                        'does as well')
     if path in seen:
         raise PoseError(f'recipe {brief(name)} builds on itself')
     content = read_yaml(path)
