@@ -18,6 +18,24 @@ import src  # noqa: E402, I001
 from src.system.device import set_up_device  # noqa: E402
 
 
+# Files that compile graphs or start processes for more than ten seconds: not for the everyday run (`-m quick`).
+SLOW = {f'test_{name}' for name in (
+    'bad_input', 'data_sets', 'distributed', 'ensembles', 'estimator', 'exporting', 'gradients', 'hypotheses_training',
+    'launch_scripts', 'losses', 'mipnet', 'mipnet_run', 'mipnet_scripts', 'mobilenet', 'networks', 'onnx_cells',
+    'plugins', 'precision', 'resume', 'runtimes', 'scripts', 'settings', 'synthetic', 'targets', 'training',
+    'training_run', 'training_step', 'weight_sources')}
+
+
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'quick: for the everyday run, under 90 seconds on two cores')
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem not in SLOW:
+            item.add_marker('quick')
+
+
 @pytest.fixture(scope='session', autouse=True)
 def cpu():
     """Run every test on the CPU in graph mode, whatever else the machine has."""
