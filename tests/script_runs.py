@@ -12,7 +12,7 @@ SIMPLE_POSE, MSPN = (next(name for name in recipe_names() if name.startswith(f'{
 # Widths that make both small recipes a matter of seconds.
 TINY = {
     SIMPLE_POSE: '--set MODEL.STEM_CHANNELS=8 POSE_RESNET.NUM_DECONV_FILTERS=[16,16,16]',
-    MSPN: '--set MODEL.STEM_CHANNELS=8 MSPN.PLANES=[4,8,16,32] MSPN.UPSAMPLE_CHANNEL_NUM=16',
+    MSPN: '--set MODEL.STEM_CHANNELS=8 MSPN.BLOCKS=[1,1,1,1] MSPN.PLANES=[4,8,16,32] MSPN.UPSAMPLE_CHANNEL_NUM=16',
 }
 
 

@@ -1,4 +1,5 @@
 """From annotated pictures to a checkpoint, numbers and drawings: the three scripts, end to end."""
+import collections
 import contextlib
 import importlib.util
 import io
@@ -247,6 +248,34 @@ def test_evaluation_prints_ten_numbers_and_writes_results(trained, data, tmp_pat
     results = load_json(tmp_path / 'new' / 'results.json')
     assert_coco_results(results, {1, 2, 3, 4})
     assert os.listdir(tmp_path / 'new') == ['results.json']
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """How often each JSON file is parsed, whoever parses it."""
+    seen = collections.Counter()
+    load = json.loads
+
+    def count(text, **options):
+        if len(text) > 1000:
+            seen[hash(text)] += 1
+        return load(text, **options)
+
+    monkeypatch.setattr('src.system.files.json.loads', count)
+    return seen
+
+
+@pytest.mark.parametrize('boxes', ['--use_gt_bbox', ''])
+def test_an_evaluation_parses_each_file_once(trained, data, tmp_path, reads, boxes):
+    """The annotation file serves people, pictures, the evaluator and the table of keypoints."""
+    boxes = boxes or f'--det_file_url {data}/annotations/val2017_detections.json'
+    run('eval', f'--ckpt_path {trained.checkpoint} --data_url {data} --save_path {tmp_path}/r.json {boxes}')
+    assert reads and set(reads.values()) == {1}
+
+
+def test_a_training_with_evaluation_parses_each_file_once(data, tmp_path, reads):
+    train(SIMPLE_POSE, data, tmp_path / 'pose.ckpt', 'TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true --epoch 2')
+    assert len(reads) == 2 and set(reads.values()) == {1}
 
 
 def test_evaluation_takes_data_and_recipe_from_the_checkpoint_or_from_the_flags(trained, data, tmp_path):
