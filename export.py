@@ -25,7 +25,7 @@ from src.models.registry import build_configured_network, model_of, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
 from src.system.errors import MissingPackageError
-from src.system.files import check_writable, whole_file
+from src.system.files import check_writable, atomic_file
 from src.system.printing import ArgumentParser
 
 EXPORT_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag.startswith('device')}
@@ -76,7 +76,7 @@ def main() -> None:
     protocol = resolve(config, {'TEST.FLIP_TEST': plan.flip_test, 'TEST.MULTI_SHIFT': 0})
     reference = network_predictor(protocol, network, skeleton.flip_index)
     model = build_exported_model(config, folded, plan, skeleton.flip_index)
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         write_model(temporary, model, config, plan, describe(config, plan, skeleton.keypoint_names))
         files = [open_model_file(temporary, runtime) for runtime in runtimes]
         # Of many that calibrate, two will do to compare.

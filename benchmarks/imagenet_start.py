@@ -34,7 +34,7 @@ from src.models.registry import build_configured_network
 from src.models.simple_pose.formats import BLOCKS
 from src.models.simple_pose.mobilenet import ConvNorm
 from src.system.device import set_up_device
-from src.system.files import whole_file
+from src.system.files import atomic_file
 
 RECIPE = 'simplepose_mobilenetv2_coco_256x192'
 LARGEST_BYTE = 255.0
@@ -266,7 +266,7 @@ def main() -> None:
     alive = int((before != 0).any((0, 2, 3)).sum())
     print(f'features: measured BatchNorms change them by {np.abs(after - before).max() / np.abs(before).max():.1e} of '
           f'the largest; {alive} of {before.shape[1]} channels are alive')
-    with whole_file(arguments.start) as temporary:
+    with atomic_file(arguments.start) as temporary:
         safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in final.items()}, temporary)
     print(f'start: {arguments.start}')
 

@@ -85,7 +85,7 @@ def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, r
     assert plan.num_steps == 1
     rows = np.array(rows, int) if rows else plan.batch(0)[1]
     report = step(*(column[rows] for column in made_up_batch(num_people, config)), share=plan.share(0),
-                  least=plan.least(0), stop=processes.rank == processes.size - 1)
+                  smallest_share=plan.smallest_share(0), stop=processes.rank == processes.size - 1)
     state = values_of(step.state(network))
     return {'rows': rows, 'loss': np.float64(report.loss), 'stop': np.array(report.stop),
             **{name: value for name, value in state.items()

@@ -25,7 +25,7 @@ from script_runs import MSPN, SIMPLE_POSE, run_script
 
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
-from src.evaluation.evaluate import Evaluated
+from src.evaluation.evaluate import EvaluationResult
 from src.evaluation.predict import Poses
 from src.models.common.blocks import BatchNorm
 from src.models.registry import build_configured_network, num_hypotheses
@@ -184,7 +184,7 @@ AT_THE_LOOP = {'src.training.loop.train': end_with('step', 'batches'),
                'src.models.common.blocks.BatchNorm.synchronise': watch('synchronised')}
 WITHOUT_GRAPH = {
     **WITHOUT_CURVE, **TINY_NETWORK, 'src.training.step.TrainStep.__call__': _instant_step,
-    'src.evaluation.evaluate.Evaluation.measure': replace(lambda *_: Evaluated({'AP': 0.5}, [], None)),
+    'src.evaluation.evaluate.Evaluation.measure': replace(lambda *_: EvaluationResult({'AP': 0.5}, [], None)),
     'src.training.log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
 PREDICTED = {'src.evaluation.load_model.build_configured_network': replace(TinyPoseNet),
              'src.checkpoints.load.load_weights': _load,

@@ -9,7 +9,7 @@ from mindspore import Parameter, nn
 
 from ..config import from_json, to_json
 from ..system.errors import PoseError
-from ..system.files import whole_file
+from ..system.files import atomic_file
 from .entries import has_checksum, read_ckpt
 from .names import named_parameters
 
@@ -45,7 +45,7 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
                         f'{broken[0]}. A lower learning rate may help.')
     entries = [{'name': key, 'data': parameter} for key, parameter in parameters.items()]
     try:
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             ms.save_checkpoint(entries, temporary, append_dict=dict(texts), crc_check=True)
     except (OSError, RuntimeError) as error:
         raise OSError(f'cannot write the checkpoint {path}: {error}') from None

@@ -105,7 +105,7 @@ class BatchPlan:
         """Return the number of people in the largest of this device's batches: a remainder may join the last one."""
         return max(len(self.batch(step)[1]) for step in (0, self.steps_per_epoch - 1))
 
-    def least(self, step: int) -> int:
+    def smallest_share(self, step: int) -> int:
         """Return the number of people in the smallest of the devices' batches of step `step`."""
         return len(self.joint_batch(step)[1]) // self.num_shards
 

@@ -26,7 +26,7 @@ class OKSTruth:
         is_labelled: (P, K) bool.
         boxes_xywh: (P, 4) float64.
         areas: (P,) float64, square pixels of the object scale.
-        is_ignored: (P,) bool, people who are neither to be found nor wrong to be found.
+        is_ignored: (P,) bool, people who do not count: to miss them is no fault, and neither is to find them.
         is_crowd: (P,) bool, people who may be found any number of times.
     """
 

@@ -8,7 +8,7 @@ from ..data.skeletons import Skeleton
 from ..metrics import mpii as metrics
 from ..metrics.keypoints import format_keypoints_by_pckh
 from ..system.errors import MissingPackageError, PoseError
-from ..system.files import JsonFile, whole_file
+from ..system.files import JsonFile, atomic_file
 from .record import Metrics, PoseDataset
 
 
@@ -73,7 +73,7 @@ def write_submission(path: str, results: List[dict]) -> None:
     from scipy.io import savemat
     keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(len(results), -1, 3)
     try:
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             savemat(temporary, {'preds': keypoints[:, :, :2] + MPII_FIRST_PIXEL})
     except OSError as error:
         raise OSError(f'cannot write {path}: {error.strerror or error}') from error

@@ -17,7 +17,7 @@ from ..export.runtimes import default_runtime, open_model_file
 from ..models.registry import model_of
 from ..system.device import set_up_device
 from ..system.errors import PoseError
-from .load_model import PoseSource
+from .load_model import LoadedModel
 from .results import person_scores
 
 MODEL_ENDINGS = ('.onnx', '.mindir')
@@ -123,15 +123,15 @@ class PoseEstimator:
         return np.concatenate(found) if found else np.empty((0, self._skeleton.num_keypoints, 3))
 
 
-def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> PoseSource:
+def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> LoadedModel:
     if str(path).endswith(MODEL_ENDINGS):
         model = open_model_file(str(path), runtime or default_runtime(str(path)), precision=precision, threads=threads)
-        return PoseSource(model.path, model.config, model=model)
+        return LoadedModel(model.path, model.config, model=model)
     if runtime not in (None, 'mindspore') or precision != 'f32' or threads:
         raise PoseError(f'{path} is no exported file: runtime, precision and threads are for .onnx and .mindir')
     from ..checkpoints.load import read_weights
     weights, carried = read_weights(str(path))
-    return PoseSource(str(path), carried, weights=weights)
+    return LoadedModel(str(path), carried, weights=weights)
 
 
 def _checked_boxes(image, boxes, number: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class Predicted(NamedTuple):
     poses: Poses
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     """`Predicted`, and its metrics; none where there is nothing to score by."""
 
     metrics: Dict[str, float]
@@ -77,7 +77,7 @@ class Evaluation:
         self._predictor: Optional[Predictor] = None
         self._network: Any = None
 
-    def measure(self, network: Any) -> Evaluated:
+    def measure(self, network: Any) -> EvaluationResult:
         """Predict all poses with `network` and score them. A network that was measured before is not compiled again."""
         if network is not self._network:
             self._network = network
@@ -85,11 +85,11 @@ class Evaluation:
         network.set_train(False)
         return self.measure_predictor(self._predictor)
 
-    def measure_predictor(self, predictor: Predictor) -> Evaluated:
+    def measure_predictor(self, predictor: Predictor) -> EvaluationResult:
         """Predict all poses with `predictor` and score them."""
         results, poses = self.predict(predictor)
         # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
-        return Evaluated(self.score(results), results, poses)
+        return EvaluationResult(self.score(results), results, poses)
 
     def predict(self, predictor: Predictor) -> Predicted:
         """Predict all poses with `predictor`."""

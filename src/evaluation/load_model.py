@@ -33,7 +33,7 @@ def network_keys(config: EasyDict) -> Tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class PoseSource:
+class LoadedModel:
     """A file with a network inside.
 
     Attributes:
@@ -103,7 +103,7 @@ class Ensemble:
         PoseError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
     """
 
-    members: Sequence[PoseSource]
+    members: Sequence[LoadedModel]
     configs: Sequence[EasyDict]
 
     needs_mindspore = True
@@ -146,7 +146,7 @@ class Ensemble:
 class OpenedSource(NamedTuple):
     """A source, the configuration that its poses are made with, and the overrides in it, {config key: text}."""
 
-    source: Union[PoseSource, Ensemble]
+    source: Union[LoadedModel, Ensemble]
     config: EasyDict
     overrides: Dict[str, str]
 
@@ -188,7 +188,7 @@ def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     return OpenedSource(whole, configs[0], overrides[0])
 
 
-def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[PoseSource]:
+def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[LoadedModel]:
     """Return the model file, or the checkpoints, that a command line names."""
     if arguments.model_file:
         if arguments.ckpt_path:
@@ -198,7 +198,7 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
         runtime = arguments.runtime or default_runtime(arguments.model_file)
         threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
-        return [PoseSource(model.path, model.config, model=model)]
+        return [LoadedModel(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
         raise PoseError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
     if arguments.precision != 'f32' or arguments.threads:
@@ -209,5 +209,5 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     sources = []
     for path in ckpt_paths:
         weights, carried = read_weights(path)
-        sources.append(PoseSource(path, carried, weights=weights))
+        sources.append(LoadedModel(path, carried, weights=weights))
     return sources

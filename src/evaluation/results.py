@@ -31,7 +31,7 @@ def person_scores(box_scores: np.ndarray, keypoint_scores: np.ndarray, threshold
 
 
 def box_score_factors(poses: Poses, decay: float) -> np.ndarray:
-    """Return what the box score counts times for each pose: once for the first hypothesis, `decay` for the others."""
+    """Return by what the box score of each pose is multiplied: 1 for the first hypothesis, `decay` for the others."""
     return np.where(poses.hypotheses > 0, decay, 1.0)
 
 

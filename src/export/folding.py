@@ -4,7 +4,7 @@ from typing import Union
 import numpy as np
 from mindspore import Tensor, nn
 
-from ..models.common.blocks import BatchNorm, PassOn
+from ..models.common.blocks import BatchNorm, Identity
 
 Linear = Union[nn.Conv2d, nn.Conv2dTranspose, nn.Dense]
 
@@ -22,7 +22,7 @@ def fold_batch_norms(network: nn.Cell) -> int:
             if isinstance(cell, BatchNorm) and isinstance(before, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)) and (
                     before.out_channels == cell.channels):
                 _put(owner, before_name, _folded(before, cell))
-                _put(owner, name, PassOn())
+                _put(owner, name, Identity())
                 folded += 1
             before, before_name = cell, name
     # The new ones are all called 'weight'; MindSpore wants names to be unique.

@@ -10,7 +10,7 @@ from ..data.oks_truth import load_crowdpose_truth
 from ..data.skeletons import CROWDPOSE
 from ..system.files import JsonFile, as_json_file
 from .oks_matching import THRESHOLDS, match, pair_up, precision_and_recall
-from .records import Found, check_image_ids, read_records
+from .records import PoseArrays, check_image_ids, read_records
 
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75', 'AP (easy)', 'AP (medium)', 'AP (hard)')
 # Of a picture's crowd index. The paper's text says 0.1 and 0.8; its evaluator, which made the published tables, this.
@@ -36,7 +36,8 @@ def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
     found = read_records(results, CROWDPOSE.num_keypoints)
     if rule == 'recount':
         kept = (found.keypoint_scores > 0).any(axis=1)
-        found = Found(found.image_ids[kept], found.keypoints[kept], found.keypoint_scores[kept], found.scores[kept])
+        found = PoseArrays(found.image_ids[kept], found.keypoints[kept], found.keypoint_scores[kept],
+                           found.scores[kept])
     pairs = pair_up(truth, found, np.array(CROWDPOSE.oks_sigmas))
     matching = match(truth, pairs, pairs.similarity(truth))
     precision, recall = precision_and_recall(truth, pairs, matching)

@@ -10,7 +10,7 @@ from typing import Optional, Tuple
 import numpy as np
 
 from ..data.oks_truth import OKSTruth
-from .records import Found
+from .records import PoseArrays
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -62,7 +62,7 @@ class Matching:
     is_ignored: np.ndarray
 
 
-def pair_up(truth: OKSTruth, found: Found, oks_sigmas: np.ndarray) -> Pairs:
+def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs:
     """Keep the best poses of every picture and compare them with its people.
 
     Args:

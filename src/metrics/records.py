@@ -10,7 +10,7 @@ from ..system.printing import brief
 
 
 @dataclass(frozen=True)
-class Found:
+class PoseArrays:
     """D found poses.
 
     Attributes:
@@ -39,7 +39,7 @@ def check_image_ids(results: List[dict], known: Iterable[int], gt_file: str) -> 
         raise PoseError(f'{len(unknown)} image ids of the results are not in {gt_file}, e.g. {unknown[:3]}')
 
 
-def read_records(results: List[dict], num_keypoints: int) -> Found:
+def read_records(results: List[dict], num_keypoints: int) -> PoseArrays:
     """Return the arrays of result records: image_id, keypoints (x, y, score), score.
 
     Raises:
@@ -62,5 +62,5 @@ def read_records(results: List[dict], num_keypoints: int) -> Found:
     if broken.any():
         raise PoseError(f'{broken.sum()} results hold numbers that are not finite, the first is number '
                         f'{np.flatnonzero(broken)[0]}')
-    return Found(np.array([record['image_id'] for record in results], np.int64), keypoints[:, :, :2],
+    return PoseArrays(np.array([record['image_id'] for record in results], np.int64), keypoints[:, :, :2],
                  keypoints[:, :, 2], scores)

@@ -33,7 +33,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: str) -> Iterator[str]:
+def atomic_file(path: str) -> Iterator[str]:
     """Yield the name of a temporary file beside `path`, with the same ending, for somebody else's code to write.
 
     After the block it is synced and takes the name `path`; when the block fails it is removed, and `path` stays as it
@@ -61,7 +61,7 @@ def whole_file(path: str) -> Iterator[str]:
 
 
 def _remove_orphans(folder: str, name: str) -> None:
-    """Remove temporary files of `whole_file` for this name that processes of this machine left when they died."""
+    """Remove temporary files of `atomic_file` for this name that processes of this machine left when they died."""
     for path in glob.glob(os.path.join(glob.escape(folder), f'.{glob.escape(name)}.[0-9]*.tmp*')):
         number = os.path.basename(path)[len(name) + 2:].partition('.')[0]
         try:

@@ -79,7 +79,8 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
         for index in range(first, last):
             batch = next(batches)
             waited = time.perf_counter() - step_start
-            report = step(*batch[:3], share=plan.share(index), least=plan.least(index), stop=stop.is_set)
+            report = step(*batch[:3], share=plan.share(index), smallest_share=plan.smallest_share(index),
+                          stop=stop.is_set)
             stop.listen()
             epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
             progress.step = index + 1

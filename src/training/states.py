@@ -77,7 +77,7 @@ class RunIdentity:
     steps_per_epoch: int
     data: int
 
-    def told(self, step: int) -> dict:
+    def fingerprint(self, step: int) -> dict:
         """Return what a state of step `step` says about its run."""
         return {'joint_batch_size': self.joint_batch_size, 'steps_per_epoch': self.steps_per_epoch, 'data': self.data,
                 'rates': zlib.crc32(np.ascontiguousarray(self.rates[:step], np.float32).tobytes())}
@@ -86,7 +86,7 @@ class RunIdentity:
         """Return a number that is the same on all processes of a job that were started alike."""
         settings = {key: _value(self.config, key) for section, values in self.config.items() for name in values
                     for key in [f'{section}.{name}'] if not key.startswith(LOCAL_KEYS)}
-        return zlib.crc32(json.dumps([settings, self.told(len(self.rates))]).encode())
+        return zlib.crc32(json.dumps([settings, self.fingerprint(len(self.rates))]).encode())
 
     def check(self, told: Mapping, config: EasyDict, step: int, where: str) -> None:
         """Compare with what a state says.
@@ -96,7 +96,7 @@ class RunIdentity:
         """
         differences = [f'{key} is {_value(self.config, key)}, was {_value(config, key)}'
                        for key in differing_keys(self.config, config) if not key.startswith(FREE_KEYS)]
-        mine = self.told(step)
+        mine = self.fingerprint(step)
         if told.get('joint_batch_size') != self.joint_batch_size:
             differences.append(f'the batch of all devices together is {self.joint_batch_size}, was '
                                f'{told.get("joint_batch_size")}')
@@ -144,7 +144,7 @@ class RunStates:
         """
         make_folder(self.folder)
         path = os.path.join(self.folder, f'step_{progress.step:08d}.ckpt')
-        text = json.dumps({**asdict(progress), 'run': self.identity.told(progress.step)})
+        text = json.dumps({**asdict(progress), 'run': self.identity.fingerprint(progress.step)})
         write_checkpoint(path, state, {CONFIG_KEY: to_json(self.identity.config), PROGRESS_KEY: text})
         for old in [each for each in self.paths() if each != path][max(0, self.keep - 1):]:
             os.remove(old)

@@ -248,7 +248,7 @@ class TrainStep:
                 cell.set_train(True)
 
     def __call__(self, pixels: np.ndarray, joints: np.ndarray, validity: np.ndarray, *, share: float = 1.0,
-                 least: Optional[int] = None, stop: bool = False) -> StepReport:
+                 smallest_share: Optional[int] = None, stop: bool = False) -> StepReport:
         """Take one step.
 
         Args:
@@ -256,11 +256,11 @@ class TrainStep:
             joints: (N, K, 2) float32, in input pixels; (N, I, K, 2) with I people in a crop, who stay together.
             validity: (N, K) float32, or (N, I, K).
             share: weight of this process's batch in the mean over processes.
-            least: smallest N among the processes, which all have to run the same number of parts; None: N.
+            smallest_share: smallest N among the processes, which all have to run the same number of parts; None: N.
             stop: this process was asked to stop; the report says so to all.
         """
         count = len(pixels)
-        num_parts = min(self.accumulate, count if least is None else least)
+        num_parts = min(self.accumulate, count if smallest_share is None else smallest_share)
         parts = list(zip(*(np.array_split(array, num_parts) for array in (pixels, joints, validity))))
         if self.keeper is not None:
             self.keeper(False)

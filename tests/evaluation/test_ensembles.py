@@ -16,7 +16,7 @@ from tiny_mipnet import mipnet_config, tiny_mipnet
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.skeletons import COCO
-from src.evaluation.load_model import Ensemble, PoseSource, add_source_flags, open_source
+from src.evaluation.load_model import Ensemble, LoadedModel, add_source_flags, open_source
 from src.export.example_crops import random_crops
 from src.models.registry import build_configured_network
 from src.synthetic.writing import write_synthetic_coco
@@ -79,7 +79,7 @@ def test_heatmaps_are_the_mean_of_those_of_the_members(material):
     parts = []
     for name in ('one', 'other'):
         alone = opened(name).source
-        assert isinstance(alone, PoseSource)
+        assert isinstance(alone, LoadedModel)
         own = resolve(CONFIGS[name], {'TEST.FLIP_TEST': True})
         parts.append(alone.build_predictor(own, COCO.flip_index).run(crops)[0])
     ours, = predictor.run(crops)

@@ -424,10 +424,10 @@ def test_small_networks_are_all_here():
 
 
 def test_file_modes_are_ordinary(tmp_path):
-    """`whole_file` takes MindSpore's read-only mode away."""
-    from src.system.files import whole_file
+    """`atomic_file` takes MindSpore's read-only mode away."""
+    from src.system.files import atomic_file
     path = tmp_path / 'pose.mindir'
-    with whole_file(str(path)) as temporary:
+    with atomic_file(str(path)) as temporary:
         written(Path(temporary), tiny_config(TINY[1]), ExportPlan('MINDIR'))
     assert stat.S_IMODE(path.stat().st_mode) == 0o644 and os.listdir(tmp_path) == ['pose.mindir']
 

@@ -229,7 +229,7 @@ TRAINING = (
              'tests/training/test_training.py::test_a_step_is_told_its_part_of_the_batch_of_all_devices',
              'devices count by the people in their parts'),
     Mutation('least_not_told', 'src/training/loop.py',
-             'least=plan.least(index), ', '',
+             'smallest_share=plan.smallest_share(index),', '',
              'tests/training/test_training.py::test_a_step_is_told_its_part_of_the_batch_of_all_devices',
              'all devices run as many parts as the smallest can'),
     Mutation('loss_scale_as_a_weight', 'src/checkpoints/ckpt.py',

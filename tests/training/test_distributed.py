@@ -573,9 +573,9 @@ def test_learning_rates_decide_whether_one_process_may_go_on(times_devices):
                       for count in (2, 1))
     if times_devices:
         with pytest.raises(ValueError, match='the learning rates of the steps taken are others'):
-            of_one.check(of_two.told(5), config, 5, 'the state')
+            of_one.check(of_two.fingerprint(5), config, 5, 'the state')
     else:
-        of_one.check(of_two.told(5), config, 5, 'the state')
+        of_one.check(of_two.fingerprint(5), config, 5, 'the state')
 
 
 # Faults

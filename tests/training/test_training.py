@@ -176,8 +176,8 @@ def test_a_step_is_told_its_part_of_the_batch_of_all_devices():
         def set_train(self):
             pass
 
-        def __call__(self, *arrays, share, least, stop):
-            told.append((len(arrays), share, least, stop))
+        def __call__(self, *arrays, share, smallest_share, stop):
+            told.append((len(arrays), share, smallest_share, stop))
             return StepReport(1.0, False, False, 1.0)
 
     for shard in (0, 1):

@@ -243,7 +243,7 @@ def test_all_processes_run_as_many_parts_as_the_smallest_can(least, parts):
     calls = []
     inner = step.accumulate_step
     step.accumulate_step = lambda *arguments: calls.append(1) or inner(*arguments)
-    step(PIXELS, JOINTS, VALIDITY, least=least)
+    step(PIXELS, JOINTS, VALIDITY, smallest_share=least)
     assert len(calls) == parts - 1
 
 

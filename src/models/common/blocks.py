@@ -67,7 +67,7 @@ class BatchNorm(nn.BatchNorm2d):
         return ops.cast(centred * scale + self._per_channel(self.beta), kind)
 
 
-class PassOn(nn.Cell):
+class Identity(nn.Cell):
     """Stands where there is nothing to do: x -> x."""
 
     def construct(self, x):

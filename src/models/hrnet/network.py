@@ -11,8 +11,8 @@ from mindspore import nn
 from ...system.errors import PoseError
 from ..common.blocks import (
     BatchNorm,
+    Identity,
     NearestUpsample,
-    PassOn,
     check_input_shape,
     conv,
     initialise_parameters,
@@ -40,14 +40,14 @@ def make_transition(channels: Sequence[int], new_channels: Sequence[int]) -> nn.
         elif channels[branch] != out_channels:
             cells.append(conv_bn(channels[branch], out_channels, 3, relu=True))
         else:
-            cells.append(PassOn())
+            cells.append(Identity())
     return nn.CellList(cells)
 
 
 def make_path(source: int, target: int, channels: Sequence[int], shapes: Sequence[Tuple[int, int]]) -> nn.Cell:
     """Return what brings the features of branch `source` to the width and the resolution of branch `target`."""
     if source == target:
-        return PassOn()
+        return Identity()
     if source > target:
         return nn.SequentialCell([conv(channels[source], channels[target], 1), BatchNorm(channels[target]),
                                   NearestUpsample(shapes[source], 2 ** (source - target))])

@@ -5,7 +5,7 @@ arXiv 1801.04381), with MMPose's cell names.
 from mindspore import nn
 
 from ...system.errors import PoseError
-from ..common.blocks import BatchNorm, PassOn
+from ..common.blocks import BatchNorm, Identity
 
 # Expansion, channels, blocks and stride of the layers 1 to 7.
 LAYERS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -33,7 +33,7 @@ class ConvNorm(nn.Cell):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, pad_mode='pad',
                               padding=kernel_size // 2, group=group, has_bias=False, weight_init='zeros')
         self.bn = BatchNorm(out_channels)
-        self.activate = PassOn() if linear else nn.ReLU6()
+        self.activate = Identity() if linear else nn.ReLU6()
 
     def construct(self, x):
         return self.activate(self.bn(self.conv(x)))
@@ -85,7 +85,7 @@ class MobileNetV2(nn.Cell):
                 channels = out_channels
             setattr(self, f'layer{number}', nn.SequentialCell(cells))
         self.out_channels = int(last_channels * max(1.0, width)) if last_channels else channels
-        self.conv2 = ConvNorm(channels, self.out_channels, 1) if last_channels else PassOn()
+        self.conv2 = ConvNorm(channels, self.out_channels, 1) if last_channels else Identity()
 
     def construct(self, images):
         return self.trunk(images)
