@@ -229,7 +229,7 @@ def test_every_plan_computes_what_the_network_computes(name, recipe, tmp_path):
         assert file.graph.outputs == plan.output_names
 
 
-@pytest.mark.parametrize('opset, recipe', zip([13, 15, 18, 21], 2 * TINY))
+@pytest.mark.parametrize('opset, recipe', list(zip([13, 15, 18, 21], 2 * TINY)))
 def test_opsets(recipe, opset, tmp_path):
     config, plan = tiny_config(recipe), ExportPlan('ONNX', 'pixels', with_decode=True, flip_test=True, opset=opset)
     path = written(tmp_path / 'pose.onnx', config, plan)

@@ -750,3 +750,12 @@ def test_a_stopped_training_is_not_evaluated(coco):
     process.send_signal(signal.SIGTERM)
     assert coco.finish(process)[0] == 0
     assert coco.saved() == {'0': '15'} and not (coco.records / 'one.json').exists()
+
+
+@pytest.mark.parametrize('script, ours, words', [
+    ('run_standalone_train.sh', 'train_standalone.sh', '0 ckpt --foreground'),
+    ('run_distribute_train.sh', 'train_distributed.sh', 'none ckpt 1 --foreground'),
+    ('run_eval.sh', 'eval.sh', '0 --foreground')])
+def test_the_later_names_of_the_model_zoo_do_the_same(launcher, script, ours, words):
+    assert launcher.run(script, words)[0] == 0
+    assert launcher.run(script, '') == launcher.run(ours, '')
