@@ -15,6 +15,23 @@ PIXELS_PER_CELL = 4
 HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
 
 
+def input_shape(config) -> Tuple[int, int]:
+    """Return (H, W) of the network's input in pixels."""
+    width, height = config.MODEL.IMAGE_SIZE
+    return height, width
+
+
+def heatmap_shape(config) -> Tuple[int, int]:
+    """Return (h, w) of the heatmaps in cells."""
+    height, width = input_shape(config)
+    return height // PIXELS_PER_CELL, width // PIXELS_PER_CELL
+
+
+def common_options(config) -> Dict[str, Any]:
+    """Return the keyword arguments that every network takes."""
+    return {'num_keypoints': config.MODEL.NUM_JOINTS, 'input_shape': input_shape(config), 'seed': config.GENERAL.SEED}
+
+
 @dataclass(frozen=True)
 class HeatmapCodec:
     """How heatmaps become keypoints.

@@ -7,7 +7,7 @@ from typing import Tuple
 
 from mindspore import nn
 
-from ..record import PIXELS_PER_CELL
+from ..record import PIXELS_PER_CELL, heatmap_shape
 from .graph_parts import Choose, Elementwise, Join, MapCells, Reshape
 
 
@@ -50,6 +50,4 @@ class GaussianDecoder(nn.Cell):
 
 def build_gaussian_graph_decoder(config) -> nn.Cell:
     """Return the decoder of a resolved configuration."""
-    width, height = config.MODEL.IMAGE_SIZE
-    return GaussianDecoder(config.MODEL.NUM_JOINTS, (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
-                           quarter_offset=config.TEST.POST_PROCESS)
+    return GaussianDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), quarter_offset=config.TEST.POST_PROCESS)

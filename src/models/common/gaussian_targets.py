@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from ..record import PIXELS_PER_CELL
+from ..record import heatmap_shape, input_shape
 
 
 def outer_product(rows_y, rows_x):
@@ -65,5 +65,4 @@ class GaussianTargets(nn.Cell):
 
 def build_gaussian_targets(config, sigma: float) -> nn.Cell:
     """Return the targets for the input of a resolved configuration; `sigma` in cells."""
-    width, height = config.MODEL.IMAGE_SIZE
-    return GaussianTargets((height, width), (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL), sigma)
+    return GaussianTargets(input_shape(config), heatmap_shape(config), sigma)

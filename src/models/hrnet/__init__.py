@@ -5,7 +5,7 @@ from functools import partial
 from ...system import checks
 from ..common.crops import build_simple_pose_crops
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel
+from ..record import PoseModel, common_options
 
 
 def _check(config) -> None:
@@ -23,9 +23,7 @@ def network_options(config) -> dict:
 
 def _build(config):
     from .network import HRNet
-    width, height = config.MODEL.IMAGE_SIZE
-    return HRNet(num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width), seed=config.GENERAL.SEED,
-                 **network_options(config))
+    return HRNet(**common_options(config), **network_options(config))
 
 
 def _formats():

@@ -6,7 +6,7 @@ from functools import partial
 from ...system import checks
 from .. import hrnet, simple_pose
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel
+from ..record import PoseModel, common_options
 from .codes import instance_codes
 from .crops import build_crops
 
@@ -34,10 +34,9 @@ def _variant(config) -> str:
 def _build(config):
     from .network import MIPNetHRNet, MIPNetResNet
     _, options = _baseline(config)
-    width, height = config.MODEL.IMAGE_SIZE
     network = MIPNetHRNet if config.MIPNET.BACKBONE == 'hrnet' else MIPNetResNet
-    return network(num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width), seed=config.GENERAL.SEED,
-                   se_modules=config.MIPNET.SE_MODULES, num_instances=config.MIPNET.NUM_INSTANCES, **options(config))
+    return network(se_modules=config.MIPNET.SE_MODULES, num_instances=config.MIPNET.NUM_INSTANCES,
+                   **common_options(config), **options(config))
 
 
 def _targets(config):

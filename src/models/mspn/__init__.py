@@ -5,7 +5,7 @@ from functools import partial
 
 from ...system import checks
 from ...system.errors import PoseError
-from ..record import PIXELS_PER_CELL, HeatmapCodec, PoseModel
+from ..record import PIXELS_PER_CELL, HeatmapCodec, PoseModel, common_options, heatmap_shape, input_shape
 from .crops import build_crops
 from .decoder import PEAK, decode_mspn, place_by_size
 
@@ -20,17 +20,15 @@ def _check(config) -> None:
 
 def _build(config):
     from .network import MSPN
-    section, (width, height) = config.MSPN, config.MODEL.IMAGE_SIZE
-    return MSPN(num_stages=section.STAGE_NUM, num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width),
-                stem_channels=config.MODEL.STEM_CHANNELS, stem_pool=config.MODEL.STEM_POOL,
-                upsample_channels=section.UPSAMPLE_CHANNEL_NUM, planes=section.PLANES, blocks=section.BLOCKS,
-                head_scale=section.HEAD_SCALE, seed=config.GENERAL.SEED)
+    section = config.MSPN
+    return MSPN(num_stages=section.STAGE_NUM, stem_channels=config.MODEL.STEM_CHANNELS,
+                stem_pool=config.MODEL.STEM_POOL, upsample_channels=section.UPSAMPLE_CHANNEL_NUM,
+                planes=section.PLANES, blocks=section.BLOCKS, head_scale=section.HEAD_SCALE, **common_options(config))
 
 
 def _targets(config):
     from .targets import MSPNTargets
-    width, height = config.MODEL.IMAGE_SIZE
-    return MSPNTargets((height, width), (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL))
+    return MSPNTargets(input_shape(config), heatmap_shape(config))
 
 
 def _loss(config):
@@ -40,9 +38,7 @@ def _loss(config):
 
 def _graph_decoder(config):
     from .graph_decoder import MSPNDecoder
-    width, height = config.MODEL.IMAGE_SIZE
-    return MSPNDecoder(config.MODEL.NUM_JOINTS, (height // PIXELS_PER_CELL, width // PIXELS_PER_CELL),
-                       blur_kernel=config.TEST.BLUR_KERNEL)
+    return MSPNDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), blur_kernel=config.TEST.BLUR_KERNEL)
 
 
 def _formats():

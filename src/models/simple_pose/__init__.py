@@ -6,7 +6,7 @@ from functools import partial
 from ...system import checks
 from ..common.crops import build_simple_pose_crops
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel
+from ..record import PoseModel, common_options
 
 FOLDER = os.path.dirname(__file__)
 
@@ -30,9 +30,7 @@ def resnet_options(config) -> dict:
 
 def _build_resnet(config):
     from .network import SimplePoseNet
-    width, height = config.MODEL.IMAGE_SIZE
-    return SimplePoseNet(num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width), seed=config.GENERAL.SEED,
-                         **resnet_options(config))
+    return SimplePoseNet(**common_options(config), **resnet_options(config))
 
 
 def _resnet_formats():
@@ -59,10 +57,9 @@ def _mobilenet_variant(config) -> str:
 
 def _build_mobilenet(config):
     from .network import SimplePoseMobileNet
-    section, (width, height) = config.POSE_MOBILENET, config.MODEL.IMAGE_SIZE
-    return SimplePoseMobileNet(num_keypoints=config.MODEL.NUM_JOINTS, input_shape=(height, width),
-                               width=section.WIDTH, last_channels=section.LAST_CHANNELS,
-                               num_deconv_filters=section.NUM_DECONV_FILTERS, seed=config.GENERAL.SEED)
+    section = config.POSE_MOBILENET
+    return SimplePoseMobileNet(width=section.WIDTH, last_channels=section.LAST_CHANNELS,
+                               num_deconv_filters=section.NUM_DECONV_FILTERS, **common_options(config))
 
 
 def _mobilenet_formats():
