@@ -239,7 +239,7 @@ def reference():
 def deviations(got: dict, wanted: dict, *endings: str) -> dict:
     """Return the largest difference of each tensor, relative to its largest value."""
     names = [name for name in wanted if name.startswith(endings) or name.endswith(endings)]
-    assert len(names) > 20
+    assert names
     return {name: np.abs(got[name].astype(np.float64) - wanted[name]).max() / np.abs(wanted[name]).max()
             for name in names}
 
