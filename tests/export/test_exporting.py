@@ -56,8 +56,7 @@ from src.models.common.blocks import BatchNorm
 from src.models.registry import build_configured_network, model_of
 
 # recipe -> its golden file. MSPNs with other numbers of stages are built of the same parts.
-FULL_SIZE = {'mspn_2stg_coco_256x192': 'mspn_2stg_256x192', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192',
-             'simplepose_r152_coco_384x288': 'simplepose_r152_384x288'}
+FULL_SIZE = {'mspn_2stg_coco_256x192': 'mspn_2stg_256x192', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192'}
 BOTH_BATCHES = ('simplepose_r50_coco_256x192',)
 TINY_KEYS = {'mspn_small_synthetic_160x128': {'MODEL.STEM_CHANNELS': 8, 'MSPN.PLANES': [4, 8, 16, 32],
                                               'MSPN.UPSAMPLE_CHANNEL_NUM': 16, 'MODEL.IMAGE_SIZE': [64, 96]},
@@ -156,8 +155,6 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
         if file_format == 'AIR':
             continue
         # What the batch size changes does not depend on the depth of a network, and one deep MINDIR is proof of all.
-        if recipe == 'simplepose_r152_coco_384x288' and file_format == 'MINDIR':
-            continue
         for batch_size in (0, 3) if recipe in BOTH_BATCHES else ((0,) if file_format == 'ONNX' else (3,)):
             plan = ExportPlan(file_format, batch_size=batch_size)
             path = str(tmp_path / f'{batch_size}{ending}')
