@@ -18,8 +18,8 @@ import tempfile
 import time
 
 import numpy as np
-from benchmarks.timing import machine, print_table, use_one_core
 
+from benchmarks.timing import machine, print_table, use_one_core
 from src.data.oks_truth import load_coco_truth
 from src.data.skeletons import COCO
 from src.metrics.coco import METRIC_NAMES, coco_numbers, run_coco_evaluator
