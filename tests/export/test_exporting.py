@@ -32,26 +32,16 @@ from tiny_mipnet import mipnet_config, tiny_mipnet
 from src.config import from_json, load_recipe, resolve, to_json
 from src.data.skeletons import COCO
 from src.evaluation.predictors import file_predictor, network_predictor
-from src.export import export as exporting
+from src.export import plan as plans
+from src.export.compare import compare, compare_all, relative_difference, run_in_batches
 from src.export.example_crops import painted_crops, random_crops
-from src.export.export import (
-    FILE_FORMATS,
-    LOCAL_KEYS,
-    ExportPlan,
-    build_exported_model,
-    check_air,
-    compare,
-    compare_all,
-    describe,
-    relative_difference,
-    run_in_batches,
-    write_model,
-)
 from src.export.folding import fold_batch_norms
 from src.export.onnx_cells import follow
 from src.export.onnx_graph import OnnxGraph, Value
+from src.export.plan import FILE_FORMATS, ExportPlan, check_air
 from src.export.quantise import quantise
 from src.export.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
+from src.export.write import LOCAL_KEYS, build_exported_model, describe, write_model
 from src.models.common.blocks import BatchNorm
 from src.models.registry import build_configured_network, model_of
 
@@ -409,7 +399,7 @@ def test_air_says_what_it_needs():
 
 
 def test_air_has_a_fixed_batch(monkeypatch):
-    monkeypatch.setattr(exporting, 'available_targets', lambda: ['Ascend', 'CPU'])
+    monkeypatch.setattr(plans, 'available_targets', lambda: ['Ascend', 'CPU'])
     with pytest.raises(ValueError, match='fixed batch size'):
         check_air(ExportPlan('AIR', batch_size=0))
     check_air(ExportPlan('AIR', batch_size=1))
