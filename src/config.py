@@ -23,6 +23,7 @@ RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipe
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'DATASET.EXIF': ('published', 'upright', 'stored'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
     'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),

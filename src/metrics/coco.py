@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Dict, List, Union
 
 import numpy as np
 
+from ..data.annotation_checks import AnnotationFile, as_annotation_file
+from ..data.coco import evaluated_people
 from ..data.skeletons import Skeleton
-from ..system.files import JsonFile, as_json_file
+from ..system.files import JsonFile
 from .records import check_image_ids, read_records
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: 
 
     Args:
         gt_file: COCO keypoint annotation file, its path or the file as it was read before.
-        results: records of image_id, category_id, keypoints and score; other entries are ignored.
+        results: records of image_id, keypoints and score; other entries are ignored.
 
     Raises:
         PoseError: there are no results, one names an image that the annotation file does not have, or is not finite.
@@ -36,29 +38,37 @@ def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skele
     # Whoever only wants poses needs no evaluator.
     from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
     from pycocotools.cocoeval import COCOeval
-    gt_file = as_json_file(gt_file)
+    file = as_annotation_file(gt_file)
+    check_image_ids(results, file.pictures.row_of, file.path)
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCOAnnotations()
-        # The evaluator writes into the annotations.
-        annotations.dataset = {**gt_file.content,
-                               'annotations': [dict(each) for each in gt_file.content['annotations']]}
+        annotations.dataset = _as_evaluator_reads(file, skeleton)
         annotations.createIndex()
-        for annotation in annotations.loadAnns(annotations.getAnnIds(catIds=[PERSON_CATEGORY])):
-            # COCO's files have both; data sets in its format may lack them.
-            annotation.setdefault('iscrowd', 0)
-            annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
-            annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
-        check_image_ids(results, annotations.imgs, gt_file.path)
-        kept = ('image_id', 'category_id', 'keypoints', 'score')
-        detections = annotations.loadRes([{key: record[key] for key in kept} for record in results])
+        kept = ('image_id', 'keypoints', 'score')
+        detections = annotations.loadRes([{'category_id': PERSON_CATEGORY, **{key: record[key] for key in kept}}
+                                          for record in results])
         evaluator = COCOeval(annotations, detections, 'keypoints')
-        # By default it would take the mean over all categories of the file, also of those that nobody predicts.
-        evaluator.params.catIds = [PERSON_CATEGORY]
         evaluator.params.kpt_oks_sigmas = np.array(skeleton.oks_sigmas)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator
+
+
+def _as_evaluator_reads(file: AnnotationFile, skeleton: Skeleton) -> dict:
+    """Return the people alone, in the fields that COCO's evaluator reads.
+
+    It would take the mean over all categories of the file, and never match an annotation whose id is 0.
+    """
+    ids = file.pictures.ids.tolist()
+    people = [{'id': number, 'image_id': ids[person.picture], 'category_id': PERSON_CATEGORY,
+               'keypoints': person.keypoints.ravel().tolist(), 'bbox': person.box_xywh, 'area': person.area,
+               'iscrowd': int(person.is_crowd),
+               'num_keypoints': (int(np.count_nonzero(person.keypoints[:, 2])) if person.count is None
+                                 else person.count)}
+              for number, person in enumerate(evaluated_people(file, skeleton), start=1)]
+    return {'images': [{'id': each} for each in ids], 'annotations': people,
+            'categories': [{'id': PERSON_CATEGORY, 'name': 'person'}]}
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:
