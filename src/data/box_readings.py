@@ -8,10 +8,11 @@ from ..system.errors import PoseError
 # A detector's box may reach a little beyond the picture, and so does one that somebody has drawn by hand.
 TOLERANCE_PIXELS, TOLERANCE_OF_SIDE = 3.0, 0.05
 SMALLEST_PERSON = 2.0
-# Below the first share of boxes that lie in their pictures something is wrong in any case; below the second it is if
-# another reading fits nearly all, which nobody's boxes do by chance once there are a few.
-ENOUGH, NEARLY_ALL, ALL = 0.5, 0.9, 0.98
-A_FEW = 8
+# Where fewer boxes than the first share lie in their pictures something is wrong in any case. Up to the second it is if
+# a few do not and another reading fits practically all, which does not happen by chance.
+ENOUGH, NEARLY_ALL = 0.5, 0.97
+FITS_MOST, FITS_ALL = 0.9, 0.99
+A_FEW, SEVERAL = 3, 8
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
@@ -65,13 +66,14 @@ def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -
                     **{f'{name}, from 0 to 1': read(boxes_xywh * sides) for name, read in READINGS.items()}}
     shares = {name: lie_in_pictures(boxes, sizes).mean() for name, boxes in readings.items()}
     best = max(shares, key=shares.get)
-    if shares[best] >= (NEARLY_ALL if as_given < ENOUGH else ALL) and (as_given < ENOUGH or len(boxes_xywh) >= A_FEW):
+    misfits = round((1 - as_given) * len(sizes))
+    if shares[best] >= (FITS_MOST if as_given < ENOUGH else FITS_ALL) and (as_given < ENOUGH or misfits >= A_FEW):
         likely = [name for name, share in shares.items() if share >= shares[best] - 0.02]
         raise PoseError(f'{where}: {_count(as_given, len(sizes))} boxes reach beyond their pictures or are under two '
                         f'pixels as [x, y, width, height] in pixels; they look like {" or ".join(likely)}; first '
                         f'box: {np.round(boxes_xywh[0], 4).tolist()} on a picture of '
                         f'{picture_sizes[0][0]} x {picture_sizes[0][1]}. Convert them')
-    if as_given < ENOUGH and len(boxes_xywh) >= A_FEW:
+    if as_given < ENOUGH and len(sizes) >= SEVERAL:
         raise PoseError(f'{where}: {_count(as_given, len(sizes))} boxes reach beyond their pictures or are under two '
                         'pixels, and no usual form of boxes fits: were they found on pictures of another size?')
     return f'{_count(as_given, len(sizes))} reach beyond their pictures or are under two pixels' * (as_given < ENOUGH)

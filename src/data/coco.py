@@ -204,8 +204,7 @@ def _check_annotation_ids(file: AnnotationFile) -> None:
     seen: Dict = {}
     for row in file.rows:
         key = row.annotation.get('id')
-        key = key if isinstance(key, (int, str, float)) else None
-        if key is not None and seen.setdefault(key, row.number) != row.number:
+        if row.has_keypoints and isinstance(key, (int, str, float)) and seen.setdefault(key, row.number) != row.number:
             raise PoseError(f"{file.path}, annotation {row.number}: the 'id' {brief(key)} is there twice (annotation "
                             f'{seen[key]} has it as well)')
 
