@@ -76,7 +76,9 @@ def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -
     if as_given < ENOUGH and len(sizes) >= SEVERAL:
         raise PoseError(f'{where}: {_count(as_given, len(sizes))} boxes reach beyond their pictures or are under two '
                         'pixels, and no usual form of boxes fits: were they found on pictures of another size?')
-    return f'{_count(as_given, len(sizes))} reach beyond their pictures or are under two pixels' * (as_given < ENOUGH)
+    if as_given >= ENOUGH:
+        return ''
+    return f'{_count(as_given, len(sizes))} reach beyond their pictures or are under two pixels'
 
 
 def _count(share: float, count: int) -> str:

@@ -12,7 +12,7 @@ from ..system.errors import PoseError
 from ..system.files import JsonFile
 from ..system.printing import brief
 from .annotation_checks import AnnotationFile, PersonRow, as_annotation_file
-from .geometry import clip_box_to_picture, find_unusable_boxes
+from .geometry import clip_boxes_to_pictures, find_unusable_boxes
 from .left_out import count_left_out, nobody_left
 from .people import MAX_COORDINATE, People, is_coordinate, read_field, release_memory
 from .skeletons import Skeleton
@@ -40,56 +40,58 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
         raise PoseError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
     file = as_annotation_file(file)
     pictures, reasons = file.pictures, Counter()
-    image_index, boxes, keypoints = [], [], []
+    kept: List[PersonRow] = []
+    keypoints: List[list] = []
     for row in file.rows:
-        person = _read_person(row, skeleton, sample_rule, pictures.sizes[row.picture], f'{file.path}, annotation '
-                              f'{row.number}', trust_counts=trust_counts)
-        if isinstance(person, str):
-            reasons[person] += 1
+        found = _find_labels(row, skeleton, f'{file.path}, annotation {row.number}', trust_counts=trust_counts)
+        if isinstance(found, str):
+            reasons[found] += 1
         else:
-            image_index.append(row.picture)
-            boxes.append(person[0])
-            keypoints.append(person[1])
+            kept.append(row)
+            keypoints.append(found)
+    image_index = np.array([row.picture for row in kept], np.int32)
+    boxes = np.array([row.box_xywh for row in kept], np.float64).reshape(-1, 4)
+    if sample_rule == 'simple_pose':
+        boxes = clip_boxes_to_pictures(boxes, pictures.sizes[image_index])
+    has_box = ~np.any(find_unusable_boxes(boxes), axis=0)
+    reasons['without area'] = int((~has_box).sum())
     if trust_counts:
         file.note_missing_areas()
-    left_out = count_left_out(file, reasons)
-    if not image_index:
+    left_out = count_left_out(file, +reasons)
+    if not has_box.any():
         raise nobody_left(file, left_out, 'with labelled keypoints and a usable box')
+    table = _pack_keypoints([each for each, is_kept in zip(keypoints, has_box.tolist()) if is_kept])
+    image_index, boxes = image_index[has_box], boxes[has_box]
     people = People(
-        image_ids=pictures.ids, file_names=pictures.names, picture_sizes=pictures.sizes,
-        image_index=np.array(image_index, np.int32), boxes_xywh=np.array(boxes, np.float64),
-        box_scores=np.ones(len(boxes)), keypoints=_pack_keypoints(keypoints, skeleton.num_keypoints),
-        left_out=left_out, category_id=file.category.id, notes=tuple(file.notes))
-    del file, pictures, boxes, keypoints, row
+        image_ids=pictures.ids, file_names=pictures.names, picture_sizes=pictures.sizes, image_index=image_index,
+        boxes_xywh=boxes, box_scores=np.ones(len(boxes)), keypoints=table, left_out=left_out,
+        category_id=file.category.id, notes=tuple(file.notes))
+    del file, pictures, kept, keypoints, row, found
     release_memory()
     return people
 
 
-def _pack_keypoints(keypoints: list, num_keypoints: int) -> np.ndarray:
-    array = np.stack(keypoints).reshape(len(keypoints), num_keypoints, 3)
+def _pack_keypoints(keypoints: List[list]) -> np.ndarray:
+    array = np.array(keypoints).reshape(len(keypoints), -1, 3)
     return array.astype(np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32)
 
 
-def _read_person(row: PersonRow, skeleton: Skeleton, sample_rule: str, picture_size, where: str, *,
-                 trust_counts: bool) -> Union[str, Tuple[np.ndarray, np.ndarray]]:
-    """Return (box (4,), keypoints (K * 3,)), or why the published loaders leave somebody out."""
+def _find_labels(row: PersonRow, skeleton: Skeleton, where: str, *, trust_counts: bool) -> Union[str, list]:
+    """Return the keypoints of somebody to train on (K * 3 numbers), or why the published loaders leave them out."""
     if not row.has_keypoints:
         return 'without keypoints'
     if row.is_crowd:
         return 'crowds'
     keypoints = read_keypoints(row.annotation, skeleton, where)
-    if not (keypoints[2::3] > 0).any():
+    if not any(keypoints[2::3]):
         return 'without a labelled keypoint'
     if trust_counts and row.count == 0:
         return 'with num_keypoints 0 though keypoints are labelled'
-    box = np.array(row.box_xywh)
-    if sample_rule == 'simple_pose':
-        box = clip_box_to_picture(box, tuple(picture_size))
-    return 'without area' if np.any(find_unusable_boxes(box[None])) else (box, keypoints)
+    return keypoints
 
 
-def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarray:
-    """Return the checked keypoints (K * 3,) of an annotation: x, y, visibility 0, 1 or 2 of each."""
+def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> list:
+    """Return the checked keypoints of an annotation, K * 3 numbers: x, y, visibility 0, 1 or 2 of each."""
     values = read_field(annotation, 'keypoints', list, where)
     if len(values) != 3 * skeleton.num_keypoints:
         raise PoseError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
@@ -101,7 +103,7 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> np.ndarr
         raise PoseError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
     if not set(values[2::3]) <= {0, 1, 2}:
         raise PoseError(f'{where}: visibility should be 0, 1 or 2, is {values[2::3]}')
-    return np.array(values)
+    return values
 
 
 class EvaluatedPerson(NamedTuple):
@@ -144,7 +146,7 @@ def evaluated_people(file: AnnotationFile, skeleton: Skeleton, *,
         if box is None:
             continue
         where = f'{file.path}, annotation {row.number}'
-        keypoints = read_keypoints(row.annotation, skeleton, where).reshape(-1, 3) if row.has_keypoints \
+        keypoints = np.array(read_keypoints(row.annotation, skeleton, where)).reshape(-1, 3) if row.has_keypoints \
             else np.zeros((skeleton.num_keypoints, 3), np.int64)
         # People without labelled keypoints are compared by their box.
         if min(box[2:]) < 0 and not (by_field and keypoints[:, 2].any()):

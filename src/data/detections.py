@@ -247,6 +247,9 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
                         f'{without_area.sum()} without area')
     boxes, image_index = detections.boxes_xywh[kept], image_index[kept]
     odd = check_boxes(boxes, picture_sizes[image_index], source)
+    largest = detections.scores[kept].max()
+    if largest > 1:
+        odd = '; '.join(filter(None, (odd, f'scores reach {largest:g}, where 0 to 1 is usual')))
     people = People(image_ids, file_names, picture_sizes, image_index, boxes, detections.scores[kept],
                     np.zeros((len(kept), num_keypoints, 3), np.float32), category_id=category)
     report = BoxReport(

@@ -369,7 +369,7 @@ def test_report_of_ground_truth_boxes(load):
     report = BoxReport.of_ground_truth(load(annotation(), annotation()))
     assert str(report) == '2 of 2 ground-truth boxes on 2 pictures; 1 pictures have no box'
     report = BoxReport.of_ground_truth(load(annotation(), annotation(bbox=[1, 2, 0, 3]), annotation(iscrowd=1)))
-    assert str(report) == ('1 of 3 ground-truth boxes on 2 pictures; left out: 1 without area, 1 crowds; '
+    assert str(report) == ('1 of 3 ground-truth boxes on 2 pictures; left out: 1 crowds, 1 without area; '
                            '1 pictures have no box')
 
 
