@@ -26,7 +26,7 @@ CHOICES = {
     'DATASET.EXIF': ('published', 'upright', 'stored'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
-    'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
+    'TRAIN.AMP_LEVEL': ('O0', 'O1', 'O2', 'O3'),
 }
 POSITIVE = (
     'MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE',

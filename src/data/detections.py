@@ -7,7 +7,7 @@ import glob
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from .people import People, name_bytes, read_box, read_field, read_name, read_wh
 PERSON_CATEGORY = 1
 # Where an inference looks for boxes.
 DETECTION_FOLDER = './annotation/det_json'
+# Boxes on the pictures of COCO's benchmark, which recipes name for an evaluation.
+EVALUATION_FILES = ('minival_2014_det.json', 'COCO_val2017_detections_AP_H_56_person.json')
 # The id of pictures that are given by a name, until it is found.
 UNKNOWN = -1
 # Ways in which a name of a picture may be shortened.
@@ -262,8 +264,12 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     return people, report
 
 
-def find_inference_boxes(given: Optional[str]) -> List[str]:
-    """Return the detection files of an inference: the given one, or all in `annotation/det_json`.
+def find_inference_boxes(given: Optional[str], say: Callable[[str], None] = lambda line: None) -> List[str]:
+    """Return the detection files of an inference: the given one, or all in `annotation/det_json`. Those of an
+    evaluation are left aside where there is another.
+
+    Args:
+        say: gets a line for what is left aside.
 
     Raises:
         PoseError: there is none.
@@ -275,4 +281,8 @@ def find_inference_boxes(given: Optional[str]) -> List[str]:
     paths = sorted(glob.glob(os.path.join(DETECTION_FOLDER, '*.json')))
     if not paths:
         raise PoseError(f'no detection JSON in {DETECTION_FOLDER}; put one there or give it with --det_file_url')
-    return paths
+    own = [path for path in paths if os.path.basename(path) not in EVALUATION_FILES]
+    if own and len(own) < len(paths):
+        say(f'left aside: {", ".join(path for path in paths if path not in own)}, boxes of an evaluation (take them '
+            'with --det_file_url)')
+    return own or paths
