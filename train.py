@@ -6,7 +6,6 @@ import json
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import DEFAULT_RECIPE, load_recipe, resolve
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
-from src.evaluation.evaluate import Evaluation
 from src.flags import TRAIN_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, network_name
 from src.system.collectives import broadcast_parameters
@@ -15,7 +14,7 @@ from src.system.device import join_processes
 from src.system.printing import ArgumentParser
 from src.training.files import RunFiles
 from src.training.loop import measure_speed, train
-from src.training.people import load_samples
+from src.training.people import load_evaluation, load_samples
 from src.training.run import TrainingRun, people_checksum, resume_run
 from src.training.schedules import learning_rates
 from src.training.setup import build_started_network, build_train_step, choose_precision
@@ -50,9 +49,8 @@ def main() -> None:
                      config.GENERAL.SEED, drop_remainder=config.TRAIN.DROP_REMAINDER, num_shards=processes.size,
                      shard=processes.rank)
     rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch, num_devices=processes.size)
-    evaluation = Evaluation(config, processes, overrides) if config.TRAIN.EVAL_EPOCHS else None
-    if evaluation:
-        say(f'evaluation: {evaluation.gt_file}, boxes: {evaluation.box_report}', *evaluation.notes)
+    epochs = min(len(rates), config.TRAIN.MAX_STEPS or len(rates)) / plan.steps_per_epoch
+    evaluation = load_evaluation(config, processes, overrides, epochs=epochs)
 
     network = build_started_network(config, overrides)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:

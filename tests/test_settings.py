@@ -353,6 +353,8 @@ KEY_ROWS = [
     *rows('TRAIN.MAX_STEPS', [3], METRICS_ROWS),
     *rows('TRAIN.SAVE_MINUTES TRAIN.SAVE_STEPS TRAIN.KEEP_STATES TRAIN.CKPT_SAVE_PATH',
           [1e-9, 3, 1, './other.ckpt'], FILES),
+    *rows('TRAIN.SAVE_EPOCHS', [1], FILES),
+    *rows('TRAIN.KEEP_CHECKPOINTS', [1], FILES, also={'TRAIN.SAVE_EPOCHS': 1}),
     *rows('TRAIN.EVAL_EPOCHS', [1], [METRICS_ROWS, FILES]),
     *rows('TRAIN.EARLY_STOP', [1], METRICS_ROWS, also={'TRAIN.EVAL_EPOCHS': 1, 'TRAIN.END_EPOCH': 4}),
     *rows('TRAIN.TENSORBOARD', ['true'], of_a_loop(lambda run: run.status or len(run.found.get('events', ())))),

@@ -85,7 +85,11 @@ class AnnotationFile(JsonFile):
 
     @cached_property
     def pictures(self) -> Pictures:
-        return _read_pictures(self.content, self.path)
+        pictures = _read_pictures(self.content, self.path)
+        repeated = len(pictures.ids) - len(set(pictures.names.tolist()))
+        if repeated:
+            self.note(f'{repeated} pictures have the name of another one: each counts as a picture of its own')
+        return pictures
 
     @cached_property
     def annotations(self) -> list:
