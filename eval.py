@@ -85,7 +85,7 @@ def main() -> None:
             check_writable(path)
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
-    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}')
+    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *evaluation.notes)
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
     problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
     # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.

@@ -4,23 +4,17 @@ import argparse
 import json
 
 from src.checkpoints.ckpt import save_checkpoint
-from src.config import DEFAULT_RECIPE, input_shape, load_recipe, resolve
-from src.data.images import locate_pictures
+from src.config import DEFAULT_RECIPE, load_recipe, resolve
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
-from src.data.photo_changes import build_photo_changes
-from src.data.samples import PersonSamples
-from src.datasets.annotation_files import find_annotation_file
-from src.datasets.registry import configured_skeleton, dataset_of
-from src.evaluation.evaluate import Evaluation
 from src.flags import TRAIN_FLAGS, add_config_flags, read_overrides
-from src.models.registry import build_configured_network, model_of, network_name
+from src.models.registry import build_configured_network, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
-from src.system.files import JsonFile
 from src.system.printing import ArgumentParser
 from src.training.files import RunFiles
 from src.training.loop import measure_speed, train
+from src.training.people import load_evaluation, load_samples
 from src.training.run import TrainingRun, people_checksum, resume_run
 from src.training.schedules import learning_rates
 from src.training.setup import build_started_network, build_train_step, choose_precision
@@ -35,17 +29,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--resume', metavar='auto|PATH', help='continue from the newest whole state beside the '
                         'checkpoint, where there is one, or from the state PATH')
     return parser.parse_args()
-
-
-def load_samples(config, overrides) -> PersonSamples:
-    skeleton = configured_skeleton(config)
-    gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
-    crops = model_of(config).crops(config)
-    people = dataset_of(config).people(JsonFile(gt_file), skeleton, crops.sample_rule, True)
-    say(f'data: {len(people)} people of {gt_file}')
-    paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
-    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
-                         photo=build_photo_changes(config))
 
 
 def main() -> None:
@@ -66,7 +49,8 @@ def main() -> None:
                      config.GENERAL.SEED, drop_remainder=config.TRAIN.DROP_REMAINDER, num_shards=processes.size,
                      shard=processes.rank)
     rates = learning_rates(config.TRAIN, steps_per_epoch=plan.steps_per_epoch, num_devices=processes.size)
-    evaluation = Evaluation(config, processes, overrides) if config.TRAIN.EVAL_EPOCHS else None
+    epochs = min(len(rates), config.TRAIN.MAX_STEPS or len(rates)) / plan.steps_per_epoch
+    evaluation = load_evaluation(config, processes, overrides, epochs=epochs)
 
     network = build_started_network(config, overrides)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:

@@ -21,8 +21,8 @@ from benchmarks.exported_files import WAYS, build_predictors, write_files
 from benchmarks.timing import machine, print_table
 from src.config import load_recipe, resolve
 from src.data.coco import load_coco_people
-from src.data.images import locate_pictures
 from src.data.loader import TestBatches
+from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.predict import predict_poses

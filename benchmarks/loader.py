@@ -14,8 +14,8 @@ import cv2
 
 from benchmarks.timing import machine, print_table, use_one_core
 from src.data.coco import load_coco_people
-from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
+from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.models.common.crops import SimplePoseCrops

@@ -16,7 +16,7 @@ from benchmarks.timing import machine, print_table
 from src.checkpoints.load import read_weights
 from src.config import resolve
 from src.data.coco import load_coco_people
-from src.data.images import locate_pictures
+from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.evaluate import Evaluation

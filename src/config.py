@@ -23,9 +23,10 @@ RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipe
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'DATASET.EXIF': ('published', 'upright', 'stored'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
-    'TRAIN.AMP_LEVEL': ('O0', 'O2', 'O3'),
+    'TRAIN.AMP_LEVEL': ('O0', 'O1', 'O2', 'O3'),
 }
 POSITIVE = (
     'MODEL.NUM_JOINTS', 'MODEL.STEM_CHANNELS', 'LOSS.TOPK', 'TRAIN.BATCH_SIZE', 'TRAIN.LR', 'TEST.BATCH_SIZE',
@@ -34,7 +35,7 @@ NOT_NEGATIVE = (
     'TRAIN.MIN_LR', 'TRAIN.WARMUP_STEPS', 'TRAIN.WEIGHT_DECAY', 'TRAIN.NUM_PARALLEL_WORKERS',
     'TEST.NUM_PARALLEL_WORKERS', 'DATASET.ROT_FACTOR', 'DEVICE.ID', 'GENERAL.SEED', 'TRAIN.BEGIN_EPOCH',
     'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
-    'TRAIN.EVAL_EPOCHS', 'TRAIN.EARLY_STOP', 'TEST.MULTI_SHIFT')
+    'TRAIN.EARLY_STOP', 'TRAIN.SAVE_EPOCHS', 'TRAIN.KEEP_CHECKPOINTS', 'TEST.MULTI_SHIFT')
 SHARES = ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
           'DATASET.COLOR_JITTER', 'TEST.OKS_THRE')
 
@@ -238,7 +239,9 @@ def _check_training(config: EasyDict) -> None:
         raise PoseError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {train.EMA_DECAY}')
     if train.LOSS_SCALE <= 1:
         raise PoseError(f'TRAIN.LOSS_SCALE should be above 1, is {train.LOSS_SCALE}')
-    if train.EARLY_STOP and not train.EVAL_EPOCHS:
+    if train.EVAL_EPOCHS < -1:
+        raise PoseError(f'TRAIN.EVAL_EPOCHS should be -1, zero or more, is {train.EVAL_EPOCHS}')
+    if train.EARLY_STOP and train.EVAL_EPOCHS <= 0:
         raise PoseError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
     if train.BEGIN_EPOCH > train.END_EPOCH:
         raise PoseError(f'TRAIN.BEGIN_EPOCH {train.BEGIN_EPOCH} should not be above TRAIN.END_EPOCH '

@@ -228,8 +228,9 @@ CASES: List[Case] = [
     Case('image_id_too_large', 'train', '', (TRAIN_JSON, 'image 0', "'id'"),
          edit(TRAIN_JSON, lambda content: content['images'][0].update(id=10 ** 30))),
     # The evaluator reads the annotation file once more, after hours of prediction.
-    Case('evaluated_annotation_without_id', 'eval', '--use_gt_bbox', (VAL_JSON, 'annotation 1', "no 'id'"),
-         edit_annotation(VAL_JSON, id=...)),
+    Case('evaluated_annotation_ids_twice', 'eval', '--use_gt_bbox',
+         (VAL_JSON, 'annotation 1', "the 'id' 1 is there twice"),
+         edit_annotation(VAL_JSON, id=1)),
     Case('evaluated_annotations_without_categories', 'eval', '--use_gt_bbox', (VAL_JSON, "no 'categories'"),
          edit(VAL_JSON, lambda content: content.pop('categories'))),
     Case('evaluated_keypoints_wrong_length', 'eval', f'--det_file_url {DETECTIONS}',
@@ -374,7 +375,7 @@ CASES: List[Case] = [
     Case('resume_from_a_folder', 'train', '--resume out', ('out', 'does not exist')),
 
     # Precision, evaluation during training
-    Case('amp_level_unknown', 'train', '--amp_level O1', ('TRAIN.AMP_LEVEL', 'O0, O2, O3', "'O1'")),
+    Case('amp_level_unknown', 'train', '--amp_level O4', ('TRAIN.AMP_LEVEL', 'O0, O1, O2, O3', "'O4'")),
     Case('max_steps_negative', 'train', '--max_steps=-1', ('TRAIN.MAX_STEPS', 'zero or more', '-1')),
     Case('early_stop_alone', 'train', '--set TRAIN.EARLY_STOP=1', ('TRAIN.EARLY_STOP', 'TRAIN.EVAL_EPOCHS')),
     Case('accumulated_batch_larger_than_data', 'train', '--set TRAIN.ACCUMULATE=9',

@@ -344,7 +344,7 @@ def test_recipes_leave_the_published_training_as_it_was(name):
     """Accumulation, clipping, running average, evaluations and limits are for those who ask for them."""
     train = load_recipe(name).TRAIN
     assert (train.ACCUMULATE, train.CLIP_NORM, train.EMA_DECAY, train.SYNC_BN) == (1, 0, 0, False)
-    assert (train.MAX_STEPS, train.EVAL_EPOCHS, train.EARLY_STOP, train.TENSORBOARD) == (0, 0, 0, False)
+    assert (train.MAX_STEPS, train.EVAL_EPOCHS, train.EARLY_STOP, train.TENSORBOARD) == (0, -1, 0, False)
     assert train.SAVE_MINUTES == 5 and train.KEEP_STATES == 3
 
 
@@ -436,11 +436,11 @@ def test_rates_of_every_recipe_are_positive(recipe):
 @pytest.mark.parametrize('key, value', [
     ('DATASET.SCALE_FACTOR', '1.5'), ('DATASET.SCALE_FACTOR', '1'), ('DATASET.ROT_FACTOR', '-5'),
     ('MSPN.PLANES', '8 16 -1 4'), ('MSPN.BLOCKS', '0 1 1 1'), ('TRAIN.LR_STEP', '-3'), ('TEST.OKS_THRE', '-1'),
-    ('DATASET.STDS', '0 1 1'), ('TRAIN.AMP_LEVEL', 'O1'), ('TRAIN.AMP_LEVEL', 'o2'), ('TRAIN.ACCUMULATE', '0'),
+    ('DATASET.STDS', '0 1 1'), ('TRAIN.AMP_LEVEL', 'O4'), ('TRAIN.AMP_LEVEL', 'o2'), ('TRAIN.ACCUMULATE', '0'),
     ('TRAIN.CLIP_NORM', '-1'), ('TRAIN.EMA_DECAY', '1'), ('TRAIN.EMA_DECAY', '-0.1'), ('TRAIN.LOSS_SCALE', '1'),
     ('TRAIN.LOSS_SCALE', '0'), ('TRAIN.LOSS_SCALE_WINDOW', '0'), ('TRAIN.MAX_SKIPPED_STEPS', '0'),
     ('TRAIN.MAX_STEPS', '-1'), ('TRAIN.SAVE_MINUTES', '-1'), ('TRAIN.SAVE_STEPS', '-1'), ('TRAIN.KEEP_STATES', '0'),
-    ('TRAIN.EVAL_EPOCHS', '-1'), ('TRAIN.EARLY_STOP', '-1')])
+    ('TRAIN.EVAL_EPOCHS', '-2'), ('TRAIN.EARLY_STOP', '-1')])
 def test_values_out_of_range(key, value):
     with pytest.raises(ValueError, match=f'{key} should'):
         resolve(load_recipe(DEFAULT_RECIPE), {key: value})

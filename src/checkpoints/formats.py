@@ -97,11 +97,13 @@ def recognise(names: Sequence[str], network: str) -> Optional[WeightSource]:
                  if any(re.fullmatch(source.mark, name) for name in spellings)), None)
 
 
-def _own_names(names: Sequence[str], network: nn.Cell, network_kind: str) -> Optional[WeightSource]:
+def _own_names(names: Sequence[str], network: nn.Cell, network_kind: str, *, may_be_partial: bool
+               ) -> Optional[WeightSource]:
     """Return the format of files with the network's own names, MindSpore's or PyTorch's, or None for another file."""
-    plain = set(plain_names(names).values())
+    plain = {name for name in plain_names(names).values() if not name.endswith(COUNTER)}
     own = set(pytorch_names(network).values())
-    return WeightSource('our own names', network_kind, '') if own and own <= plain else None
+    is_own = own <= plain or (may_be_partial and plain <= own)
+    return WeightSource('our own names', network_kind, '') if own and plain and is_own else None
 
 
 def adopt_settings(config: EasyDict, names: Sequence[str], overrides: Mapping[str, str]) -> List[str]:
@@ -124,14 +126,16 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
         state: {name: array}, as in the file, without an optimiser's entries.
         network_kind: MODEL.NAME.
         where: file name for messages.
-        is_start: training begins from these weights: a head for another number of keypoints is left out.
+        is_start: training begins from these weights: what the file lacks keeps its initial values, and a head for
+            another number of keypoints is left out.
         ignore: shell patterns of names that may be left over.
         first_stage_only: put an ImageNet trunk into the first stage of an MSPN only, instead of into all.
 
     Raises:
         ConversionError: the format is unknown, or names or shapes do not fit; all kinds of problems are named.
     """
-    source = recognise(list(state), network_kind) or _own_names(list(state), network, network_kind)
+    source = (recognise(list(state), network_kind)
+              or _own_names(list(state), network, network_kind, may_be_partial=is_start))
     does_not_fit = f'{where} does not fit the network ({type(network).__name__})'
     if source is None:
         raise ConversionError(f'{does_not_fit}: {_describe_unknown(list(state), network_kind)}')
@@ -148,12 +152,14 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
     accounted = {row.target for row in matched.rows}.union(matched.other_heads)
     missing = [name for name in absent if not re.fullmatch(optional, name) and name not in accounted]
     not_finite = [name for name, value in weights.items() if not np.isfinite(value).all()]
-    problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in
-                (('missing', missing), ('unexpected', matched.unexpected), ('of another shape', matched.mis_shaped),
-                 ('named twice', matched.twice), ('with NaN or infinity', not_finite)) if names]
-    if problems:
+    kinds = (('missing', missing), ('unexpected', matched.unexpected), ('of another shape', matched.mis_shaped),
+             ('named twice', matched.twice), ('with NaN or infinity', not_finite))
+    # A start need not be whole; but what has no place says that it is one for another network.
+    is_partial_start = is_start and weights and not any(names for kind, names in kinds if kind != 'missing')
+    problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in kinds if names]
+    if problems and not is_partial_start:
         needs_hint = missing or matched.mis_shaped or matched.unexpected
-        hint = _describe_trunk(state, network_kind) if needs_hint else ''
+        hint = _describe_trunk(state, network, network_kind) if needs_hint else ''
         raise ConversionError(f'{does_not_fit}, read as {source.name}: ' + '. '.join(problems) + hint, matched.rows)
     in_order = {name: weights[name] for name in parameters if name in weights}
     other_head = next((f'the head of {where} is {note}' for note in matched.other_heads.values()), '')
@@ -241,18 +247,24 @@ def _describe_unknown(names: Sequence[str], network_kind: str) -> str:
             + (f' It looks like {others[0]}: another recipe?' if others else ''))
 
 
-def _describe_trunk(state: Mapping[str, np.ndarray], network_kind: str) -> str:
+def _layout_of(names: Sequence[str]) -> Tuple[type, Tuple[int, ...]]:
+    """Return the kind of blocks of a ResNet's names, and how many there are in each layer."""
+    found = {match.groups() for match in (re.search(r'(?:^|\.)layer([1-4])\.(\d+)\.conv([1-3])\.weight$', name)
+                                          for name in names) if match}
+    blocks = tuple(len({block for layer, block, _ in found if layer == level}) for level in '1234')
+    return Bottleneck if any(number == '3' for *_, number in found) else BasicBlock, blocks
+
+
+def _describe_trunk(state: Mapping[str, np.ndarray], network: nn.Cell, network_kind: str) -> str:
     """Return a sentence on the ResNet or HRNet that a file holds and the setting that it needs, or ''."""
     width = next((value.shape[0] for name, value in state.items()
                   if re.search(r'(?:^|\.)stage4\.0\.branches\.0\.0\.conv1\.weight$', name) and np.ndim(value)), None)
     if width is not None:
         return f'. It is an HRNet of width {width}; a network of it needs HRNET.WIDTH={width}'
-    found = {match.groups() for match in (re.search(r'(?:^|\.)layer([1-4])\.(\d+)\.conv([1-3])\.weight$', name)
-                                          for name in state) if match}
-    blocks = tuple(len({block for layer, block, _ in found if layer == level}) for level in '1234')
-    block = Bottleneck if any(number == '3' for *_, number in found) else BasicBlock
+    block, blocks = _layout_of(list(state))
     depth = next((layers for layers, layout in LAYOUTS.items() if layout == (block, blocks)), None)
-    if depth is None:
+    # Whose network has that trunk already needs something else.
+    if depth is None or _layout_of(list(pytorch_names(network).values())) == (block, blocks):
         return ''
     remedy = MODELS[network_kind].resnet_hint(depth, block is Bottleneck, blocks)
     return f'. Its trunk is a ResNet-{depth}' + (f'; {remedy}' if remedy else '')

@@ -31,7 +31,7 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
     Raises:
         PoseError: there are no pictures or no boxes, or none of the boxes lies on one of the pictures.
     """
-    detections = load_detections(find_inference_boxes(det_file), people_only=False)
+    detections = load_detections(find_inference_boxes(det_file, say), people_only=False)
     pictures = find_numbered_pictures(folder, say)
     for ids, others, what in ((detections.image_ids, pictures.image_ids, 'boxes without a picture: image ids'),
                               (pictures.image_ids, detections.image_ids, 'pictures without a box: image ids')):

@@ -28,18 +28,16 @@ def fit_aspect(scale: np.ndarray, aspect: float) -> np.ndarray:
     return np.array([height * aspect, height], scale.dtype)
 
 
-def clip_box_to_picture(box_xywh: np.ndarray, picture_size: Tuple[int, int]) -> np.ndarray:
-    """Return the box clipped as Simple Baselines does: inside the picture and one pixel smaller than given.
+def clip_boxes_to_pictures(boxes_xywh: np.ndarray, picture_sizes: np.ndarray) -> np.ndarray:
+    """Return boxes (P, 4) clipped as Simple Baselines does: inside their picture and one pixel smaller than given.
 
     Args:
-        box_xywh: (4,).
-        picture_size: (width, height).
+        boxes_xywh: (P, 4) float64.
+        picture_sizes: (P, 2), (width, height).
     """
-    x, y, width, height = (float(value) for value in box_xywh)
-    x1, y1 = max(0.0, x), max(0.0, y)
-    x2 = min(picture_size[0] - 1.0, x1 + max(0.0, width - 1))
-    y2 = min(picture_size[1] - 1.0, y1 + max(0.0, height - 1))
-    return np.array([x1, y1, x2 - x1, y2 - y1])
+    corners = np.maximum(0.0, boxes_xywh[:, :2])
+    ends = np.minimum(picture_sizes - 1.0, corners + np.maximum(0.0, boxes_xywh[:, 2:] - 1))
+    return np.concatenate([corners, ends - corners], axis=1)
 
 
 def find_unusable_boxes(boxes_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """Finding and reading pictures: every failure names the file."""
 import os
+import sys
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Set, Tuple, Union
+from typing import Callable, Dict, Optional, Set, Tuple, Union
 
 import cv2
 import numpy as np
@@ -10,60 +11,12 @@ from ..system.device import MAX_PIXELS, MAX_PIXELS_VARIABLE
 from ..system.errors import PoseError
 from ..system.files import open_regular
 from ..system.printing import printable
+from .decoder_warnings import decode_and_listen
 from .image_headers import claimed_size
 
-SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
-
-
-def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> np.ndarray:
-    """Return the path of every picture, (I,) bytes.
-
-    Args:
-        root: folder that holds the pictures, or COCO's folders such as `train2014` and `val2017`, or `images` with
-            those.
-        file_names: (I,) bytes.
-        split_folder: where the pictures should be. Other folders are searched where it holds none of them, and for
-            names that carry their split, such as COCO_val2014_…: the usual training list of COCO 2014 has pictures
-            of two folders. A bare number may mean another picture in another split.
-
-    Raises:
-        PoseError: the folder or some of the pictures are missing, or a name is in several folders; the message
-            names them and where it was looked.
-    """
-    if not os.path.isdir(root):
-        raise PoseError(f'the picture folder {root} does not exist (data_url)')
-    # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
-    own = _list_folders(root, (split_folder, f'images/{split_folder}'))
-    others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
-    paths: List[bytes] = []
-    missing: List[bytes] = []
-    # Some annotation files write `val2014/COCO_val2014_….jpg`; the folder is found by its content instead.
-    bases = list(map(os.path.basename, file_names.tolist()))
-    is_split_there = any(base in names for names in own.values() for base in bases)
-    for base in bases:
-        holders = [folder for folder, names in own.items() if base in names]
-        if not holders and (base.startswith(b'COCO_') or not is_split_there):
-            holders = [folder for folder, names in others.items() if base in names]
-        if not holders:
-            missing.append(base)
-        elif len(holders) > 1:
-            raise PoseError(f'the picture {os.fsdecode(base)} is in several folders: {_listed(holders)}; '
-                            'give the one that is meant with --data_url')
-        else:
-            paths.append(os.path.join(holders[0], base))
-    if missing:
-        raise PoseError(f'{len(missing)} of {len(file_names)} pictures are missing, e.g. {_listed(missing[:3])}; '
-                        f'looked in {_listed(dict.fromkeys([*own, *others]))}')
-    return np.array(paths)
-
-
-def _listed(names: Iterable[bytes]) -> str:
-    return ', '.join(map(os.fsdecode, names))
-
-
-def _list_folders(root: str, folders: Tuple[str, ...]) -> Dict[bytes, Set[bytes]]:
-    paths = [os.fsencode(os.path.join(root, folder) if folder else root) for folder in folders]
-    return {path: set(os.listdir(path)) for path in paths if os.path.isdir(path)}
+JPEG_START = b'\xff\xd8'
+# Damaged pictures that have been named: once is enough, they are read in every epoch.
+_named: Set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -128,7 +81,8 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
 
     Raises:
         PoseError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
-            OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it.
+            OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it. A JPEG that is damaged inside
+            is named in a warning on standard error.
     """
     # Spelled out here: whoever takes the message need not be able to encode bytes that are no UTF-8.
     name, most = printable(os.fsdecode(path)), _max_pixels()
@@ -152,14 +106,50 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         raise PoseError(f'the picture {name} is truncated: its JPEG data has no end')
     flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        if content.startswith(JPEG_START):
+            picture, warning = decode_and_listen(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+        else:
+            picture, warning = cv2.imdecode(np.frombuffer(content, np.uint8), flags), ''
     except cv2.error as error:
         if 'CV_IO_MAX_IMAGE_PIXELS' in error.err:
             raise PoseError(f'the picture {name} {too_large}') from None
         raise PoseError(f'{name} cannot be decoded as a picture: {error.err}') from None
     if picture is None:
         raise PoseError(f'{name} is not a picture that OpenCV can read')
+    if warning and name not in _named:
+        _named.add(name)
+        print(f'warning: the picture {name} is damaged, and a part of it may be grey or wrong ({warning})',
+              file=sys.stderr, flush=True)
     return picture
+
+
+def check_size(picture: np.ndarray, said: np.ndarray, path: Union[str, bytes], *, honour_exif: bool) -> None:
+    """Prove that a picture has the (width, height) that its annotation file says; 0 where it says none.
+
+    Raises:
+        PoseError: it has not, and the keypoints would lie elsewhere; the message names the file and a remedy.
+    """
+    (height, width), (said_width, said_height) = picture.shape[:2], map(int, said)
+    if (width, height) == (said_width, said_height) or not said_width:
+        return
+    start = (f'the picture {printable(os.fsdecode(path))} has {width} x {height} pixels (width x height), the '
+             f'annotation file says {said_width} x {said_height}')
+    other = read_picture(path, honour_exif=not honour_exif).shape[1::-1]
+    if other == (said_width, said_height):
+        now, then = ('upright', 'stored') if honour_exif else ('stored', 'upright')
+        raise PoseError(f'{start}: that is its size as {then}, and it is read {now}; its EXIF orientation turns it: '
+                        f'--set DATASET.EXIF={then}')
+    if (height, width) == (said_width, said_height):
+        raise PoseError(f"{start}: 'width' and 'height' are swapped in the file, or the picture was turned afterwards")
+    factors = said_width / width, said_height / height
+    raise PoseError(f'{start}: the keypoints are those of another picture, or of this one before it was resized (by '
+                    f'{1 / factors[0]:.3g} and {1 / factors[1]:.3g}); annotation file and pictures should belong '
+                    'together')
+
+
+def exif_rule(choice: str) -> Optional[bool]:
+    """Return whether DATASET.EXIF turns pictures as their EXIF orientation says; None does as the network's release."""
+    return {'published': None, 'upright': True, 'stored': False}[choice]
 
 
 def _max_pixels() -> int:
@@ -170,7 +160,7 @@ def _max_pixels() -> int:
 
 def _is_truncated_jpeg(content: bytes) -> bool:
     """OpenCV fills the missing part of a truncated JPEG with grey and says nothing to the program."""
-    if not content.startswith(b'\xff\xd8'):
+    if not content.startswith(JPEG_START):
         return False
     if b'\xff\xd9' in content[-64:]:
         return False

@@ -147,17 +147,19 @@ def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> 
     return np.array(values, np.float64)
 
 
-def mat_names(path: str) -> Tuple[str, str]:
-    """Return how the MATLAB file of an MPII JSON file may be called (valid.json: gt_valid.mat; mpii_val.json:
-    gt_mpii_val.mat or mpii_gt_val.mat)."""
+def mat_names(path: str) -> Tuple[str, str, str]:
+    """Return how the MATLAB file of an MPII JSON file may be called (valid.json: gt_valid.mat or valid.mat;
+    mpii_val.json: gt_mpii_val.mat, mpii_gt_val.mat or mpii_val.mat)."""
     stem = os.path.splitext(os.path.basename(path))[0]
     head, separator, tail = stem.rpartition('_')
-    return f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat'
+    return f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat', f'{stem}.mat'
 
 
 def find_mat_file(path: str) -> Optional[str]:
-    """Return the MATLAB file that lies beside an MPII JSON file, or None."""
-    candidates = [os.path.join(os.path.dirname(path), name) for name in mat_names(path)]
+    """Return the MATLAB file that lies beside an MPII JSON file, or in a folder `gt_json` beside that; or None."""
+    own = os.path.dirname(path)
+    candidates = [os.path.join(folder, name) for folder in (own, os.path.join(own, '..', 'gt_json'))
+                  for name in mat_names(path)]
     return next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
 
 

@@ -5,8 +5,9 @@ from typing import Optional, Tuple, Union
 import numpy as np
 
 from ..system.errors import PoseError
-from ..system.files import JsonFile, as_json_file
-from .coco import is_person, read_evaluated_person, read_images
+from ..system.files import JsonFile
+from .annotation_checks import AnnotationFile, as_annotation_file
+from .coco import evaluated_people
 from .people import read_field
 from .skeletons import Skeleton
 
@@ -55,8 +56,7 @@ def load_coco_truth(file: Union[str, JsonFile], skeleton: Skeleton) -> OKSTruth:
     Raises:
         PoseError: the file is malformed; the message names it and the entry.
     """
-    file = as_json_file(file)
-    return _read_truth(file.content, file.path, skeleton, recount=False, needs_counts=False, area_of_box=None)
+    return _read_truth(as_annotation_file(file), skeleton, recount=False, needs_counts=False, area_of_box=None)
 
 
 def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule: str) -> Tuple[OKSTruth, np.ndarray]:
@@ -71,9 +71,9 @@ def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule
     """
     if rule not in CROWDPOSE_RULES:
         raise PoseError(f'unknown rule {rule!r} of CrowdPose; known: {", ".join(CROWDPOSE_RULES)}')
-    file = as_json_file(file)
+    file = as_annotation_file(file)
     path, content = file.path, file.content
-    truth = _read_truth(content, path, skeleton, recount=rule == 'recount', needs_counts=rule == 'official',
+    truth = _read_truth(file, skeleton, recount=rule == 'recount', needs_counts=rule == 'official',
                         area_of_box=CROWDPOSE_AREA_OF_BOX)
     crowd_index = np.empty(len(content['images']))
     for number, image in enumerate(content['images']):
@@ -81,33 +81,26 @@ def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule
     if not np.isfinite(crowd_index).all():
         number = int(np.flatnonzero(~np.isfinite(crowd_index))[0])
         raise PoseError(f"{path}, image {number}: 'crowdIndex' should be finite, is {crowd_index[number]}")
-    return truth, crowd_index[np.argsort([image['id'] for image in content['images']], kind='stable')]
+    return truth, crowd_index[np.argsort(file.pictures.ids, kind='stable')]
 
 
-def _read_truth(content, path: str, skeleton: Skeleton, *, recount: bool, needs_counts: bool,
+def _read_truth(file: AnnotationFile, skeleton: Skeleton, *, recount: bool, needs_counts: bool,
                 area_of_box: Optional[float]) -> OKSTruth:
-    image_ids = np.sort(read_images(content, path)[0])
-    index_of = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
-    rows, tables, boxes, areas, counts, crowds = [], [], [], [], [], []
-    for number, annotation in enumerate(read_field(content, 'annotations', list, path)):
-        where = f'{path}, annotation {number}'
-        image_id = read_field(annotation, 'image_id', int, where)
-        if image_id not in index_of:
-            raise PoseError(f'{where}: image_id {image_id} is not among the images of the file')
-        if not is_person(annotation, where):
-            continue
-        person = read_evaluated_person(annotation, skeleton, where, area_of_box=area_of_box)
-        if needs_counts and person.count is None:
-            raise PoseError(f"{where} has no 'num_keypoints'")
-        rows.append(index_of[image_id])
-        tables.append(person.keypoints)
-        boxes.append(person.box_xywh)
-        areas.append(person.area)
-        counts.append(np.count_nonzero(person.keypoints[:, 2]) if recount or person.count is None else person.count)
-        crowds.append(person.is_crowd)
-    if not rows:
-        raise PoseError(f'{path} has no annotations of people; there is nobody to evaluate on')
-    keypoints, is_crowd = np.array(tables, np.float64), np.array(crowds)
-    return OKSTruth(image_ids, np.array(rows, np.int64), keypoints[:, :, :2], keypoints[:, :, 2] > 0,
-                    np.array(boxes, np.float64), np.array(areas, np.float64), is_crowd | (np.array(counts) == 0),
-                    is_crowd)
+    people = evaluated_people(file, skeleton, area_of_box=area_of_box)
+    if needs_counts:
+        uncounted = next((row for row in file.rows if row.count is None), None)
+        if uncounted is not None:
+            raise PoseError(f"{file.path}, annotation {uncounted.number} has no 'num_keypoints'")
+    if not people:
+        raise PoseError(f'{file.path} has no annotations of people; there is nobody to evaluate on')
+    # Pictures in ascending order of their ids.
+    order = np.argsort(file.pictures.ids, kind='stable')
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    keypoints = np.array([person.keypoints for person in people], np.float64)
+    counts = np.array([np.count_nonzero(person.keypoints[:, 2]) if recount or person.count is None else person.count
+                       for person in people])
+    is_crowd = np.array([person.is_crowd for person in people])
+    return OKSTruth(file.pictures.ids[order], place[[person.picture for person in people]], keypoints[:, :, :2],
+                    keypoints[:, :, 2] > 0, np.array([person.box_xywh for person in people], np.float64),
+                    np.array([person.area for person in people], np.float64), is_crowd | (counts == 0), is_crowd)

@@ -7,8 +7,8 @@ import ctypes
 import gc
 import math
 import sys
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -35,7 +35,9 @@ class People:
         box_scores: (P,) float64; 1 for ground truth.
         keypoints: (P, K, 3): x, y in picture pixels and visibility 0, 1 or 2. Integer where the file has integers
             only, which MSPN's published rounding depends on.
-        without_area: number of labelled people who were left out because nothing of their box can be cropped.
+        left_out: {reason: number of annotations of the file that are not among the people}.
+        category_id: of the people in their file, which results carry as well.
+        notes: what the user should know of the file, a line each.
     """
 
     image_ids: np.ndarray
@@ -45,10 +47,20 @@ class People:
     boxes_xywh: np.ndarray
     box_scores: np.ndarray
     keypoints: np.ndarray
-    without_area: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    category_id: int = 1
+    notes: Tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_index)
+
+    def describe(self, source: str) -> str:
+        """Return '19 of 39 people of FILE; left out: 20 without area'."""
+        everybody = len(self) + sum(self.left_out.values())
+        if everybody == len(self):
+            return f'{len(self)} people of {source}'
+        reasons = ', '.join(f'{count} {reason}' for reason, count in self.left_out.items())
+        return f'{len(self)} of {everybody} people of {source}; left out: {reasons}'
 
     def select(self, rows: np.ndarray) -> 'People':
         """Return the people of `rows` (mask or indices) on the same pictures."""
@@ -73,6 +85,30 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
         raise PoseError(f'{where}: {key!r} is too large: {brief(value)}')
     return value
+
+
+def whole_number(value: Any) -> Optional[int]:
+    """Return a number of a JSON file that is whole: 7, 7.0 or "7"; None for everything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        value = int(value) if value.strip().isdecimal() and len(value) < 20 else None
+    elif isinstance(value, float):
+        value = int(value) if math.isfinite(value) and value == int(value) else None
+    return value if isinstance(value, int) and abs(value) < MAX_INTEGER else None
+
+
+def read_whole_number(entry: Any, key: str, where: str) -> int:
+    """Return entry[key], written as 7, 7.0 or "7".
+
+    Raises:
+        PoseError: it is missing or something else.
+    """
+    if isinstance(entry, dict):
+        number = whole_number(entry.get(key))
+        if number is not None:
+            return number
+    return read_field(entry, key, int, where)
 
 
 def read_name(entry: Any, key: str, where: str) -> str:

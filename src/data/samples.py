@@ -13,7 +13,7 @@ import numpy as np
 
 from .crops import Crop, CropRule
 from .geometry import crop_matrix
-from .images import read_picture
+from .images import check_size, read_picture
 from .neighbours import nearest_neighbours
 from .people import People
 from .photo_changes import PhotoChanges, end_at_frame
@@ -83,9 +83,11 @@ class PersonSamples:
         return ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
 
     def _picture(self, index: int) -> np.ndarray:
-        path = self.paths[self.people.image_index[index]]
+        row = self.people.image_index[index]
         honour_exif = self.crops.honours_exif if self.honour_exif is None else self.honour_exif
-        return read_picture(path, honour_exif=honour_exif)
+        picture = read_picture(self.paths[row], honour_exif=honour_exif)
+        check_size(picture, self.people.picture_sizes[row], self.paths[row], honour_exif=honour_exif)
+        return picture
 
     def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).

@@ -4,10 +4,13 @@ from typing import List
 
 from easydict import EasyDict
 
+from ..data.detections import DETECTION_FOLDER
 from ..system.errors import PoseError
 from .registry import dataset_of
 
 GT_FOLDER = './annotation/gt_json'
+# Below the folder of the data set.
+DETECTION_FOLDERS = ('det_json', 'person_detection_results')
 
 
 def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> str:
@@ -25,7 +28,7 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
             raise PoseError(f'the annotation file {given} does not exist (gt_file_url, DATASET.{split}_JSON)')
         return given
     dataset = dataset_of(config)
-    folders = [GT_FOLDER, *(os.path.join(config.DATASET.ROOT, name) for name in dataset.folders)]
+    folders = [GT_FOLDER, *(os.path.join(config.DATASET.ROOT, name) for name in (*dataset.folders, 'gt_json'))]
     candidates: List[str] = [given] if given else []
     candidates += [os.path.join(folder, name) for name in dataset.annotation_names[split] for folder in folders]
     found = next((path for path in candidates if os.path.isfile(path)), None)
@@ -38,10 +41,18 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
 def find_detection_file(config: EasyDict, *, is_explicit: bool) -> str:
     """Return the detection file of an evaluation.
 
+    Args:
+        is_explicit: the user named the file; otherwise one of its name in the usual folders does as well.
+
     Raises:
         PoseError: it is missing.
     """
     path = config.TEST.COCO_BBOX_FILE
+    if not is_explicit and not os.path.isfile(path):
+        name = os.path.basename(path)
+        folders = (DETECTION_FOLDER, *(os.path.join(config.DATASET.ROOT, each) for each in DETECTION_FOLDERS))
+        path = next((place for place in (os.path.join(folder, name) for folder in folders) if os.path.isfile(place)),
+                    path)
     if not os.path.isfile(path):
         hint = '' if is_explicit else ('. Give one with --det_file_url (TEST.COCO_BBOX_FILE), or take the ground-truth '
                                        'boxes (--use_gt_bbox, TEST.USE_GT_BBOX=true)')

@@ -15,11 +15,11 @@ def people(file: JsonFile, skeleton: Skeleton, sample_rule: str, _needs_keypoint
     return load_coco_people(file, skeleton, sample_rule=sample_rule)
 
 
-def reason_without_score(file: JsonFile, skeleton: Skeleton, _config) -> str:
+def reason_without_score(file: JsonFile, skeleton: Skeleton, _config, *, trust_counts: bool = True) -> str:
     """Return why results cannot be scored; '' where they can."""
     if isinstance(file.content, dict) and 'annotations' not in file.content:
         return f'{file.path} lists pictures without annotations, as the files of test sets do'
-    check_evaluable(file, skeleton)
+    check_evaluable(file, skeleton, trust_counts=trust_counts)
     return ''
 
 

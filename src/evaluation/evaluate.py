@@ -6,8 +6,10 @@ import numpy as np
 from easydict import EasyDict
 
 from ..config import input_shape
+from ..data.annotation_checks import AnnotationFile
 from ..data.detections import BoxReport, detected_people, load_detections
-from ..data.images import locate_pictures
+from ..data.images import exif_rule
+from ..data.locate_pictures import describe_folders, locate_pictures
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
@@ -15,7 +17,6 @@ from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
 from ..system.errors import PoseError
-from ..system.files import JsonFile
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
@@ -47,6 +48,7 @@ class Evaluation:
 
     Attributes:
         reason_without_score: why results cannot be scored; '' where they can.
+        notes: what the user should know of the files, a line each; the first says where the pictures are.
 
     Raises:
         PoseError: annotations, detections or pictures are missing or wrong; the message names them.
@@ -58,7 +60,7 @@ class Evaluation:
         self.skeleton, self.dataset = configured_skeleton(config), dataset_of(config)
         self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
         # Read once, for the people, the boxes and every score.
-        self._annotations = JsonFile(self.gt_file)
+        self._annotations = AnnotationFile(self.gt_file, config.DATASET.CATEGORY)
         self.reason_without_score = self.dataset.reason_without_score(self._annotations, self.skeleton, config)
         if must_score and self.reason_without_score:
             raise PoseError(f'nothing to score by: {self.reason_without_score}')
@@ -69,11 +71,15 @@ class Evaluation:
         else:
             images = self.dataset.images(self._annotations)
             det_file = find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
+            category = self._annotations.category_id
             self.people, self.box_report = detected_people(
-                load_detections([det_file], people_only=True), images,
-                self.skeleton.num_keypoints, min_score=config.TEST.IMAGE_THRE, source=f'detected boxes of {det_file}')
-        paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET)
-        self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config))
+                load_detections([det_file], people_only=True, category=category), images, self.skeleton.num_keypoints,
+                min_score=config.TEST.IMAGE_THRE, category=category, source=f'detected boxes of {det_file}')
+        paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET,
+                                needed=self.people.image_index)
+        self.notes = [describe_folders(paths), *(f'note: {text}' for text in self._annotations.notes)]
+        self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config),
+                                     honour_exif=exif_rule(config.DATASET.EXIF))
         self._predictor: Optional[Predictor] = None
         self._network: Any = None
 

@@ -3,6 +3,7 @@
 An exported ONNX file is served where there is no MindSpore: what needs it is imported where it is used.
 """
 import argparse
+import os
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -13,11 +14,14 @@ from easydict import EasyDict
 from ..checkpoints.configuration import resolve_test_config
 from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
 from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
+from ..system.command_line import say
 from ..system.device import share_of_cores
 from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
 
+# Where the course that this package comes from puts its checkpoints, the one of a training first.
+USUAL_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
 # Settings that an exported file has inside for good.
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
               'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
@@ -204,7 +208,12 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     if arguments.precision != 'f32' or arguments.threads:
         raise PoseError('--precision and --threads are for --model_file')
     if not ckpt_paths:
-        raise PoseError('give the checkpoint with --ckpt_path, or an exported model with --model_file')
+        there = next((path for path in USUAL_CHECKPOINTS if os.path.isfile(path)), None)
+        if there is None:
+            raise PoseError('give the checkpoint with --ckpt_path, or an exported model with --model_file (without '
+                            f'either {" or ".join(USUAL_CHECKPOINTS)} is taken, and neither is here)')
+        say(f'checkpoint: {there}, since none is given (choose another with --ckpt_path)')
+        ckpt_paths = [there]
     from ..checkpoints.load import read_weights
     sources = []
     for path in ckpt_paths:

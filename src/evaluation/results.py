@@ -79,8 +79,9 @@ def coco_records(people: People, poses: Poses, rows: np.ndarray, scores: np.ndar
         with_hypothesis: say as well, from 0, which of the people in its box a pose is.
     """
     image_ids = _image_ids(people, poses)
-    return [{'image_id': int(image_ids[row]), 'category_id': 1, 'keypoints': poses.keypoints[row].ravel().tolist(),
-             'score': float(scores[row]), **({'hypothesis': int(poses.hypotheses[row])} if with_hypothesis else {})}
+    return [{'image_id': int(image_ids[row]), 'category_id': people.category_id,
+             'keypoints': poses.keypoints[row].ravel().tolist(), 'score': float(scores[row]),
+             **({'hypothesis': int(poses.hypotheses[row])} if with_hypothesis else {})}
             for row in rows]
 
 

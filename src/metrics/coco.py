@@ -1,13 +1,15 @@
-"""COCO keypoint AP and AR, by the official evaluator (pycocotools)."""
+"""COCO keypoint AP and AR: by array operations, or by the official evaluator (pycocotools)."""
 import contextlib
 import io
 from typing import TYPE_CHECKING, Dict, List, Union
 
 import numpy as np
 
-from ..data.oks_truth import OKSTruth
+from ..data.annotation_checks import AnnotationFile, as_annotation_file
+from ..data.coco import evaluated_people
+from ..data.oks_truth import OKSTruth, load_coco_truth
 from ..data.skeletons import Skeleton
-from ..system.files import JsonFile, as_json_file
+from ..system.files import JsonFile
 from .oks_matching import THRESHOLDS, match_sizes, pair_up, precision_and_recall
 from .records import PoseArrays, check_image_ids, read_records
 
@@ -20,19 +22,24 @@ AREA_RANGES = {'': (0.0, 1e5 ** 2), ' (M)': (32.0 ** 2, 96.0 ** 2), ' (L)': (96.
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
 
 
-def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> Dict[str, float]:
+def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton, *,
+                  evaluator: str = 'own') -> Dict[str, float]:
     """Return the ten COCO keypoint numbers, 0 to 1 (-1 where nothing falls into a size), in their usual order.
 
     Args:
         gt_file: COCO keypoint annotation file, its path or the file as it was read before.
-        results: records of image_id, category_id, keypoints and score; other entries are ignored.
+        results: records of image_id, keypoints and score; other entries are ignored.
+        evaluator: 'own' computes all pictures at once; 'pycocotools' runs the official one. The numbers are the same.
 
     Raises:
         PoseError: there are no results, one names an image that the annotation file does not have, or is not finite.
     """
-    read_records(results, skeleton.num_keypoints)
-    evaluator = run_coco_evaluator(gt_file, results, skeleton)
-    return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
+    found = read_records(results, skeleton.num_keypoints)
+    if evaluator == 'pycocotools':
+        return dict(zip(METRIC_NAMES, run_coco_evaluator(gt_file, results, skeleton).stats.tolist()))
+    file = as_annotation_file(gt_file)
+    check_image_ids(results, file.pictures.row_of, file.path)
+    return coco_numbers(load_coco_truth(file, skeleton), found, skeleton)
 
 
 def coco_numbers(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton) -> Dict[str, float]:
@@ -58,29 +65,37 @@ def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skele
     # Whoever only wants poses needs no evaluator.
     from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
     from pycocotools.cocoeval import COCOeval
-    gt_file = as_json_file(gt_file)
+    file = as_annotation_file(gt_file)
+    check_image_ids(results, file.pictures.row_of, file.path)
     with contextlib.redirect_stdout(io.StringIO()):
         annotations = COCOAnnotations()
-        # The evaluator writes into the annotations.
-        annotations.dataset = {**gt_file.content,
-                               'annotations': [dict(each) for each in gt_file.content['annotations']]}
+        annotations.dataset = _as_evaluator_reads(file, skeleton)
         annotations.createIndex()
-        for annotation in annotations.loadAnns(annotations.getAnnIds(catIds=[PERSON_CATEGORY])):
-            # COCO's files have both; data sets in its format may lack them.
-            annotation.setdefault('iscrowd', 0)
-            annotation.setdefault('num_keypoints', int((np.array(annotation['keypoints'][2::3]) > 0).sum()))
-            annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
-        check_image_ids(results, annotations.imgs, gt_file.path)
-        kept = ('image_id', 'category_id', 'keypoints', 'score')
-        detections = annotations.loadRes([{key: record[key] for key in kept} for record in results])
+        kept = ('image_id', 'keypoints', 'score')
+        detections = annotations.loadRes([{'category_id': PERSON_CATEGORY, **{key: record[key] for key in kept}}
+                                          for record in results])
         evaluator = COCOeval(annotations, detections, 'keypoints')
-        # By default it would take the mean over all categories of the file, also of those that nobody predicts.
-        evaluator.params.catIds = [PERSON_CATEGORY]
         evaluator.params.kpt_oks_sigmas = np.array(skeleton.oks_sigmas)
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
     return evaluator
+
+
+def _as_evaluator_reads(file: AnnotationFile, skeleton: Skeleton) -> dict:
+    """Return the people alone, in the fields that COCO's evaluator reads.
+
+    It would take the mean over all categories of the file, and never match an annotation whose id is 0.
+    """
+    ids = file.pictures.ids.tolist()
+    people = [{'id': number, 'image_id': ids[person.picture], 'category_id': PERSON_CATEGORY,
+               'keypoints': person.keypoints.ravel().tolist(), 'bbox': person.box_xywh, 'area': person.area,
+               'iscrowd': int(person.is_crowd),
+               'num_keypoints': (int(np.count_nonzero(person.keypoints[:, 2])) if person.count is None
+                                 else person.count)}
+              for number, person in enumerate(evaluated_people(file, skeleton), start=1)]
+    return {'images': [{'id': each} for each in ids], 'annotations': people,
+            'categories': [{'id': PERSON_CATEGORY, 'name': 'person'}]}
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:

@@ -8,12 +8,12 @@ from typing import Optional, Tuple
 
 import numpy as np
 
+from ..data.coco import MAX_POSES
 from ..data.oks_truth import OKSTruth
 from .records import PoseArrays
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
-MAX_POSES = 20
 EPSILON = np.spacing(1)
 
 

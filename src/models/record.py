@@ -82,6 +82,8 @@ class PoseModel:
         heatmap_section: config -> the section with the heatmap's size.
         test_keys: keys of its section that an exported file does not fix.
         resnet_hint: (depth, is of bottlenecks, blocks of each layer) -> what to say of a ResNet that does not fit.
+        start: what the published trainings of it start from.
+        usual_start: config -> path of the start file in its usual place, which is taken where nothing else is named.
         published: () -> {name: function that builds the published network of this name}.
     """
 
@@ -104,4 +106,6 @@ class PoseModel:
     heatmap_section: Optional[Callable[[Any], str]] = None
     test_keys: Tuple[str, ...] = ()
     resnet_hint: Callable[[int, bool, Sequence[int]], str] = _nothing
+    start: str = 'ImageNet weights'
+    usual_start: Callable[[Any], str] = _nothing
     published: Callable[[], Mapping[str, Callable]] = dict

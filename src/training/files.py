@@ -18,7 +18,7 @@ from .states import Progress
 
 class RunFiles:
     """The files of a run, all beside its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
-    `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`.
+    `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`, and `<stem>_epoch_0010.ckpt` of single epochs.
 
     Args:
         ckpt_path: TRAIN.CKPT_SAVE_PATH.
@@ -37,6 +37,20 @@ class RunFiles:
         self.states, self.events = f'{self.stem}_states', f'{self.stem}_events'
         self._is_metrics_given = metrics_path is not None
         self._locks: Optional[FileLocks] = None
+
+    def of_epoch(self, epoch: int) -> str:
+        """Return where the weights of an epoch are kept."""
+        return f'{self.stem}_epoch_{epoch:04d}.ckpt'
+
+    @property
+    def of_epochs(self) -> List[str]:
+        """The files of single epochs that are there, in their order."""
+        found = {}
+        for path in glob.glob(f'{glob.escape(self.stem)}_epoch_*.ckpt'):
+            number = path[len(self.stem) + len('_epoch_'):-len('.ckpt')]
+            if number.isdecimal():
+                found[int(number)] = path
+        return [found[number] for number in sorted(found)]
 
     def check(self) -> None:
         """Prove that all files can be written and that no other process does; nothing stays of it.
@@ -85,8 +99,9 @@ class RunFiles:
 
     def remove_leftovers(self) -> None:
         """Remove the unfinished files of killed processes; the caller holds the lock."""
-        for path in (self.ckpt, self.best, self.metrics, self.curve):
-            folder, name = os.path.split(glob.escape(path))
+        names = [glob.escape(path) for path in (self.ckpt, self.best, self.metrics, self.curve)]
+        for path in (*names, f'{glob.escape(self.stem)}_epoch_*.ckpt'):
+            folder, name = os.path.split(path)
             for pattern in (f'.{name}.[0-9]*.tmp*', f'{name}.[0-9]*.tmp'):
                 for leftover in glob.glob(os.path.join(folder, pattern)):
                     os.remove(leftover)
@@ -97,7 +112,8 @@ class RunFiles:
         if not states and not os.path.exists(self.best) and not os.path.exists(self.metrics):
             return
         # The states last: whoever is killed in between leaves a run that is still known as one.
-        folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events], states)
+        folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events, *self.of_epochs],
+                                 states)
         say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
 
     def set_aside_states(self, states: List[str], say: Callable[[str], None]) -> None:

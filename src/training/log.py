@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 from ..system.command_line import say
 from ..system.errors import MissingPackageError
 from ..system.files import write_bytes
-from .curves import load_metrics
+from .curve_parts import load_metrics
 
 
 class MetricsLog:

@@ -124,6 +124,9 @@ class TrainingRun(Hooks):
     def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
         """Save checkpoint and state, evaluate where it is due; True when early stopping ends the run."""
         self.save_weights(must=False)
+        every = self.config.TRAIN.SAVE_EPOCHS
+        if every and (epoch % every == 0 or epoch == self.config.TRAIN.END_EPOCH):
+            self._keep_weights(epoch)
         # Before the evaluation, which may take minutes: whoever is killed in it repeats it and nothing else.
         self.save_state()
         if not is_stopping:
@@ -190,6 +193,15 @@ class TrainingRun(Hooks):
         if self.processes.is_first and self._attempt(
                 lambda: save_checkpoint(self.files.ckpt, self._result(), self.config), must=must):
             self.saved_weights_step = self.progress.step
+
+    def _keep_weights(self, epoch: int) -> None:
+        """Write the weights of an epoch into a file of their own, and remove the oldest that are too many."""
+        if not self.processes.is_first or not self._attempt(
+                lambda: save_checkpoint(self.files.of_epoch(epoch), self._result(), self.config)):
+            return
+        keep = self.config.TRAIN.KEEP_CHECKPOINTS
+        for path in self.files.of_epochs[:-keep] if keep else ():
+            self._attempt(lambda: os.remove(path))  # noqa: B023  it is called at once
 
     def save_state(self, *, must: bool = False) -> None:
         """Write the state that continues the run; a failure ends the run only if it `must` succeed."""

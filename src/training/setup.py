@@ -22,6 +22,8 @@ def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: boo
     """Set TRAIN.AMP_LEVEL to O0 on a CPU, where float16 is slower, unless the user asked for another level."""
     if processes.target == 'CPU' and not is_explicit:
         config.TRAIN.AMP_LEVEL = 'O0'
+    if config.TRAIN.AMP_LEVEL == 'O1':
+        say('note: precision O1 is O2 here: all in float16 but BatchNorm and the loss')
 
 
 def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.Cell:
@@ -35,9 +37,14 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     Raises:
         PoseError: the file is missing, damaged or does not fit.
     """
-    path = config.MODEL.PRETRAINED
+    path, model = config.MODEL.PRETRAINED, model_of(config)
+    if config.MODEL.INIT_WEIGHTS and 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
+        usual = model.usual_start(config)
+        if os.path.isfile(usual):
+            say(f'start file: {usual}, since it is there (--pretrained false starts from random weights)')
+            path = usual
     if not config.MODEL.INIT_WEIGHTS or not path:
-        hint = ' (the published results start from ImageNet weights)' if config.MODEL.INIT_WEIGHTS else ''
+        hint = f' (the published results start from {model.start})' if config.MODEL.INIT_WEIGHTS else ''
         say(f'start: random weights{hint}')
         return build_configured_network(config)
     if 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):

@@ -4,7 +4,7 @@ import pytest
 
 from src.data.geometry import (
     center_scale_from_box,
-    clip_box_to_picture,
+    clip_boxes_to_pictures,
     crop_matrix,
     find_outside_boxes,
     find_unusable_boxes,
@@ -126,7 +126,7 @@ def test_fit_aspect_contains_the_scale_and_has_the_aspect():
     ((10, 20, 0.5, 40), (10, 20, 0, 39)),
     ((700, 20, 30, 40), (700, 20, -61, 39))])            # outside: negative, which the reader drops
 def test_clipping_as_simple_baselines(box, clipped):
-    np.testing.assert_allclose(clip_box_to_picture(np.array(box), IMAGE_SIZE), clipped)
+    np.testing.assert_allclose(clip_boxes_to_pictures(np.array([box], float), np.array([IMAGE_SIZE])), [clipped])
 
 
 def test_unusable_boxes():

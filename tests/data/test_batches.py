@@ -12,8 +12,8 @@ import pytest
 
 from src.data import samples as dataset
 from src.data.coco import load_coco_people
-from src.data.images import locate_pictures
 from src.data.loader import BatchPlan, TestBatches, TrainingBatches, iterate_batches, iterate_test_batches
+from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.models.common.crops import SimplePoseCrops
@@ -226,7 +226,7 @@ from src.data.coco import load_coco_people
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.models.common.crops import SimplePoseCrops
 from src.data.samples import PersonSamples
-from src.data.images import locate_pictures
+from src.data.locate_pictures import locate_pictures
 from src.data.skeletons import COCO
 root = sys.argv[1]
 people = load_coco_people(root + '/annotations/person_keypoints_train2017.json', COCO, sample_rule='mspn')

@@ -12,7 +12,8 @@ from src.checkpoints.load import read_weights
 from src.config import load_recipe, to_json
 from src.data.coco import load_coco_images, load_coco_people
 from src.data.detections import load_detections
-from src.data.images import find_numbered_pictures, locate_pictures, read_picture
+from src.data.images import find_numbered_pictures, read_picture
+from src.data.locate_pictures import locate_pictures
 from src.data.mpii import load_mpii_people, read_mat_file
 from src.data.oks_truth import load_coco_truth, load_crowdpose_truth
 from src.data.skeletons import COCO, CROWDPOSE

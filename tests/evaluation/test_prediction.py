@@ -14,7 +14,7 @@ from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src.config import load_recipe
 from src.data.coco import load_coco_people
-from src.data.images import locate_pictures
+from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.evaluation.predict import WAITING_BATCHES, Predictor, predict_poses

@@ -110,7 +110,7 @@ PROTOCOLS = (
              'THRESHOLDS = np.linspace(0.5, 0.95, 10)', 'THRESHOLDS = np.linspace(0.5, 0.9, 10)',
              'tests/evaluation/test_oks_metrics.py::test_precision_and_recall_equal_those_of_coco',
              'ten thresholds from 0.5 to 0.95'),
-    Mutation('twenty_poses', 'src/metrics/oks_matching.py',
+    Mutation('twenty_poses', 'src/data/coco.py',
              'MAX_POSES = 20', 'MAX_POSES = 30',
              'tests/evaluation/test_oks_metrics.py::test_precision_and_recall_equal_those_of_coco',
              'the twenty best poses of a picture count'),

@@ -6,9 +6,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from mindspore import Parameter, Tensor
 
-from src.training import curves
-from src.training.curves import draw_loss_curve, load_metrics
+from src.checkpoints.ckpt import write_checkpoint
+from src.config import load_recipe, resolve, to_json
+from src.training import curve_parts
+from src.training.curve_parts import load_metrics
+from src.training.curves import draw_loss_curve, main
 
 
 def _rows(num_epochs=3, steps_per_epoch=10, first_loss=150.0):
@@ -55,7 +59,7 @@ def test_another_damaged_line_is_an_error_with_its_number(tmp_path):
 def test_a_resumed_run_counts_every_step_once(tmp_path):
     rows = _rows()
     again = [dict(row, loss=1.0) for row in rows[10:]]
-    epochs, steps, losses, rates, evaluations, _ = curves._read_columns(
+    epochs, steps, losses, rates, evaluations, _ = curve_parts.read_columns(
         _write(tmp_path / 'metrics.jsonl', rows[:15] + again))
     assert evaluations.shape == (0, 2)
     np.testing.assert_array_equal(steps, np.arange(1, 31))
@@ -65,7 +69,7 @@ def test_a_resumed_run_counts_every_step_once(tmp_path):
 
 def test_steps_that_start_anew_in_every_epoch_are_counted_through(tmp_path):
     rows = [dict(row, step=(row['step'] - 1) % 10 + 1) for row in _rows()]
-    _, steps, losses, *_ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    _, steps, losses, *_ = curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_allclose(losses, 150.0 / steps)
 
@@ -84,20 +88,20 @@ def _with_evaluations(rows, aps, steps_per_epoch=10):
 def test_evaluations_stand_at_the_last_step_of_their_epoch(tmp_path):
     rows = _with_evaluations(_rows(), [0.25, None, 0.5])
     assert len(rows) == 32
-    epochs, steps, losses, _, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    epochs, steps, losses, _, evaluations, _ = curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 31))
     np.testing.assert_allclose(losses, 150.0 / steps)
     np.testing.assert_array_equal(epochs, np.repeat([1, 2, 3], 10))
     assert evaluations.tolist() == [[10, 0.25], [30, 0.5]]
     # A resumed run evaluates again; the later line counts.
     again = [dict(row, AP=0.75) if 'AP' in row else row for row in rows[-5:]]
-    *_, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows + again))
+    *_, evaluations, _ = curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', rows + again))
     assert evaluations.tolist() == [[10, 0.25], [30, 0.75]]
 
 
 def test_an_evaluation_without_its_step_has_no_place(tmp_path):
     rows = [*_rows(1, 2), {'epoch': 7, 'step': 1, 'AP': 0.5}]
-    *_, evaluations, _ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    *_, evaluations, _ = curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     assert evaluations.shape == (0, 2)
 
 
@@ -116,7 +120,7 @@ def test_an_evaluation_without_its_step_has_no_place(tmp_path):
     ({'epoch': 1, 'step': '2', 'loss': 1}, "line 2: step should be a finite number, is '2'")])
 def test_wrong_rows_are_named(tmp_path, row, message):
     with pytest.raises(ValueError, match=message):
-        curves._read_columns(_write(tmp_path / 'metrics.jsonl', [*_rows(1, 1), row]))
+        curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', [*_rows(1, 1), row]))
 
 
 @pytest.mark.parametrize('line, message', [
@@ -148,7 +152,7 @@ def test_the_loss_of_an_overflow_is_a_gap(tmp_path):
     """Written as null, since JSON knows no NaN."""
     rows = _rows(1, 5)
     rows[2]['loss'] = None
-    _, steps, losses, *_ = curves._read_columns(_write(tmp_path / 'metrics.jsonl', rows))
+    _, steps, losses, *_ = curve_parts.read_columns(_write(tmp_path / 'metrics.jsonl', rows))
     np.testing.assert_array_equal(steps, np.arange(1, 6))
     np.testing.assert_array_equal(np.isnan(losses), steps == 3)
 
@@ -156,14 +160,14 @@ def test_the_loss_of_an_overflow_is_a_gap(tmp_path):
 @pytest.mark.parametrize('count', [1, 2, 7, 5000])
 def test_running_median_follows_a_line_and_ignores_a_spike(count):
     values = np.arange(count, dtype=np.float64)
-    centers, medians = curves._running_median(values)
+    centers, medians = curve_parts.running_median(values)
     assert centers[0] == 0 and centers[-1] == count - 1 and len(centers) <= 1000
     half = max(4, count // 100)
     inner = (centers >= half) & (centers < count - half)
     np.testing.assert_array_equal(medians[inner], centers[inner])
     spiked = np.full(count + 20, 3.0)
     spiked[10] = 1e6
-    assert (curves._running_median(spiked)[1] == 3.0).all()
+    assert (curve_parts.running_median(spiked)[1] == 3.0).all()
 
 
 @pytest.mark.parametrize('rows', [_rows(), _rows(1, 1), _rows(300, 2), _rows(2, 3, first_loss=-5.0)],
@@ -249,3 +253,61 @@ def test_missing_matplotlib_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     with pytest.raises(ImportError, match=r'pip install -r requirements-extra\.txt'):
         draw_loss_curve(_write(tmp_path / 'metrics.jsonl', _rows()), str(tmp_path / 'curve.png'))
+
+
+# The command
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Return a function: words -> exit status, what was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, 'argv', ['curves', *words])
+        try:
+            main()
+            status = 0
+        except SystemExit as error:
+            status = error.code
+        return status, ''.join(capsys.readouterr())
+    return run
+
+
+def test_several_runs_are_compared_in_a_picture_and_a_table(call, tmp_path):
+    pytest.importorskip('matplotlib')
+    for name, aps, rate in (('a', [0.25, 0.5, 0.75], 1.0), ('b', [0.5, None, None], 2.0)):
+        (tmp_path / 'runs' / name).mkdir(parents=True)
+        rows = _with_evaluations(_rows(first_loss=150.0 * rate), aps)
+        _write(tmp_path / 'runs' / name / 'pose_metrics.jsonl', rows)
+        config = resolve(load_recipe('simplepose_r50_coco_256x192'), {'TRAIN.LR': rate})
+        write_checkpoint(str(tmp_path / 'runs' / name / 'pose.ckpt'), {'x': Parameter(Tensor([1.0]), name='x')},
+                         {'config': to_json(config)})
+    paths = [f'runs/{name}/pose_metrics.jsonl' for name in 'ab']
+    status, out = call(*paths, '--output', 'both.png')
+    assert status == 0, out
+    lines = out.splitlines()
+    assert lines[0].split() == ['run', 'epochs', 'steps', 'hours', 'loss', 'at', 'the', 'end', 'best', 'at', 'step']
+    assert lines[1].startswith('a ') and lines[1].endswith('AP 0.7500  30')
+    assert lines[2].startswith('b ') and lines[2].endswith('AP 0.5000  10')
+    assert lines[4].split() == ['setting', 'a', 'b'] and lines[5].split() == ['TRAIN.LR', '1.0', '2.0']
+    picture = cv2.imread(str(tmp_path / 'both.png'))
+    assert picture.shape[0] > 300 and picture.std() > 5
+    for color in ((178, 114, 0), (0, 94, 213)):
+        assert (picture == color).all(axis=2).sum() > 50
+
+
+def test_metrics_are_never_replaced_by_a_picture(call, tmp_path):
+    """It has happened: the second of two runs was taken for the name of the picture."""
+    pytest.importorskip('matplotlib')
+    for name in 'ab':
+        _write(tmp_path / f'{name}.jsonl', _rows())
+    before = (tmp_path / 'b.jsonl').read_bytes()
+    assert call('a.jsonl', 'b.jsonl')[0] == 0
+    (tmp_path / 'x.png').write_bytes(before)
+    for words, message in ((['--output', 'b.jsonl'], 'should end in .png'),
+                           (['--output', 'x.png'], 'is no PNG and stays'), (['x.png'], 'is no PNG and stays')):
+        status, out = call('a.jsonl', *words)
+        assert status == 2 and message in out
+    assert (tmp_path / 'b.jsonl').read_bytes() == before == (tmp_path / 'x.png').read_bytes()
+    assert call('a.jsonl')[0] == 0 and (tmp_path / 'a_curve.png').is_file()
+    assert call('a.jsonl', 'mine.png')[0] == 0 and call('a.jsonl', '--output', 'mine.png')[0] == 0

@@ -10,7 +10,7 @@ from ...system.errors import PoseError
 
 STEM_POOLS = ('symmetric', 'same')
 # Of MindSpore's mixed precision, see `set_precision`.
-LEVELS = ('O0', 'O2', 'O3')
+LEVELS = ('O0', 'O1', 'O2', 'O3')
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -228,7 +228,8 @@ def set_precision(network: nn.Cell, level: str) -> None:
     """Let `network` compute at a level of MindSpore's mixed precision.
 
     Args:
-        level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout.
+        level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout; 'O1' is 'O2' here, since
+            all that these networks have beside BatchNorm are convolutions, which O1 computes in float16 as well.
 
     Raises:
         PoseError: the level is unknown.
@@ -238,7 +239,7 @@ def set_precision(network: nn.Cell, level: str) -> None:
     if level == 'O0':
         return
     network.to_float(mstype.float16)
-    if level == 'O2':
+    if level in ('O1', 'O2'):
         for _, cell in network.cells_and_names():
             if isinstance(cell, nn.BatchNorm2d):
                 cell.to_float(mstype.float32)

@@ -59,6 +59,7 @@ MODEL = PoseModel(
     name='mipnet', section='MIPNET', defaults=os.path.join(os.path.dirname(__file__), 'defaults.yaml'), check=_check,
     variant=_variant, build=_build, crops=build_crops, targets=_targets, loss=mse_loss, codec=GAUSSIAN_CODEC,
     keypoint_threshold=scored_above, draw_threshold=0.2, formats=_formats,
+    start='the weights of the same network without modulation, trained on people',
     hypotheses=lambda config: config.MIPNET.NUM_INSTANCES,
     codes=lambda config: instance_codes(config.MIPNET.NUM_INSTANCES),
     heatmap_section=lambda config: _baseline(config)[0].section,

@@ -1,0 +1,124 @@
+"""What the JPEG decoder inside OpenCV says of a damaged picture: it prints a line that names no file, and goes on."""
+import contextlib
+import ctypes
+import os
+import sys
+import threading
+from typing import Callable, Iterator, Tuple, TypeVar
+
+Result = TypeVar('Result')
+# As libjpeg begins its warnings of data that it makes up for.
+STARTS = (b'Corrupt JPEG data', b'Premature end of JPEG', b'Invalid JPEG file', b'Inconsistent progression')
+
+
+class _ErrorStream:
+    """The C library's `stderr`, in whose place a file in memory stands while pictures are decoded.
+
+    Only that pointer is changed: Python, and whoever writes to the descriptor, is not concerned. Whatever else is
+    written meanwhile comes out afterwards. Where the library has no such pointer nothing is heard.
+
+    Attributes:
+        decoding: how many decode now; below 0 while one does so alone.
+        begun: how many have ever begun to.
+    """
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.decoding, self.begun, self._file, self._original = 0, 0, None, None
+
+    def after_fork(self) -> None:
+        """Give a child its own file; the memory of the parent's is shared."""
+        if self._original is not None:
+            self._pointer().value = self._original
+        self._changed = threading.Condition()
+        self._forget()
+
+    @staticmethod
+    def _pointer() -> ctypes.c_void_p:
+        return ctypes.c_void_p.in_dll(ctypes.CDLL(None), 'stderr')
+
+    def _open(self) -> bool:
+        """Open the file in memory; False where that cannot be."""
+        if self._file is None:
+            try:
+                library, descriptor = ctypes.CDLL(None), os.memfd_create('decoder')
+                library.fdopen.restype, library.fdopen.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_char_p]
+                library.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+                stream = library.fdopen(descriptor, b'a+')
+                unbuffered = 2
+                if not stream or library.setvbuf(stream, None, unbuffered, 0) or not self._pointer().value:
+                    raise OSError
+                self._file = descriptor, stream
+            except (AttributeError, ValueError, OSError):
+                self._file = ()
+        return bool(self._file)
+
+    @property
+    def heard(self) -> int:
+        """Bytes that have been written since decoding began."""
+        return os.fstat(self._file[0]).st_size
+
+    def since(self, start: int) -> bytes:
+        return os.pread(self._file[0], self.heard - start, start)
+
+    @contextlib.contextmanager
+    def listening(self, *, alone: bool = False) -> Iterator[bool]:
+        """Hear what decoders print, several at a time or `alone`; yields whether that can be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.decoding == 0 if alone else self.decoding >= 0)
+            can_hear = self._open()
+            if can_hear and self.decoding == 0:
+                self._original = self._pointer().value
+                self._pointer().value = self._file[1]
+            self.decoding += -1 if alone else 1
+            self.begun += 1
+        try:
+            yield can_hear
+        finally:
+            with self._changed:
+                self.decoding += 1 if alone else -1
+                if can_hear and self.decoding == 0:
+                    self._pointer().value, self._original = self._original, None
+                    self._let_out()
+                self._changed.notify_all()
+
+    def _let_out(self) -> None:
+        """Print what is not the decoder's, and empty the file."""
+        if self.heard:
+            others = b''.join(line for line in self.since(0).splitlines(True) if not line.startswith(STARTS))
+            os.ftruncate(self._file[0], 0)
+            if others:
+                os.write(2, others)
+
+
+_STREAM = _ErrorStream()
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_STREAM.after_fork)
+
+
+def decode_and_listen(decode: Callable[[], Result]) -> Tuple[Result, str]:
+    """Return what `decode` returns, and what the JPEG decoder had to say of the picture, '' if nothing.
+
+    Threads decode at the same time: where one of them may have had a warning, each decodes once more alone.
+    """
+    if not sys.platform.startswith('linux'):
+        return decode(), ''
+    with _STREAM.listening() as can_hear:
+        start, others, begun = _STREAM.heard if can_hear else 0, _STREAM.decoding, _STREAM.begun
+        result = decode()
+        warning = _warning_in(_STREAM.since(start)) if can_hear else ''
+        was_alone = others == 1 and _STREAM.begun == begun
+    if not warning or was_alone:
+        return result, warning
+    with _STREAM.listening(alone=True):
+        start = _STREAM.heard
+        result = decode()
+        return result, _warning_in(_STREAM.since(start))
+
+
+def _warning_in(text: bytes) -> str:
+    lines = [line for line in text.splitlines() if line.startswith(STARTS)]
+    return lines[0].decode('ascii', 'backslashreplace').strip() if lines else ''

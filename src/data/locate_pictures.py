@@ -1,0 +1,154 @@
+"""Where the pictures of an annotation file lie below a folder, and what is different about names that are not there."""
+import os
+import unicodedata
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
+from urllib.parse import unquote
+
+import numpy as np
+
+from ..system.errors import PoseError
+
+SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
+
+
+def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, needed: Optional[np.ndarray] = None
+                    ) -> np.ndarray:
+    """Return the path of every picture, (I,) bytes; empty where a picture that nobody needs is not there.
+
+    A name is looked for as the annotation file gives it, with its folders, and then by its last part.
+
+    Args:
+        root: folder that holds the pictures, or COCO's folders such as `train2014` and `val2017`, or `images` with
+            those.
+        file_names: (I,) bytes.
+        split_folder: where the pictures should be. Other folders are searched where it holds none of them, and for
+            names that carry their split, such as COCO_val2014_…: the usual training list of COCO 2014 has pictures
+            of two folders. A bare number may mean another picture in another split.
+        needed: rows of the pictures that somebody is on; None needs all.
+
+    Raises:
+        PoseError: the folder or some of the pictures are missing, a name is in several folders, or one picture stands
+            for two names; the message names them and where it was looked.
+    """
+    if not os.path.isdir(root):
+        raise PoseError(f'the picture folder {root} does not exist (data_url)')
+    # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
+    own = _folders(root, (split_folder, f'images/{split_folder}'))
+    others = _folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
+    rows = np.arange(len(file_names)) if needed is None else np.unique(needed)
+    names = file_names[rows].tolist()
+    listing = _Listing()
+    found = [_find(name, own, others, listing) for name in names]
+    inside = tuple(folder + b'/' for folder in own)
+    is_split_there = (any(path is not None and path.startswith(inside) for path in found)
+                      or any(os.path.basename(name) in listing[folder] for folder in own for name in names))
+    for place, name in enumerate(names):
+        if found[place] is None:
+            base = os.path.basename(name)
+            # The folder is found by its content, whatever folders the annotation file writes.
+            holders = [folder for folder in own if base in listing[folder]]
+            if not holders and (base.startswith(b'COCO_') or not is_split_there):
+                holders = [folder for folder in others if base in listing[folder]]
+            found[place] = _only(holders, base)
+    missing = [name for name, path in zip(names, found) if path is None]
+    looked = list(dict.fromkeys([*own, *others]))
+    if missing:
+        hint = _difference(missing[0], looked, listing)
+        raise PoseError(f'{len(missing)} of {len(names)} pictures are missing, e.g. '
+                        f'{_listed(missing[:3])}; looked in {_listed(looked)}{hint}')
+    _check_distinct(names, found)
+    paths = [b''] * len(file_names)
+    for row, path in zip(rows.tolist(), found):
+        paths[row] = path
+    return np.array(paths)
+
+
+def describe_folders(paths: np.ndarray) -> str:
+    """Return 'pictures: 118287 in data/train2017' of paths (I,) bytes; pictures that are not there do not count."""
+    folders: Dict[bytes, int] = {}
+    for path in filter(None, paths.tolist()):
+        folder = os.path.dirname(path)
+        folders[folder] = folders.get(folder, 0) + 1
+    most = sorted(folders, key=folders.get, reverse=True)
+    more = f' and {len(most) - 3} more folders' if len(most) > 3 else ''
+    return 'pictures: ' + ', '.join(f'{folders[each]} in {os.fsdecode(each)}' for each in most[:3]) + more
+
+
+class _Listing(Dict[bytes, Set[bytes]]):
+    """{folder: names in it}, listed when first asked for; empty where there is no such folder."""
+
+    def __missing__(self, folder: bytes) -> Set[bytes]:
+        self[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        return self[folder]
+
+
+def _listed(names: Iterable[bytes]) -> str:
+    return ', '.join(map(os.fsdecode, names))
+
+
+def _folders(root: str, folders: Tuple[str, ...]) -> List[bytes]:
+    paths = [os.fsencode(os.path.join(root, folder) if folder else root) for folder in folders]
+    return [path for path in dict.fromkeys(paths) if os.path.isdir(path)]
+
+
+def _find(name: bytes, own: List[bytes], others: List[bytes], listing: _Listing) -> Optional[bytes]:
+    """Return the path of a name with folders, taken whole; None where there is none, or the name has no folder."""
+    folder, base = os.path.split(os.path.normpath(name))
+    if not folder:
+        return None
+    for parents in (own, others):
+        paths = [os.path.join(parent, folder) for parent in parents]
+        holders = [path for path in paths if base in listing[path]]
+        if holders:
+            return _only(list({os.path.realpath(path): path for path in holders}.values()), base)
+    return None
+
+
+def _only(holders: List[bytes], base: bytes) -> Optional[bytes]:
+    if len(holders) > 1:
+        raise PoseError(f'the picture {os.fsdecode(base)} is in several folders: {_listed(holders)}; '
+                        'give the one that is meant with --data_url')
+    return os.path.join(holders[0], base) if holders else None
+
+
+def _check_distinct(names: List[bytes], paths: List[bytes]) -> None:
+    """Refuse one picture for two names: of pictures that lay in several folders and had the same name there."""
+    name_of: Dict[bytes, bytes] = {}
+    for name, path in zip(names, paths):
+        other = name_of.setdefault(path, name)
+        if other is not name and os.path.normpath(other) != os.path.normpath(name):
+            raise PoseError(f'{os.fsdecode(other)} and {os.fsdecode(name)} are two pictures of the annotation file, '
+                            f'but only {os.fsdecode(path)} is there: keep their folders, or give each a name of its '
+                            'own')
+
+
+# What a name may have beside what is on the disk, and how it reads without.
+CHANGES: Tuple[Tuple[str, Callable[[str], str]], ...] = (
+    ('it has backslashes, which are no separators of folders here', lambda name: name.replace('\\', '/')),
+    ('it has the query of a URL', lambda name: name.partition('?')[0].partition('#')[0]),
+    ('it has characters as a URL spells them', unquote),
+    ('it has spaces around it', str.strip),
+    ('letters and their accents are put together in another way (Unicode NFC and NFD)',
+     lambda name: unicodedata.normalize('NFC', name)),
+    ('capital and small letters differ', str.casefold),
+)
+
+
+def _difference(name: bytes, folders: List[bytes], listing: _Listing) -> str:
+    """Return what is different between a missing name and one that is on the disk, or ''."""
+    wanted, reasons = os.fsdecode(name), []
+    there = {os.fsdecode(each): each for folder in folders for each in listing[folder]}
+    for reason, change in CHANGES:
+        changed = change(wanted)
+        there = {change(each): whole for each, whole in there.items()}
+        if changed != wanted or reason.startswith(('letters', 'capital')):
+            reasons.append(reason)
+        wanted = changed
+        base = os.path.basename(wanted)
+        if base in there:
+            return (f'. {ascii(os.fsdecode(there[base]))} is there, the annotation file writes '
+                    f'{ascii(os.fsdecode(name))}: {reasons[-1] if reasons else "its folders differ"}')
+    stem = os.path.splitext(os.path.basename(wanted))[0]
+    same_stem = next((whole for each, whole in there.items() if os.path.splitext(each)[0] == stem), None)
+    return '' if same_stem is None else (f'. {os.fsdecode(same_stem)} is there, the annotation file writes '
+                                         f'{os.fsdecode(name)}: the endings differ')

@@ -1,0 +1,143 @@
+"""Several training runs beside each other: a picture of their curves, and a table of what they came to and what their
+settings differ in."""
+import os
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from ..checkpoints.load import read_weights
+from ..config import differing_keys
+from ..system.errors import PoseError
+from ..system.printing import printable
+from .curve_parts import TEXT_COLOR, load_metrics, new_figure, read_columns, running_median, tidy_axes, write_figure
+
+# Told apart by people who see colours differently, too (Okabe and Ito); more runs than these make no picture.
+COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
+
+
+class Run(NamedTuple):
+    """What the metrics of a run say. Axes: S steps, E evaluations.
+
+    Attributes:
+        name: the part of its path that the others have not.
+        steps, losses, rates: (S,).
+        evaluations: (E, 2) step and main number.
+        metric: name of that number.
+        epochs: that it has had.
+        hours: that its steps took.
+        config: of the checkpoint beside its metrics, None where there is none.
+    """
+
+    name: str
+    steps: np.ndarray
+    losses: np.ndarray
+    rates: np.ndarray
+    evaluations: np.ndarray
+    metric: str
+    epochs: float
+    hours: float
+    config: Optional[Any]
+
+
+def load_runs(paths: Sequence[str]) -> List[Run]:
+    """Read the metrics of several runs.
+
+    Raises:
+        PoseError: a file is damaged or holds no step; the message names it.
+        OSError: one cannot be read.
+    """
+    return [_load_run(path, name) for path, name in zip(paths, short_names(paths))]
+
+
+def _load_run(path: str, name: str) -> Run:
+    epochs, steps, losses, rates, evaluations, metric = read_columns(path)
+    seconds = sum(row['seconds'] for row in load_metrics(path) if isinstance(row.get('seconds'), (int, float)))
+    config, checkpoint = None, re.sub(r'(_metrics)?\.jsonl$', '', path) + '.ckpt'
+    if os.path.isfile(checkpoint):
+        _, config = read_weights(checkpoint)
+    return Run(name, steps, losses, rates, evaluations, metric, float(epochs.max()), seconds / 3600, config)
+
+
+def short_names(paths: Sequence[str]) -> List[str]:
+    """Return the paths without the folders at their beginning, and the end, that all have alike."""
+    parts = [re.sub(r'(_metrics)?\.jsonl$', '', path).split(os.sep) for path in paths]
+    while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
+        parts = [each[1:] for each in parts]
+    while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
+    return [os.sep.join(each) for each in parts]
+
+
+def compare_runs(paths: Sequence[str]) -> List[str]:
+    """Return the lines of a table: what each run came to, and each setting in which they differ.
+
+    Raises:
+        PoseError, OSError: see `load_runs`.
+    """
+    runs = load_runs(paths)
+    rows = [['run', 'epochs', 'steps', 'hours', 'loss at the end', 'best', 'at step']]
+    for run in runs:
+        finite = run.losses[np.isfinite(run.losses)]
+        last = f'{running_median(finite)[1][-1]:.4g}' if len(finite) else '-'
+        best = run.evaluations[run.evaluations[:, 1].argmax()] if len(run.evaluations) else None
+        rows.append([run.name, f'{run.epochs:g}', str(len(run.steps)), f'{run.hours:.2f}', last,
+                     f'{run.metric} {best[1]:.4f}' if best is not None else '-',
+                     f'{best[0]:g}' if best is not None else '-'])
+    unknown = [run.name for run in runs if run.config is None]
+    if unknown:
+        return [*_table(rows), '', f'settings: no checkpoint beside the metrics of {", ".join(unknown)}']
+    differing = dict.fromkeys(key for run in runs[1:] for key in differing_keys(runs[0].config, run.config))
+    if not differing:
+        return [*_table(rows), '', 'settings: all the same']
+    settings = [['setting', *(run.name for run in runs)]]
+    settings += [[key, *(str(_value(run.config, key)) for run in runs)] for key in differing]
+    return [*_table(rows), '', *_table(settings)]
+
+
+def _value(config: Dict, key: str) -> Any:
+    section, name = key.split('.')
+    return config[section][name]
+
+
+def _table(rows: List[List[str]]) -> List[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def draw_comparison(paths: Sequence[str], png_path: str, *, title: str = '') -> None:
+    """Draw the running medians of the losses of several runs, their learning rates and, where there are some, the
+    numbers of their evaluations as a PNG.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        PoseError, OSError: see `load_runs`; or there are too many runs, or the PNG cannot be written.
+    """
+    if len(paths) > len(COLORS):
+        raise PoseError(f'{len(paths)} runs are too many for one picture; at most {len(COLORS)}')
+    figure, runs = new_figure(), load_runs(paths)
+    has_scores = any(len(run.evaluations) for run in runs)
+    heights = (4, 2, 1) if has_scores else (4, 1)
+    panels = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={'height_ratios': heights})
+    for run, color in zip(runs, COLORS):
+        finite = np.isfinite(run.losses)
+        if not finite.any():
+            raise PoseError(f'the run {run.name} has no finite loss')
+        centers, medians = running_median(run.losses[finite])
+        # A dollar sign would begin a formula, an underscore hides an entry of the legend.
+        label = printable(run.name).replace('$', r'\$').lstrip('_')
+        panels[0].plot(run.steps[finite][centers], medians, color=color, linewidth=1.6, label=label)
+        if len(run.evaluations):
+            panels[1].plot(*run.evaluations.T, color=color, linewidth=1.4, marker='o', markersize=3.5)
+        panels[-1].plot(run.steps, run.rates, color=color, linewidth=1.2, drawstyle='steps-post')
+    tidy_axes(panels[0], np.concatenate([running_median(run.losses[np.isfinite(run.losses)])[1] for run in runs]),
+              'loss, running median')
+    if has_scores:
+        metrics = list(dict.fromkeys(run.metric for run in runs if len(run.evaluations)))
+        tidy_axes(panels[1], np.concatenate([run.evaluations[:, 1] for run in runs]), ', '.join(metrics))
+    tidy_axes(panels[-1], np.concatenate([run.rates for run in runs]), 'learning rate')
+    panels[-1].set_xlabel('step', fontsize=9, color=TEXT_COLOR)
+    panels[0].legend(loc='upper right', frameon=True, framealpha=0.9, edgecolor='none', fontsize=9)
+    figure.suptitle(printable(title).replace('$', r'\$') or f'{len(runs)} runs', fontsize=11, color=TEXT_COLOR)
+    figure.align_ylabels(panels)
+    write_figure(figure, png_path)

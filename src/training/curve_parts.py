@@ -1,0 +1,153 @@
+"""What the pictures of training curves are made of: the metrics of a run, running medians, figures in one style.
+
+Training writes one JSON object per line and step, such as
+``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``, and one per evaluation, such as
+``{"epoch": 1, "step": 172, "AP": 0.41}``.
+"""
+import io
+import math
+import os
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from ..datasets.registry import DATASETS
+from ..system.errors import MissingPackageError, PoseError
+from ..system.files import is_number, open_regular, parse_json, write_bytes
+from ..system.printing import brief
+
+_PNG_START = b'\x89PNG'
+_LOG_SPAN = 20.0
+# Enough for a curve of some thousand pixels, and it keeps long runs quick.
+_MAX_MEDIANS = 1000
+TEXT_COLOR = '#444444'
+
+
+def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
+    """Read a metrics file, in the order of its lines.
+
+    A damaged last line is left out: a run that was killed while writing leaves one. Blank lines do not count.
+
+    Raises:
+        PoseError: another line is not a JSON object, or an epoch or step no finite number; the message gives the
+            number of the line, from 1.
+        OSError: the file cannot be read, or is no regular file.
+    """
+    with open_regular(jsonl_path) as file:
+        numbered = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    rows = []
+    for number, line in numbered:
+        try:
+            row = parse_json(line.decode('utf-8'))
+            if not isinstance(row, dict):
+                raise PoseError(f'expected an object, got {brief(row)}')
+        except ValueError as error:
+            if number == numbered[-1][0]:
+                break
+            raise PoseError(f'{jsonl_path}, line {number} is damaged: {error}') from error
+        for key in ('epoch', 'step'):
+            if key in row and not (is_number(row[key]) and math.isfinite(row[key])):
+                raise PoseError(f'{jsonl_path}, line {number}: {key} should be a finite number, is {brief(row[key])}')
+        rows.append(row)
+    return rows
+
+
+def new_figure() -> Any:
+    """Return an empty figure that knows nothing of screens.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            'the training curve needs matplotlib: pip install -r requirements-extra.txt') from error
+    figure = Figure(figsize=(8.0, 5.0), dpi=150, layout='constrained', facecolor='white')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_figure(figure: Any, png_path: str) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    content = io.BytesIO()
+    figure.savefig(content, format='png')
+    write_bytes(png_path, content.getvalue())
+
+
+def read_columns(
+        jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps, the evaluations (E, 2)
+    as step and main number, and the name of that number.
+
+    A run that was resumed may have written some steps twice; the later line counts. Steps that start anew in every
+    epoch are counted through, from 1.
+    """
+    rows, scores, metric = {}, {}, 'AP'
+    main_metrics = {dataset.main_metric for dataset in DATASETS.values()}
+    for row in load_metrics(jsonl_path):
+        numbers = [name for name in row if name in main_metrics and 'loss' not in row]
+        metric = numbers[0] if numbers else metric
+        # The loss of a step whose gradients overflowed may be no number.
+        if 'loss' in row and row['loss'] is None:
+            row['loss'] = math.nan
+        missing = [name for name in ('epoch', 'step', metric if numbers else 'loss')
+                   if not is_number(row.get(name))]
+        missing += ['lr'] if row.get('lr') is not None and not is_number(row['lr']) else []
+        if missing:
+            raise PoseError(f'{jsonl_path}: {", ".join(missing)} missing or not a number in {brief(row)}')
+        (scores if numbers else rows)[row['epoch'], row['step']] = row
+    if not rows:
+        raise PoseError(f'{jsonl_path} holds no step')
+    keys = sorted(rows)
+    epochs, steps = np.array(keys, np.float64).T
+    if (np.diff(steps) <= 0).any():
+        steps = np.arange(1.0, len(keys) + 1)
+    losses = np.array([rows[key]['loss'] for key in keys], np.float64)
+    rates = np.array([rows[key].get('lr', math.nan) for key in keys], np.float64)
+    place = dict(zip(keys, steps))
+    evaluations = [(place[key], scores[key][metric]) for key in sorted(scores) if key in place]
+    return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2), metric
+
+
+def running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Median over windows of a fiftieth of the run, cut at both ends; a spike leaves no trace in it, unlike in a mean.
+
+    Returns:
+        Indices of the window centres (M,) and medians (M,), M at most 1000.
+    """
+    count = len(values)
+    half = max(4, count // 100)
+    centers = np.unique(np.linspace(0, count - 1, min(count, _MAX_MEDIANS)).round().astype(int))
+    medians = [np.median(values[max(0, center - half):center + half + 1]) for center in centers]
+    return centers, np.array(medians)
+
+
+def tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
+    finite = values[np.isfinite(values)]
+    if len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > _LOG_SPAN:
+        axes.set_yscale('log')
+    axes.set_ylabel(name, fontsize=9, color=TEXT_COLOR)
+    axes.tick_params(labelsize=8, colors=TEXT_COLOR)
+    axes.yaxis.get_offset_text().set_fontsize(8)
+    axes.margins(x=0.01)
+    axes.grid(axis='y', color='#ececec', linewidth=0.6)
+    axes.set_axisbelow(True)
+    for edge in ('top', 'right'):
+        axes.spines[edge].set_visible(False)
+
+
+def check_picture(path: str) -> None:
+    """Prove that a picture may be written to a path: metrics of another run have been lost that way.
+
+    Raises:
+        PoseError: the name is not that of a PNG, or another kind of file is there.
+    """
+    if not path.lower().endswith('.png'):
+        raise PoseError(f'the picture {path} should end in .png')
+    if os.path.isfile(path):
+        with open(path, 'rb') as file:
+            start = file.read(len(_PNG_START))
+        if start and start != _PNG_START:
+            raise PoseError(f'{path} is no PNG and stays as it is; give another place with --output')

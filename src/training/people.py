@@ -1,0 +1,86 @@
+"""The annotated people whom a training learns from, and those on whom it is evaluated meanwhile."""
+from copy import deepcopy
+from typing import Iterable, Optional
+
+from easydict import EasyDict
+
+from ..config import input_shape
+from ..data.annotation_checks import AnnotationFile
+from ..data.images import exif_rule
+from ..data.locate_pictures import describe_folders, locate_pictures
+from ..data.photo_changes import build_photo_changes
+from ..data.samples import PersonSamples
+from ..datasets.annotation_files import find_annotation_file, find_detection_file
+from ..datasets.registry import configured_skeleton, dataset_of
+from ..evaluation.evaluate import Evaluation
+from ..models.registry import model_of
+from ..system.command_line import say
+from ..system.device import Processes
+from ..system.errors import PoseError
+
+# TRAIN.EVAL_EPOCHS where nobody has said anything.
+USUAL_EVAL_EPOCHS = 10
+
+
+def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSamples:
+    """Return the training samples of a resolved configuration, and say whose and from where.
+
+    Args:
+        explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
+
+    Raises:
+        PoseError: the annotation file or pictures are missing or wrong; the message names them.
+    """
+    skeleton = configured_skeleton(config)
+    gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in explicit_keys)
+    crops = model_of(config).crops(config)
+    people = dataset_of(config).people(AnnotationFile(gt_file, config.DATASET.CATEGORY), skeleton, crops.sample_rule,
+                                       True)
+    paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
+                            needed=people.image_index)
+    say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in people.notes))
+    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
+                         exif_rule(config.DATASET.EXIF), build_photo_changes(config))
+
+
+def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str], *, epochs: float
+                    ) -> Optional[Evaluation]:
+    """Return the evaluation during a training, None where there is none, and say on whom.
+
+    TRAIN.EVAL_EPOCHS of -1 becomes the usual number where an evaluation set is at hand, and 0 where not.
+
+    Args:
+        explicit_keys: see `load_samples`.
+        epochs: that the run will have.
+
+    Raises:
+        PoseError: an evaluation that was asked for cannot be; the message names what is missing or wrong.
+    """
+    train = config.TRAIN
+    if train.EVAL_EPOCHS > 0:
+        evaluation = Evaluation(config, processes, explicit_keys)
+    else:
+        is_left_open, train.EVAL_EPOCHS = train.EVAL_EPOCHS < 0, 0
+        evaluation = _usual_evaluation(config, processes, explicit_keys) if (
+            is_left_open and epochs >= USUAL_EVAL_EPOCHS) else None
+        if evaluation is None:
+            return None
+        train.EVAL_EPOCHS = USUAL_EVAL_EPOCHS
+    say(f'evaluation every {train.EVAL_EPOCHS} epochs: {evaluation.gt_file}, boxes: {evaluation.box_report}',
+        *evaluation.notes)
+    return evaluation
+
+
+def _usual_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str]) -> Optional[Evaluation]:
+    """Return an evaluation nobody has asked for: on detected boxes where they are in place, on those of the annotation
+    file elsewhere."""
+    own = deepcopy(config)
+    try:
+        find_detection_file(own, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)
+    except PoseError:
+        own.TEST.USE_GT_BBOX = True
+    try:
+        return Evaluation(own, processes, explicit_keys)
+    except (PoseError, OSError, ImportError) as error:
+        say(f'note: no evaluation during the training: {error}')
+        return None
