@@ -15,6 +15,12 @@ from .image_headers import claimed_size
 SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
 
 
+def check_picture_folder(path: str) -> None:
+    """Raise PoseError where the folder that holds the pictures of a data set is missing."""
+    if not os.path.isdir(path):
+        raise PoseError(f'the picture folder {path} does not exist (data_url)')
+
+
 def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> np.ndarray:
     """Return the path of every picture, (I,) bytes.
 
@@ -30,8 +36,7 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str) -> 
         PoseError: the folder or some of the pictures are missing, or a name is in several folders; the message
             names them and where it was looked.
     """
-    if not os.path.isdir(root):
-        raise PoseError(f'the picture folder {root} does not exist (data_url)')
+    check_picture_folder(root)
     # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
     own = _list_folders(root, (split_folder, f'images/{split_folder}'))
     others = _list_folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
@@ -93,8 +98,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
     Raises:
         PoseError: the folder is missing or has no usable picture.
     """
-    if not os.path.isdir(folder):
-        raise PoseError(f'the picture folder {folder} does not exist (data_url)')
+    check_picture_folder(folder)
     found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
     for name in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(name)

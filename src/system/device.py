@@ -21,6 +21,8 @@ OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
 # Where launchers tell the number of processes, and which launcher each belongs to.
 LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
+# Where a launch script tells the folder of the job, CKPT_DIR, and the file there that gets the whole configuration.
+JOB_FOLDER_VARIABLE, CONFIG_NAME = 'POSE_JOB_FOLDER', 'config.yaml'
 LIMIT_IS_OURS = 'POSE_SET_ONEDNN_MAX_CPU_ISA'
 # OpenCV's own name of its bound, which is 2 ** 30 unless set: 6 GB for a JPEG of a few bytes that says so.
 MAX_PIXELS_VARIABLE, MAX_PIXELS = 'OPENCV_IO_MAX_IMAGE_PIXELS', 250_000_000

@@ -1,7 +1,6 @@
 """The launch scripts, with a stand-in for Python that writes down how it was called and then waits, fails or ends.
 
-MindSpore's msrun has a stand-in too, which does what these scripts rely on: it runs the word `python` for a scheduler
-and for every worker, and kills the other workers when one fails. No test here needs MindSpore or a device.
+The launcher itself runs in the real Python. No test here needs MindSpore or a device.
 """
 import json
 import os
@@ -32,37 +31,13 @@ JOB_VARIABLES = ('RANK_TABLE_FILE', 'RANK_SIZE', 'RANK_ID', 'DEVICE_ID', 'ASCEND
 INHERITED = dict.fromkeys(JOB_VARIABLES, '9')
 
 STAND_IN = '''#!{python} -SE
-import json, os, signal, subprocess, sys, time
+import json, os, signal, sys, time
 
-def spawn(word, task, log, **variables):
-    with open(log, 'w') as file:
-        return subprocess.Popen([word, *task], stdout=file, stderr=file, preexec_fn=os.setsid,
-                                env=dict(os.environ, **variables))
-
-def msrun(words):
-    flags = [word[2:].split('=') for word in words if word.startswith('--')]
-    task = words[[word.startswith('--') for word in words].index(False):]
-    flags = dict(flags[:len(words) - len(task)])
-    scheduler = spawn('python', task, flags['log_dir'] + '/scheduler.log', MS_ROLE='MS_SCHED', RANK_ID='0')
-    workers = [spawn('python', task, '%s/worker_%d.log' % (flags['log_dir'], rank), MS_ROLE='MS_WORKER',
-                     RANK_ID=str(rank), DEVICE_ID=str(rank), RANK_SIZE=flags['worker_num'])
-               for rank in range(int(flags['worker_num']))]
-    while any(worker.poll() is None for worker in workers):
-        for failed in workers:
-            if failed.poll():
-                print('[ERROR] Worker process %d exit with exception. Error code: %d.' % (
-                    failed.pid, failed.poll()), flush=True)
-                for worker in workers:
-                    if worker.poll() is None:
-                        os.killpg(worker.pid, signal.SIGKILL)
-                        worker.wait()
-        time.sleep(0.05)
-    scheduler.wait()
-
-if sys.argv[1] == '-c' or sys.argv[1:3] == ['-m', 'src.launch.rank_tables']:
+if sys.argv[1].endswith('/src/launch/__main__.py'):
+    if sys.argv[2:3] == ['check'] and 'REAL_CHECK' not in os.environ:
+        sys.exit(0)
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-is_msrun = 'mindspore.parallel.cluster.run' in sys.argv
-name = 'msrun' if is_msrun else os.environ.get('RANK_ID', 'one')
+name = os.environ.get('RANK_ID', 'one')
 if os.environ.get('MS_ROLE') == 'MS_SCHED':
     name = 'scheduler'
 here = os.path.join(os.environ['RECORDS'], name)
@@ -73,9 +48,6 @@ record = dict(words=sys.argv[1:], folder=os.getcwd(), environment=dict(os.enviro
 with open(here + '.tmp', 'w') as file:
     json.dump(record, file)
 os.rename(here + '.tmp', here + '.json')
-if is_msrun:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    sys.exit(msrun(sys.argv[4:]))
 print('line of', name, flush=True)
 behaviour = json.loads(os.environ.get('BEHAVIOUR', '{{}}'))
 word, _, status = behaviour.get(name, behaviour.get('else', 'end 0')).partition(' ')
@@ -92,6 +64,9 @@ while time.monotonic() < end:
     if stops and word in ('save', 'follow'):
         time.sleep(0.1)
         open(here + '.saved', 'w').write(' '.join(str(int(each)) for each in stops))
+        if 'LINGERS' in os.environ:
+            time.sleep(0.5)
+            open(here + '.left', 'w').close()
         sys.exit(int(status))
     time.sleep(0.02)
 '''
@@ -151,7 +126,7 @@ class Launcher:
         return process.returncode, out, err
 
     def record(self, name) -> dict:
-        """Return how the stand-in called `name` (a rank, one, msrun or scheduler) was started, once it was."""
+        """Return how the stand-in called `name` (a rank, one or scheduler) was started, once it was."""
         path = self.records / f'{name}.json'
         eventually(path.exists)
         return json.loads(path.read_text())
@@ -183,23 +158,21 @@ class Launcher:
                 continue
         return found
 
-    def edited_scripts(self, *edits) -> Path:
-        """Return a copy of the scripts with edits (file, old text, new text)."""
-        scripts = Path(shutil.copytree(SCRIPTS, self.records / 'scripts'))
-        (scripts.parent / 'src').symlink_to(ROOT / 'src')
+    def edited_launcher(self, *edits) -> Path:
+        """Return the scripts beside a copy of the launcher with edits (file, old text, new text)."""
+        root = self.records / 'checkout'
+        (root / 'src').mkdir(parents=True)
+        for path in (*ROOT.glob('src/[!_]*'), ROOT / 'src' / '__init__.py', ROOT / 'train.py'):
+            if path.name != 'launch':
+                (root / path.relative_to(ROOT)).symlink_to(path)
+        shutil.copytree(ROOT / 'src' / 'launch', root / 'src' / 'launch')
+        shutil.copytree(SCRIPTS, root / 'scripts')
         for name, old, new in edits:
-            text = (scripts / name).read_text()
+            path = root / 'src' / 'launch' / name
+            text = path.read_text()
             assert text.count(old) == 1, old
-            (scripts / name).write_text(text.replace(old, new))
-        return scripts
-
-    def with_command(self, name: str, text: str) -> str:
-        """Return a PATH on which a shell script takes the place of a command."""
-        folder = self.records / 'commands'
-        folder.mkdir()
-        (folder / name).write_text(f'#!/bin/sh\n{text}\n')
-        (folder / name).chmod(0o755)
-        return f'{folder}{os.pathsep}{os.environ["PATH"]}'
+            path.write_text(text.replace(old, new))
+        return root / 'scripts'
 
     def table(self, *device_lists) -> str:
         """Write the rank table of servers with these devices and return its name."""
@@ -477,10 +450,10 @@ def test_the_table_may_be_written_in_any_way(launcher, write):
 # Ends
 
 def start_two(launcher, kind: str, behaviour: dict, **options) -> subprocess.Popen:
-    """Start two ranks, with a table or by msrun, and wait until they run."""
+    """Start two ranks, with a table or without, and wait until they run."""
     table = launcher.table([0, 1]) if kind == 'table' else 'none'
     process = launcher.start('train_distributed.sh', f'{table} ckpt 2 --foreground', behaviour, **options)
-    launcher.wait_for(0, 1, *(['msrun', 'scheduler'] if kind == 'none' else []))
+    launcher.wait_for(0, 1, *(['scheduler'] if kind == 'none' else []))
     return process
 
 
@@ -497,19 +470,13 @@ def test_a_failed_rank_ends_the_job_and_is_named(launcher, kind, shell):
     log = f'{launcher.folder}/train_parallel1/log.txt'
     assert err == (f'error: train: rank 1 ended with status 3 and the others were ended with it; log: {log}\n'
                    'line of 1\nthe last line\n')
-    # msrun kills the others itself.
-    assert kind == 'none' or launcher.saved() == {'0': '15'}
+    assert launcher.saved() == {'0': '15'}
 
 
-@pytest.mark.parametrize('whom', ['python', 'run_rank.sh'])
 @pytest.mark.parametrize('kind', ['table', 'none'])
-def test_a_killed_rank_ends_the_job_and_is_named(launcher, kind, whom):
-    process = start_two(launcher, kind, {'0': 'save 0', '1': 'die-on-go' if whom == 'python' else 'deaf'})
-    if whom == 'python':
-        launcher.go()
-    else:
-        status = Path(f'/proc/{launcher.record(1)["pid"]}/stat').read_text()
-        os.kill(int(status.rpartition(')')[2].split()[1]), signal.SIGKILL)
+def test_a_killed_rank_ends_the_job_and_is_named(launcher, kind):
+    process = start_two(launcher, kind, {'0': 'save 0', '1': 'die-on-go'})
+    launcher.go()
     status, _, err = launcher.finish(process)
     assert status == 137
     error, *lines = err.splitlines()
@@ -520,12 +487,12 @@ def test_a_killed_rank_ends_the_job_and_is_named(launcher, kind, whom):
 
 def test_ranks_that_do_not_listen_are_killed_after_a_failure(launcher):
     # Less patience than ten seconds.
-    scripts = launcher.edited_scripts(('launch_functions.sh', 'grace_seconds=10\n', 'grace_seconds=2\n'))
+    scripts = launcher.edited_launcher(('supervisor.py', 'GRACE_SECONDS = 10\n', 'GRACE_SECONDS = 1\n'))
     process = start_two(launcher, 'table', {'0': 'deaf', '1': 'end-on-go 3'}, scripts=scripts)
     launcher.go()
     start = time.monotonic()
     assert launcher.finish(process)[0] == 3
-    assert 2 <= time.monotonic() - start < 6
+    assert 1 <= time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -538,44 +505,56 @@ def test_a_signal_stops_the_ranks_and_lets_them_save(launcher, kind, shell, numb
     assert launcher.saved() == {'0': '15', '1': '15'}
 
 
-@pytest.mark.parametrize('shell', SHELLS)
-def test_a_signal_ends_the_nap_of_the_launcher(launcher, shell):
-    """bash runs a trap only after the command in the foreground, and forgets a SIGINT at the end of one."""
-    path = launcher.with_command('sleep', 'mkdir "$RECORDS/has_slept" 2>/dev/null && exec /bin/sleep 50\n'
-                                 'exec /bin/sleep "$@"')
-    process = start_two(launcher, 'table', {'else': 'save 0'}, shell=shell, PATH=path)
-    eventually((launcher.records / 'has_slept').exists)
+def test_signals_and_ended_processes_are_seen_at_once(launcher):
+    """However seldom the launcher looks by itself."""
+    scripts = launcher.edited_launcher(('supervisor.py', 'LOOK_SECONDS = 0.5\n', 'LOOK_SECONDS = 50\n'))
+    process = start_two(launcher, 'table', {'else': 'save 0'}, scripts=scripts)
     process.send_signal(signal.SIGINT)
-    eventually(lambda: launcher.saved() == {'0': '15', '1': '15'})
     assert launcher.finish(process)[0] == 0
+    assert launcher.saved() == {'0': '15', '1': '15'}
 
 
-@pytest.mark.parametrize('shell', SHELLS)
-def test_ranks_that_have_saved_leave_in_peace(launcher, shell):
-    """Not killed on their way out, of which bash would speak as well."""
-    scripts = launcher.edited_scripts(('run_rank.sh', 'exit "$status"', 'sleep 0.5; : >"$RECORDS/left.$rank"; exit 0'))
-    process = start_two(launcher, 'table', {'else': 'save 0'}, shell=shell, scripts=scripts)
+def test_ranks_that_have_saved_leave_in_peace(launcher):
+    """Not killed on their way out."""
+    process = start_two(launcher, 'table', {'else': 'save 0'}, LINGERS='1')
     process.send_signal(signal.SIGINT)
     status, _, err = launcher.finish(process)
     assert (status, err) == (0, 'stopped on request; every process ended with status 0\n')
-    assert (launcher.records / 'left.0').exists() and (launcher.records / 'left.1').exists()
+    assert sorted(path.name for path in launcher.records.glob('*.left')) == ['0.left', '1.left']
 
 
-def test_a_rank_that_has_just_started_is_told_once(launcher):
-    """The signal comes between the start of the command and the look whether one came before."""
-    scripts = launcher.edited_scripts(('launch_functions.sh', '    child=$!\n    [',
-                                       '    child=$!\n    sleep 0.5; sleep 0.05\n    ['))
-    process = start_two(launcher, 'table', {'else': 'save 0'}, scripts=scripts)
+def test_a_signal_before_the_start_starts_nothing(launcher):
+    start = '    def _start(self) -> None:\n'
+    waiting = '        while not self._signals.stop_requested:\n            self._signals.wait(1)\n'
+    scripts = launcher.edited_launcher(('supervisor.py', start, start + waiting))
+    process = launcher.start('train_distributed.sh', 'none ckpt 2 --foreground', scripts=scripts)
+    eventually((launcher.folder / 'ckpt' / 'job.json').exists)
+    time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    assert launcher.finish(process)[0] == 0
-    assert launcher.saved() == {'0': '15', '1': '15'}
+    status, _, err = launcher.finish(process)
+    assert (status, err) == (143, 'stopped on request before the processes had started\n')
+    assert not list(launcher.records.glob('*.json'))
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(launcher, number):
+    """As under nohup, or behind `&` in a script."""
+    process = start_two(launcher, 'table', {'0': 'save 0', '1': 'end-on-go 0'},
+                        streams={'preexec_fn': lambda: signal.signal(number, signal.SIG_IGN)})
+    process.send_signal(number)
+    time.sleep(0.2)
+    assert launcher.saved() == {}
+    process.terminate()
+    launcher.go()
+    assert process.wait(20) == 0 and launcher.saved() == {'0': '15'}
 
 
 @pytest.mark.parametrize('ending, status', [('save 0', 0), ('end-on-go 3', 3)])
 def test_setting_the_clock_takes_no_time_from_the_ranks(launcher, ending, status):
     """Whether they are stopped on request or after a failure."""
-    path = launcher.with_command('date', 'echo leap >>"$RECORDS/leaps"\necho "$(wc -l <"$RECORDS/leaps")00000"')
-    process = start_two(launcher, 'table', {'0': 'save 0', '1': ending}, PATH=path)
+    (launcher.records / 'sitecustomize.py').write_text(
+        'import itertools, time\nleaps = itertools.count(1)\ntime.time = lambda: next(leaps) * 1e5\n')
+    process = start_two(launcher, 'table', {'0': 'save 0', '1': ending}, PYTHONPATH=str(launcher.records))
     launcher.go()
     if status == 0:
         process.send_signal(signal.SIGTERM)
@@ -584,12 +563,12 @@ def test_setting_the_clock_takes_no_time_from_the_ranks(launcher, ending, status
 
 
 def test_ranks_that_do_not_stop_are_killed(launcher):
-    process = start_two(launcher, 'table', {'0': 'save 0', '1': 'deaf'}, STOP_SECONDS='2')
+    process = start_two(launcher, 'table', {'0': 'save 0', '1': 'deaf'}, STOP_SECONDS='1')
     start = time.monotonic()
     process.send_signal(signal.SIGTERM)
     status, _, err = launcher.finish(process)
-    assert (status, err) == (137, 'error: still running 2 s after SIGTERM, so killed: ranks 1\n')
-    assert 2 <= time.monotonic() - start < 6 and launcher.saved() == {'0': '15'}
+    assert (status, err) == (137, 'error: still running 1 s after SIGTERM, so killed: ranks 1\n')
+    assert 1 <= time.monotonic() - start < 5 and launcher.saved() == {'0': '15'}
 
 
 def test_a_rank_that_cannot_save_yet_is_no_failure_to_look_into(launcher):
@@ -634,27 +613,26 @@ def test_background_job_of_several_ranks(launcher):
     assert messages.startswith('error: train: rank 1 ended with status 3') and 'the last line' in messages
 
 
-# Several processes by msrun
+# Several processes without a table
 
 @pytest.mark.parametrize('count', [1, 2, 8])
-def test_without_a_table_msrun_starts_the_processes(launcher, count):
+def test_without_a_table_the_processes_get_a_scheduler(launcher, count):
+    """The variables are those of MindSpore's msrun."""
     status, out, err = launcher.run('train_distributed.sh', f'none ckpt {count} --foreground -- --epoch 2',
                                     **INHERITED, MASTER_PORT='12345')
     assert (status, err) == (0, '')
     task = [TRAIN, '--ckpt_save_path', 'ckpt/pose.ckpt', '--epoch', '2']
-    words = launcher.record('msrun')['words']
-    assert words[:3] == ['-u', '-m', 'mindspore.parallel.cluster.run'] and words[-len(task):] == task
-    flags = dict(word[2:].split('=') for word in words[3:-len(task)])
-    assert flags.pop('log_dir').startswith(str(launcher.state))
-    assert flags == {'worker_num': str(count), 'local_worker_num': str(count), 'master_port': '12345', 'join': 'True',
-                     'tail_worker_log': str(count)}
-    assert launcher.job_variables('msrun') == {}
+    shared = {'RANK_SIZE': str(count), 'MS_WORKER_NUM': str(count)}
+    meeting = {'MS_SCHED_HOST': '127.0.0.1', 'MS_SCHED_PORT': '12345', 'MS_TOPO_TIMEOUT': '600'}
+    assert launcher.job_variables('scheduler') == {**shared, 'RANK_ID': '0', 'MS_ROLE': 'MS_SCHED'}
+    for name in ('scheduler', *range(count)):
+        called = launcher.record(name)
+        assert called['words'] == ['-u', *task]
+        assert meeting.items() <= called['environment'].items()
     for rank in range(count):
-        assert launcher.record(rank)['words'] == ['-u', *task]
-        assert launcher.job_variables(rank) == {'RANK_ID': str(rank), 'DEVICE_ID': str(rank), 'RANK_SIZE': str(count),
+        assert launcher.job_variables(rank) == {**shared, 'RANK_ID': str(rank), 'DEVICE_ID': str(rank),
                                                 'MS_ROLE': 'MS_WORKER'}
-        # Only msrun needs another `python`.
-        assert str(launcher.state) not in launcher.record(rank)['environment']['PATH']
+        assert launcher.record(rank)['environment']['MS_NODE_ID'] == str(rank)
         assert launcher.text(f'train_parallel{rank}/log.txt') == f'line of {rank}\nthe last line\n'
     assert launcher.text('train_parallel0/scheduler.txt') == 'line of scheduler\nthe last line\n'
     assert out.endswith('line of 0\nthe last line\n')
@@ -662,15 +640,15 @@ def test_without_a_table_msrun_starts_the_processes(launcher, count):
 
 def test_a_free_port_is_found(launcher):
     assert launcher.run('train_distributed.sh', 'none ckpt 1 --foreground')[0] == 0
-    port = next(word for word in launcher.record('msrun')['words'] if word.startswith('--master_port='))
-    assert 1024 <= int(port.partition('=')[2]) < 65536
+    assert 1024 <= int(launcher.record(0)['environment']['MS_SCHED_PORT']) < 65536
 
 
-def test_the_end_of_msrun_itself_is_a_failure(launcher):
+def test_the_end_of_the_scheduler_is_a_failure(launcher):
+    """The ranks would wait for it."""
     process = start_two(launcher, 'none', {'else': 'save 0', 'scheduler': 'deaf'})
-    os.kill(launcher.record('msrun')['pid'], signal.SIGKILL)
+    os.kill(launcher.record('scheduler')['pid'], signal.SIGKILL)
     status, _, err = launcher.finish(process)
-    assert status == 137 and err.startswith('error: train: msrun was ended by signal 9')
+    assert status == 137 and err.startswith('error: train: the scheduler was ended by signal 9')
     assert launcher.saved() == {'0': '15', '1': '15'}
 
 
