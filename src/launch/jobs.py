@@ -9,7 +9,7 @@ from typing import Dict, Optional, Tuple
 
 from ..system.errors import PoseError
 from .job_files import JobFiles, Log
-from .rank_tables import load_rank_table
+from .rank_tables import describe_rank_table, load_rank_table
 from .settings import Settings, choose_port
 
 # How long the processes wait for each other to come, as with msrun.
@@ -37,13 +37,14 @@ class Job:
 
     Attributes:
         task: 'train' or 'eval'.
-        command: interpreter, script and flags, the same for every rank.
+        command: interpreter, -u, script and flags, the same for every rank.
         ranks: those of this server, at least one, in the order of their numbers.
         scheduler: variables of the cluster's scheduler; None where there is none.
         is_single: the job is one process that belongs to no others.
         server: position of this server in the rank table.
         files: where its logs and its record go.
         stop_seconds: how long it may take to save when it is told to stop.
+        notes: lines about the rank table.
     """
 
     task: str
@@ -54,6 +55,12 @@ class Job:
     server: int
     files: JobFiles
     stop_seconds: int
+    notes: Tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> Tuple[str, ...]:
+        """What is handed to train.py or eval.py."""
+        return self.command[3:]
 
     def name_of(self, rank: Rank) -> str:
         """Return what messages call a process."""
@@ -85,11 +92,11 @@ def job_of_many(task: str, table: str, num_devices: int, command: Tuple[str, ...
     Raises:
         PoseError: the table is wrong, has other devices, or does not say which server this is; or MASTER_PORT is wrong.
     """
-    server, scheduler = 0, None
+    server, scheduler, notes = 0, None, ()
     if table == 'none':
         ranks, scheduler = _cluster(num_devices, choose_port(settings))
     else:
-        server, ranks = _read_table(table, num_devices, settings.server_id)
+        server, ranks, notes = _read_table(table, num_devices, settings.server_id)
     logs = {rank.number: Log.of(f'{task}_parallel{rank.number}/log.txt', ckpt_dir, f'rank_{rank.number}.txt')
             for rank in ranks}
     first = f'{task}_parallel{ranks[0].number}'
@@ -97,7 +104,7 @@ def job_of_many(task: str, table: str, num_devices: int, command: Tuple[str, ...
     ending = f'_{server}' if server else ''
     files = JobFiles(ckpt_dir, logs, launch=Log.of(f'{first}/launch.txt', ckpt_dir, f'launch{ending}.txt'),
                      scheduler=Log.of(f'{first}/scheduler.txt', ckpt_dir, 'scheduler.txt'))
-    return Job(task, command, ranks, scheduler, False, server, files, settings.stop_seconds)
+    return Job(task, command, ranks, scheduler, False, server, files, settings.stop_seconds, notes)
 
 
 def _cluster(size: int, port: int) -> Tuple[Tuple[Rank, ...], Dict[str, str]]:
@@ -109,12 +116,13 @@ def _cluster(size: int, port: int) -> Tuple[Tuple[Rank, ...], Dict[str, str]]:
     return ranks, {**shared, 'MS_ROLE': 'MS_SCHED', 'RANK_ID': '0'}
 
 
-def _read_table(path: str, num_devices: int, server_id: str) -> Tuple[int, Tuple[Rank, ...]]:
-    """Return the position of this server in a rank table, and its ranks."""
+def _read_table(path: str, num_devices: int, server_id: str) -> Tuple[int, Tuple[Rank, ...], Tuple[str, ...]]:
+    """Return the position of this server in a rank table, its ranks, and notes on the table."""
     if not os.path.isfile(path):
         raise PoseError(f'the rank table {path} is not there (none: the processes join without one)')
     path = os.path.realpath(path)
-    servers = load_rank_table(path)['server_list']
+    table = load_rank_table(path)
+    servers = table['server_list']
     known = ' '.join(f'{number}={server["server_id"]}' for number, server in enumerate(servers))
     if len(servers) > 1 and not server_id:
         raise PoseError(f'{path} has several servers; SERVER_ID should say which one this is, by position or by '
@@ -130,4 +138,4 @@ def _read_table(path: str, num_devices: int, server_id: str) -> Tuple[int, Tuple
     ranks = [Rank(int(each['rank_id']), int(each['device_id']), {
         'RANK_TABLE_FILE': path, 'RANK_SIZE': str(size), 'RANK_ID': each['rank_id'], 'DEVICE_ID': each['device_id'],
         'ASCEND_DEVICE_ID': each['device_id']}) for each in devices]
-    return found[0], tuple(sorted(ranks, key=lambda rank: rank.number))
+    return found[0], tuple(sorted(ranks, key=lambda rank: rank.number)), tuple(describe_rank_table(path, table))

@@ -44,8 +44,7 @@ def run_in_background(job: Job, typed: Sequence[str]) -> int:
     Raises:
         PoseError, OSError: see `run_in_foreground`.
     """
-    interpreter, _, _, *flags = job.command
-    status = subprocess.run([interpreter, MAIN_FILE, 'check', job.task, *flags], stdin=subprocess.DEVNULL,
+    status = subprocess.run([job.command[0], MAIN_FILE, 'check', job.task, *job.flags], stdin=subprocess.DEVNULL,
                             env=clean_environment(), check=False).returncode
     if status:
         return status if status > 0 else 128 - status
@@ -92,6 +91,7 @@ def _logs(job: Job) -> list:
 
 def _announce(job: Job) -> None:
     files = job.files
+    say(*job.notes)
     if job.is_single:
         say(f'{job.task} on {job.name_of(job.ranks[0])}; log: {files.first.name}')
     else:

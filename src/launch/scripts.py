@@ -46,17 +46,15 @@ def _command(settings: Settings, script: str, flags: Sequence[str]) -> Tuple[str
 
 def training_of_one(settings: Settings, device: int, ckpt_dir: str, recipe: str, flags: Sequence[str]) -> Job:
     """Return the job of train.py on one device."""
-    command = _command(settings, 'train.py', [
-        '--ckpt_save_path', f'{ckpt_dir}/pose.ckpt', *_recipe_flags(recipe), '--device_id', str(device),
-        *settings.target_flags, *flags])
+    command = _command(settings, 'train.py', [*_training_flags(ckpt_dir, recipe), '--device_id', str(device),
+                                              *settings.target_flags, *flags])
     return job_of_one('train', device, command, settings, ckpt_dir)
 
 
 def training_of_many(settings: Settings, table: str, ckpt_dir: str, num_devices: int, recipe: str,
                      flags: Sequence[str]) -> Job:
     """Return the job of train.py on several devices."""
-    command = _command(settings, 'train.py', [
-        '--ckpt_save_path', f'{ckpt_dir}/pose.ckpt', *_recipe_flags(recipe), *settings.target_flags, *flags])
+    command = _command(settings, 'train.py', [*_training_flags(ckpt_dir, recipe), *settings.target_flags, *flags])
     return job_of_many('train', table, num_devices, command, settings, ckpt_dir)
 
 
@@ -74,8 +72,10 @@ def evaluation_of_many(settings: Settings, table: str, checkpoint: str, num_devi
     return job_of_many('eval', table, num_devices, command, settings, '')
 
 
-def _recipe_flags(recipe: str) -> List[str]:
-    return ['--recipe', recipe] if recipe else []
+def _training_flags(ckpt_dir: str, recipe: str) -> List[str]:
+    if not ckpt_dir:
+        raise UsageError('CKPT_DIR is empty')
+    return ['--ckpt_save_path', f'{ckpt_dir}/pose.ckpt', *(['--recipe', recipe] if recipe else [])]
 
 
 def _source_flags(checkpoint: str) -> List[str]:

@@ -1,4 +1,5 @@
 """Starts the processes of a job, watches them, hands on a signal to stop, and leaves none behind."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,9 @@ class Supervisor:
         finally:
             kill_job(self._mark)
             for process in filter(None, [self._scheduler, *self._ranks.values()]):
-                process.wait()
+                # The kernel may keep one that waits for a device.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE_SECONDS)
 
     def _start(self) -> None:
         environment = {**clean_environment(), MARK_VARIABLE: self._mark}

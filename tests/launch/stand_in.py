@@ -11,6 +11,8 @@ from pathlib import Path
 from script_runs import ROOT
 
 from src.launch.rank_tables import Server, make_rank_table
+from src.launch.scripts import main
+from src.system.command_line import run_command
 from src.system.files import write_json
 
 SCRIPTS = ROOT / 'scripts'
@@ -32,9 +34,10 @@ stops = []
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, lambda number, frame: stops.append(number))
 record = dict(words=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ), pid=os.getpid())
-with open(here + '.tmp', 'w') as file:
+temporary = '%s.%d.tmp' % (here, os.getpid())
+with open(temporary, 'w') as file:
     json.dump(record, file)
-os.rename(here + '.tmp', here + '.json')
+os.rename(temporary, here + '.json')
 print('line of', name, flush=True)
 behaviour = json.loads(os.environ.get('BEHAVIOUR', '{{}}'))
 word, _, status = behaviour.get(name, behaviour.get('else', 'end 0')).partition(' ')
@@ -107,6 +110,20 @@ class Launcher:
         """Run a script to its end and return (status, stdout, stderr)."""
         process = self.start(script, words, behaviour, shell, **variables)
         return self.finish(process)
+
+    def call(self, monkeypatch, capsys, script: str, words: str, **variables):
+        """As `run`, for what ends before anything is started: inside this process, without the shell."""
+        monkeypatch.chdir(self.folder)
+        for name in (*JOB_VARIABLES, 'DEVICE_TARGET', 'STOP_SECONDS', 'SERVER_ID', 'MASTER_PORT'):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {'PYTHON': str(self.python), **variables}.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        try:
+            run_command(lambda: main([script[:-len('.sh')], *words.split()]))
+        except SystemExit as end:
+            return (end.code, *capsys.readouterr())
+        raise AssertionError('it did not end')
 
     def finish(self, process: subprocess.Popen):
         out, err = process.communicate(timeout=40)

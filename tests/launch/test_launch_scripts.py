@@ -93,12 +93,20 @@ def test_no_deadline_hangs_on_a_clock_that_can_be_set():
     ('train_full_8p.sh', '--data_path=. --device_num=x', "--device_num should be a whole number from 1, is 'x'"),
     ('train_finetune_1p.sh', '--data_path=.', '--pth_path is missing'),
 ])
-def test_wrong_calls_end_with_the_usage(launcher, script, words, message):
-    shell = 'bash' if '_1p' in script or '_8p' in script else 'sh'
-    status, out, err = launcher.run(script, words, shell=shell)
+def test_wrong_calls_end_with_the_usage(launcher, monkeypatch, capsys, script, words, message):
+    status, out, err = launcher.call(monkeypatch, capsys, script, words)
     *errors, usage = err.splitlines()
     assert (status, out) == (2, '') and usage.startswith(f'usage: {script} ')
     assert errors == ([f'error: {message}'] if message else [])
+    assert os.listdir(launcher.folder) == []
+
+
+@pytest.mark.parametrize('shell', SHELLS)
+@pytest.mark.parametrize('script', ['train_distributed.sh', 'train_full_8p.sh'])
+def test_a_wrong_call_of_a_script(launcher, shell, script):
+    """The way through the shell, which is the same for all."""
+    status, out, err = launcher.run(script, 'none x', shell=shell)
+    assert (status, out) == (2, '') and err.splitlines()[-1] == f'usage: {script} {LAUNCHED[script[:-3]].usage}'
     assert os.listdir(launcher.folder) == []
 
 
@@ -122,12 +130,12 @@ def test_wrong_calls_end_with_the_usage(launcher, script, words, message):
     ('train_full_8p.sh', '--data_path=. --det_path=nowhere', {}, '--det_path: the file nowhere is not there'),
     ('train_finetune_1p.sh', '--data_path=. --pth_path=nowhere', {}, '--pth_path: the file nowhere is not there'),
 ])
-def test_what_is_missing_is_named(launcher, script, words, variables, message):
+def test_what_is_missing_is_named(launcher, monkeypatch, capsys, script, words, variables, message):
     launcher.table([0, 1], [0, 1])
     write_json(str(launcher.folder / 'wrong.json'), {'version': '2'})
     (launcher.folder / 'pose.ckpt').touch()
-    shell = 'bash' if '_1p' in script or '_8p' in script else 'sh'
-    status, _, err = launcher.run(script, words + ' --foreground' * (shell == 'sh'), shell=shell, **variables)
+    behind = '' if '_1p' in script or '_8p' in script else ' --foreground'
+    status, _, err = launcher.call(monkeypatch, capsys, script, words + behind, **variables)
     assert status == 2 and err.count('\n') == 1
     assert err.startswith('error: ') and message.format(folder=launcher.folder) in err
     assert os.listdir(launcher.records) == []
@@ -213,16 +221,13 @@ def test_background_writes_a_failure_into_the_log(launcher):
 def test_lost_output_ends_no_job(launcher, way, shell):
     """As with `>&-` or `| head -n 1`."""
     with lost_streams(way) as streams:
-        for status in (0, 7):
-            process = launcher.start('train_standalone.sh', '0 ckpt --foreground', {'one': f'end {status}'}, shell,
-                                     streams=streams)
-            assert process.wait(40) == status
-            assert launcher.text('train_log0.txt') == 'line of one\nthe last line\n'
-        (launcher.records / 'one.json').unlink()
-        assert launcher.start('train_standalone.sh', '0 ckpt', {}, shell, streams=streams).wait(40) == 0
-    launcher.wait_for('one')
+        processes = {status: launcher.start('train_standalone.sh', f'{status} a{status} --foreground',
+                                            {'one': f'end {status}'}, shell, streams=streams) for status in (0, 7)}
+        assert launcher.start('train_standalone.sh', '1 b', {}, shell, streams=streams).wait(40) == 0
+        assert {status: process.wait(40) for status, process in processes.items()} == {0: 0, 7: 7}
     eventually(lambda: not launcher.processes())
-    assert launcher.text('train_log0.txt') == 'line of one\nthe last line\n'
+    for device in (0, 7, 1):
+        assert launcher.text(f'train_log{device}.txt') == 'line of one\nthe last line\n'
 
 
 # Several processes with a rank table
@@ -331,9 +336,10 @@ def test_ranks_that_do_not_listen_are_killed_after_a_failure(launcher):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize('kind, shell', [(kind, shell) for kind in KINDS for shell in SHELLS])
-def test_a_signal_stops_the_ranks_and_lets_them_save(launcher, kind, shell, number):
-    process = start_two(launcher, kind, {'else': 'save 0', 'scheduler': 'follow 0'}, shell=shell)
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_signal_stops_the_ranks_and_lets_them_save(launcher, kind, number):
+    process = start_two(launcher, kind, {'else': 'save 0', 'scheduler': 'follow 0'},
+                        shell=SHELLS[number == signal.SIGINT])
     process.send_signal(number)
     status, _, err = launcher.finish(process)
     assert (status, err) == (0, 'stopped on request; every process ended with status 0\n')
@@ -374,14 +380,13 @@ def test_a_signal_before_the_start_starts_nothing(launcher):
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT])
 def test_a_signal_that_was_ignored_from_the_start_stays_ignored(launcher, number):
     """As under nohup, or behind `&` in a script."""
-    process = start_two(launcher, 'table', {'0': 'save 0', '1': 'end-on-go 0'},
+    process = start_two(launcher, 'table', {'else': 'save 0'},
                         streams={'preexec_fn': lambda: signal.signal(number, signal.SIG_IGN)})
     process.send_signal(number)
     time.sleep(0.2)
     assert launcher.saved() == {}
     process.terminate()
-    launcher.go()
-    assert process.wait(20) == 0 and launcher.saved() == {'0': '15'}
+    assert process.wait(20) == 0 and launcher.saved() == {'0': '15', '1': '15'}
 
 
 @pytest.mark.parametrize('ending, status', [('save 0', 0), ('end-on-go 3', 3)])
@@ -571,4 +576,4 @@ def test_a_stopped_training_is_not_evaluated(coco):
     ('run_eval.sh', 'eval.sh', '0 --foreground')])
 def test_the_later_names_of_the_model_zoo_do_the_same(launcher, script, ours, words):
     assert launcher.run(script, words)[0] == 0
-    assert launcher.run(script, '') == launcher.run(ours, '')
+    assert launcher.run(script, '') == (2, '', f'usage: {ours} {LAUNCHED[ours[:-3]].usage}\n')
