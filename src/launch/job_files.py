@@ -95,7 +95,7 @@ class JobFiles:
             config = [os.path.join(self.ckpt_dir, CONFIG_NAME)] if 0 in self.ranks else []
             self._set_aside([*(log.path for log in known), self.record(server), *config])
         for log in known:
-            _clear(log.name)
+            _make_way(log)
         for log in dict.fromkeys(used):
             make_folder(os.path.dirname(log.path))
             with open(log.path, 'xb'):
@@ -116,14 +116,21 @@ class JobFiles:
             os.replace(path, os.path.join(folder, os.path.basename(path)))
 
 
-def _clear(name: str) -> None:
-    """Remove the link of an earlier job; a file of this name gets another one."""
-    if os.path.islink(name):
+def _make_way(log: Log) -> None:
+    """Remove the link of an earlier job; a file of this name gets another one, that of an evaluation before the last
+    is dropped."""
+    if os.path.islink(log.name):
         # Somebody else may do the same.
         with contextlib.suppress(FileNotFoundError):
-            os.remove(name)
-    elif os.path.exists(name):
-        os.replace(name, f'{os.path.splitext(name)[0]}.old.txt')
+            os.remove(log.name)
+    elif os.path.exists(log.name):
+        old = f'{os.path.splitext(log.name)[0]}.old.txt'
+        number = 1
+        # In the way of a link is a file that is none of ours: it may be of a program that runs.
+        while log.name != log.path and os.path.exists(old):
+            number += 1
+            old = f'{os.path.splitext(log.name)[0]}.old_{number}.txt'
+        os.replace(log.name, old)
 
 
 def _link(log: Log, tell: Callable[[str], None]) -> None:

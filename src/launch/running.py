@@ -108,8 +108,12 @@ def _supervise(job: Job, signals: Signals, typed: Sequence[str], shown_log: Opti
         ending = Supervisor(job, signals, mark).run()
     finally:
         watchdog.dismiss()
-    close_record(job, record, ending.status)
     _report(job, ending, in_foreground=shown_log is not None)
+    try:
+        close_record(job, record, ending.status)
+    except OSError as error:
+        # The work is done, and its status counts.
+        print(printable(f'note: {error}', sys.stderr), file=sys.stderr)
     return ending.status
 
 

@@ -275,9 +275,11 @@ def main(words: Optional[Sequence[str]] = None) -> None:
 
 def _check(words: Sequence[str]) -> None:
     """Check what `train` or `eval`, the first word, needs with the flags behind it, without MindSpore."""
-    task, *flags = words
+    task = words[0] if words else ''
     if task == 'train':
         from ..training.arguments import check_arguments
-    else:
+    elif task == 'eval':
         from ..evaluation.arguments import check_arguments
-    check_arguments(flags)
+    else:
+        raise PoseError(f'check should be followed by train or eval, is by {task!r}')
+    check_arguments(words[1:])

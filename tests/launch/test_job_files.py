@@ -100,6 +100,19 @@ def test_files_of_earlier_jobs_are_kept(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ['ckpt', 'train_log0.txt']
 
 
+def test_files_in_the_way_of_a_link_are_kept(tmp_path, monkeypatch):
+    """They may be of programs that run, as with `nohup python train.py > train_log0.txt`."""
+    monkeypatch.chdir(tmp_path)
+    log = Log.of('train_log0.txt', 'ckpt', 'rank_0.txt')
+    for number in range(3):
+        Path('train_log0.txt').unlink(missing_ok=True)
+        Path('train_log0.txt').write_text(f'of program {number}')
+        JobFiles('ckpt', {0: log}, launch=log, scheduler=None).prepare(0, [log], pytest.fail)
+    assert {name: Path(name).read_text() for name in os.listdir(tmp_path) if name.startswith('train')} == {
+        'train_log0.txt': '', 'train_log0.old.txt': 'of program 0', 'train_log0.old_2.txt': 'of program 1',
+        'train_log0.old_3.txt': 'of program 2'}
+
+
 def test_servers_may_share_a_ckpt_dir(launcher):
     table = launcher.table([0], [0])
     jobs = [launcher.start('train_distributed.sh', f'{table} ckpt 1', {'else': 'save 0'}, SERVER_ID=server)
@@ -126,6 +139,17 @@ def test_where_links_cannot_be_the_log_is_named(tmp_path, monkeypatch):
     assert told == [f'note: cannot link {tmp_path}/train_log0.txt (Operation not permitted); the log is '
                     f'{tmp_path}/ckpt/logs/rank_0.txt']
     assert os.listdir(tmp_path) == ['ckpt'] and os.path.isfile(log.path)
+
+
+def test_a_record_that_cannot_be_closed_is_no_failure_of_the_job(launcher):
+    process = launcher.start('train_standalone.sh', '0 ckpt --foreground', {'one': 'end-on-go 0'})
+    launcher.wait_for('one')
+    path = launcher.folder / 'ckpt' / 'job.json'
+    path.unlink()
+    (path / 'in the way').mkdir(parents=True)
+    launcher.go()
+    status, _, err = launcher.finish(process)
+    assert status == 0 and re.fullmatch(r'note: cannot write .*/ckpt/job.json: Is a directory\n', err)
 
 
 # A second job
