@@ -14,6 +14,7 @@ evaluation has no folder of its own: its logs are these files themselves.
 """
 import contextlib
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional
 
@@ -50,12 +51,14 @@ class JobFiles:
         ranks: {rank: its log}.
         launch: what the launcher says in the background.
         scheduler: None where the job can have none.
+        is_whole: whether no other server has ranks of this job.
     """
 
     ckpt_dir: str
     ranks: Dict[int, Log]
     launch: Log
     scheduler: Optional[Log]
+    is_whole: bool = True
     _locks: Optional[FileLocks] = field(default=None, repr=False)
 
     @property
@@ -92,8 +95,7 @@ class JobFiles:
                             f'{"CKPT_DIR" if self.ckpt_dir else "current folder"}, or stop that job first') from None
         known = dict.fromkeys([*self.ranks.values(), self.launch, *filter(None, [self.scheduler])])
         if self.ckpt_dir:
-            config = [os.path.join(self.ckpt_dir, CONFIG_NAME)] if 0 in self.ranks else []
-            self._set_aside([*(log.path for log in known), self.record(server), *config])
+            self._set_aside([*(log.path for log in known), self.record(server)])
         for log in known:
             _make_way(log)
         for log in dict.fromkeys(used):
@@ -103,17 +105,30 @@ class JobFiles:
             if log.name != log.path:
                 _link(log, tell)
 
-    def _set_aside(self, paths: List[str]) -> None:
-        """Move what is there of an earlier job into the first folder logs/earlier_<number> that has none of it."""
-        logs = os.path.join(os.path.abspath(self.ckpt_dir), 'logs')
+    def _set_aside(self, own: List[str]) -> None:
+        """Move what is there of an earlier job into the first folder logs/earlier_<number> that has none of it.
+
+        Args:
+            own: the files of this server; those of others stay, unless there are none.
+        """
+        folder = os.path.abspath(self.ckpt_dir)
+        logs = os.path.join(folder, 'logs')
+        config = os.path.join(folder, CONFIG_NAME)
+        if self.is_whole:
+            # An earlier job may have had more ranks.
+            paths = [os.path.join(logs, name) for name in sorted(os.listdir(logs)) if name.endswith('.txt')]
+            paths += [os.path.join(folder, name) for name in sorted(os.listdir(folder))
+                      if re.fullmatch(r'job(_\d+)?\.json', name)] + [config]
+        else:
+            paths = own + [config] * (0 in self.ranks)
         paths = list(filter(os.path.exists, paths))
         number = 1
         while any(os.path.exists(os.path.join(logs, f'earlier_{number}', os.path.basename(path))) for path in paths):
             number += 1
-        folder = os.path.join(logs, f'earlier_{number}')
+        earlier = os.path.join(logs, f'earlier_{number}')
         for path in paths:
-            os.makedirs(folder, exist_ok=True)
-            os.replace(path, os.path.join(folder, os.path.basename(path)))
+            os.makedirs(earlier, exist_ok=True)
+            os.replace(path, os.path.join(earlier, os.path.basename(path)))
 
 
 def _make_way(log: Log) -> None:

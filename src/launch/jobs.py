@@ -92,18 +92,20 @@ def job_of_many(task: str, table: str, num_devices: int, command: Tuple[str, ...
     Raises:
         PoseError: the table is wrong, has other devices, or does not say which server this is; or MASTER_PORT is wrong.
     """
-    server, scheduler, notes = 0, None, ()
+    server, scheduler, notes, size = 0, None, (), num_devices
     if table == 'none':
         ranks, scheduler = _cluster(num_devices, choose_port(settings))
     else:
         server, ranks, notes = _read_table(table, num_devices, settings.server_id)
+        size = int(ranks[0].variables['RANK_SIZE'])
     logs = {rank.number: Log.of(f'{task}_parallel{rank.number}/log.txt', ckpt_dir, f'rank_{rank.number}.txt')
             for rank in ranks}
     first = f'{task}_parallel{ranks[0].number}'
     # Each server has a launcher of its own, and CKPT_DIR may be one folder for all of them.
     ending = f'_{server}' if server else ''
     files = JobFiles(ckpt_dir, logs, launch=Log.of(f'{first}/launch.txt', ckpt_dir, f'launch{ending}.txt'),
-                     scheduler=Log.of(f'{first}/scheduler.txt', ckpt_dir, 'scheduler.txt'))
+                     scheduler=Log.of(f'{first}/scheduler.txt', ckpt_dir, 'scheduler.txt'),
+                     is_whole=size == len(ranks))
     return Job(task, command, ranks, scheduler, False, server, files, settings.stop_seconds, notes)
 
 

@@ -88,13 +88,13 @@ def test_files_of_earlier_jobs_are_kept(tmp_path, monkeypatch):
     log = Log.of('train_log0.txt', 'ckpt', 'rank_0.txt')
     for number in range(3):
         JobFiles('ckpt', {0: log}, launch=log, scheduler=None).prepare(0, [log], pytest.fail)
-        for name in ('train_log0.txt', 'ckpt/config.yaml', 'ckpt/job.json'):
+        for name in ('train_log0.txt', 'ckpt/config.yaml', 'ckpt/job.json', *['ckpt/logs/rank_1.txt'] * (number < 2)):
             Path(name).write_text(f'of job {number}')
     logs = tmp_path / 'ckpt' / 'logs'
     assert sorted(os.listdir(logs)) == ['earlier_1', 'earlier_2', 'rank_0.txt']
     for number in (0, 1):
         assert {path.name: path.read_text() for path in (logs / f'earlier_{number + 1}').iterdir()} == dict.fromkeys(
-            ['config.yaml', 'job.json', 'rank_0.txt'], f'of job {number}')
+            ['config.yaml', 'job.json', 'rank_0.txt', 'rank_1.txt'], f'of job {number}')
     assert (logs / 'rank_0.txt').read_text() == 'of job 2'
     # A link is no log: it is replaced, and nothing is left of it.
     assert sorted(os.listdir(tmp_path)) == ['ckpt', 'train_log0.txt']
