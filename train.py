@@ -1,18 +1,15 @@
 """Train a pose network: python train.py [--recipe NAME] [--data_url COCO] [--resume auto] [--set KEY=VALUE …]."""
 import src.system.with_mindspore  # noqa: F401, I001  first
-import argparse
 import json
 
 from src.checkpoints.ckpt import save_checkpoint
-from src.config import DEFAULT_RECIPE, load_recipe, resolve
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
-from src.flags import TRAIN_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
-from src.system.printing import ArgumentParser
-from src.training.files import RunFiles
+from src.training.arguments import choose, parse_arguments
+from src.training.files import RunFiles, write_job_config
 from src.training.loop import measure_speed, train
 from src.training.people import load_evaluation, load_samples
 from src.training.run import TrainingRun, people_checksum, resume_run
@@ -22,21 +19,9 @@ from src.training.states import RunIdentity, RunStates
 from src.training.stopping import StopRequest
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_config_flags(parser, TRAIN_FLAGS, default_recipe=DEFAULT_RECIPE)
-    parser.add_argument('--metrics_path', help='JSON-lines file of every step (default: beside the checkpoint)')
-    parser.add_argument('--resume', metavar='auto|PATH', help='continue from the newest whole state beside the '
-                        'checkpoint, where there is one, or from the state PATH')
-    return parser.parse_args()
-
-
 def main() -> None:
     arguments = parse_arguments()
-    recipe_name = arguments.recipe or DEFAULT_RECIPE
-    recipe = load_recipe(recipe_name)
-    overrides = read_overrides(arguments, TRAIN_FLAGS, recipe)
-    config = resolve(recipe, overrides)
+    recipe_name, config, overrides = choose(arguments)
     processes = join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     choose_precision(config, processes, is_explicit='TRAIN.AMP_LEVEL' in overrides)
     say(f'recipe: {recipe_name} ({network_name(config)}), device: {processes}, precision: {config.TRAIN.AMP_LEVEL}')
@@ -53,6 +38,8 @@ def main() -> None:
     evaluation = load_evaluation(config, processes, overrides, epochs=epochs)
 
     network = build_started_network(config, overrides)
+    if processes.is_first:
+        write_job_config(config)
     if config.TRAIN.BEGIN_EPOCH == config.TRAIN.END_EPOCH:
         if processes.is_first:
             save_checkpoint(files.ckpt, network, config)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from benchmarks.loader import COCO_MINI
-from benchmarks.timing import machine, print_table
+from benchmarks.timing import machine, parser_of, print_table
 from src.data.oks_truth import CROWDPOSE_RULES, load_crowdpose_truth
 from src.data.skeletons import CROWDPOSE
 from src.metrics.crowdpose import evaluate_crowdpose
@@ -33,7 +33,12 @@ def best_seconds(work) -> float:
 
 
 def main() -> None:
-    gt_file, results_file = sys.argv[1:3] if len(sys.argv) > 2 else FILES
+    parser = parser_of(__doc__)
+    parser.add_argument('files', nargs='*', metavar='JSON', help='annotation file and predictions')
+    files = parser.parse_args().files or FILES
+    if len(files) != 2:
+        parser.error('name both files, or none')
+    gt_file, results_file = files
     for path in (gt_file, results_file):
         if not os.path.isfile(path):
             sys.exit(f'{path} is not there; name both files')

@@ -5,7 +5,7 @@
 import cv2
 import numpy as np
 
-from benchmarks.timing import machine, median_seconds, print_table, use_one_core
+from benchmarks.timing import machine, median_seconds, parser_of, print_table, use_one_core
 from src.config import load_recipe
 from src.evaluation.predictors import build_decoder
 
@@ -22,6 +22,7 @@ def made_up_heatmaps(peak: float) -> np.ndarray:
 
 
 def main() -> None:
+    parser_of(__doc__).parse_args()
     use_one_core()
     cv2.setNumThreads(1)
     center, scale = np.full((PEOPLE, 2), 200.0, np.float32), np.tile(np.float32([0.9, 1.2]), (PEOPLE, 1))

@@ -28,7 +28,6 @@ from typing import Callable, List
 import numpy as np
 
 from benchmarks.timing import machine, print_table
-from src.checkpoints.ckpt import read_checkpoint, read_entries
 from src.synthetic.writing import write_synthetic_coco
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +107,8 @@ class Run:
 
 def result_of(ckpt: Path) -> dict:
     """Return all that a finished run leaves, as bytes by name."""
+    # Not above: it imports MindSpore, and only the trainings need that.
+    from src.checkpoints.ckpt import read_checkpoint, read_entries
     weights, _ = read_checkpoint(str(ckpt / 'pose.ckpt'))
     newest = max(ckpt.glob('pose_states/step_*.ckpt'))
     state, texts = read_entries(str(newest), needs_checksum=True)

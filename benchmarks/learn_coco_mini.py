@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from benchmarks.loader import COCO_MINI
-from benchmarks.timing import machine, print_table
+from benchmarks.timing import machine, parser_of, print_table
 
 EPOCHS = 150
 SETTINGS = ('MODEL.STEM_CHANNELS=32', 'DATASET.FLIP=false', 'DATASET.ROT_FACTOR=0', 'DATASET.SCALE_FACTOR=0',
@@ -24,7 +24,9 @@ def run(*words: str) -> str:
 
 
 def main() -> None:
-    root = sys.argv[1] if len(sys.argv) > 1 else COCO_MINI
+    parser = parser_of(__doc__)
+    parser.add_argument('root', nargs='?', default=COCO_MINI, metavar='DATA_ROOT')
+    root = parser.parse_args().root
     annotation_file = os.path.join(root, 'annotations/person_keypoints_train2017.json')
     if not os.path.isfile(annotation_file):
         sys.exit(f'{annotation_file} is not there; name a data root')

@@ -12,7 +12,7 @@ import time
 
 import cv2
 
-from benchmarks.timing import machine, print_table, use_one_core
+from benchmarks.timing import machine, parser_of, print_table, use_one_core
 from src.data.coco import load_coco_people
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.locate_pictures import locate_pictures
@@ -48,8 +48,13 @@ def loader_rate(samples: PersonSamples) -> float:
 
 
 def main() -> None:
-    root, annotation_file = sys.argv[1:3] if len(sys.argv) > 2 else (
-        COCO_MINI, os.path.join(COCO_MINI, 'annotations/person_keypoints_train2017.json'))
+    parser = parser_of(__doc__)
+    parser.add_argument('root', nargs='?', default=COCO_MINI, metavar='DATA_ROOT')
+    parser.add_argument('annotation_file', nargs='?', metavar='ANNOTATION_FILE')
+    arguments = parser.parse_args()
+    root = arguments.root
+    annotation_file = arguments.annotation_file or os.path.join(
+        root, 'annotations/person_keypoints_train2017.json')
     if not os.path.isfile(annotation_file):
         sys.exit(f'{annotation_file} is not there; name a data root and an annotation file')
     use_one_core()

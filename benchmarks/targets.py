@@ -7,7 +7,7 @@ The maps alone are timed as a graph of their own, which is more than they cost i
 import numpy as np
 from mindspore import Tensor, nn
 
-from benchmarks.timing import machine, median_seconds, print_table
+from benchmarks.timing import machine, median_seconds, parser_of, print_table
 from src.config import load_recipe
 from src.models.common.normalise import build_normaliser
 from src.models.registry import build_configured_network, model_of
@@ -34,6 +34,7 @@ class TargetsAlone(nn.Cell):
 
 
 def main() -> None:
+    parser_of(__doc__).parse_args()
     set_up_device('CPU')
     rng = np.random.default_rng(1)
     rows = []

@@ -1,4 +1,5 @@
-"""What the benchmarks share: the machine in words, medians over rounds, one table."""
+"""What the benchmarks share: help, the machine in words, medians over rounds, one table."""
+import argparse
 import os
 import platform
 import statistics
@@ -6,6 +7,11 @@ import time
 from typing import Callable, List, Sequence
 
 from src.system.device import installed_mindspore_version
+
+
+def parser_of(docstring: str) -> argparse.ArgumentParser:
+    """Return a parser whose help is the docstring of the program."""
+    return argparse.ArgumentParser(description=docstring, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def machine() -> str:

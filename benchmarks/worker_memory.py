@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import psutil
 
-from benchmarks.timing import machine, print_table
+from benchmarks.timing import machine, parser_of, print_table
 from src.data.coco import load_coco_people
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.samples import PersonSamples
@@ -47,6 +47,7 @@ def peak_megabytes(pid: int, field: str = 'VmHWM') -> float:
 
 
 def main() -> None:
+    parser_of(__doc__).parse_args()
     if not os.path.exists('/proc/self/status'):
         sys.exit('this benchmark reads /proc, which only Linux has')
     with tempfile.TemporaryDirectory() as folder:

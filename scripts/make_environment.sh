@@ -3,6 +3,9 @@
 # are of the versions that a constraints file names.
 # Usage: python=$(bash scripts/make_environment.sh FOLDER [-c CONSTRAINTS_FILE] REQUIREMENTS_FILE...)
 set -eu
+# shellcheck source=common_functions.sh
+. "$(dirname -- "$0")/common_functions.sh"
+help_if_asked "$0" "$@"
 if [ $# -lt 2 ]; then
     echo "usage: bash scripts/make_environment.sh FOLDER [-c CONSTRAINTS_FILE] REQUIREMENTS_FILE..." >&2
     exit 2

@@ -4,6 +4,7 @@
 
 # shellcheck source=common_functions.sh
 . scripts/common_functions.sh
+help_if_asked "scripts/$(basename -- "$0")" "$@"
 # The versions that passed the tests: a release of yesterday should not spoil the first minute.
 python=$(bash scripts/make_environment.sh .venv-quickstart -c requirements-tested.txt requirements.txt \
     requirements-extra.txt)

@@ -5,6 +5,9 @@
 # instead of those of requirements-tested.txt.
 set -eu
 cd "$(dirname "$0")/.."
+# shellcheck source=common_functions.sh
+. scripts/common_functions.sh
+help_if_asked "scripts/$(basename -- "$0")" "$@"
 version=${MINDSPORE:-}
 if [ "${1:-}" = --quick ]; then
     shift

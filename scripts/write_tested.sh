@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Prints requirements-tested.txt for the packages of an environment: bash scripts/write_tested.sh PYTHON
 set -eu
+# shellcheck source=common_functions.sh
+. "$(dirname -- "$0")/common_functions.sh"
+help_if_asked "$0" "$@"
 python=$1
 version=$("$python" -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
 cat << EOF

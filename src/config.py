@@ -17,7 +17,7 @@ from .system import checks
 from .system.errors import PoseError
 from .system.files import MAX_INTEGER, parse_json
 from .system.printing import brief, did_you_mean
-from .system.yaml_files import read_comments, read_yaml
+from .system.yaml_files import format_yaml, read_comments, read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
@@ -257,6 +257,11 @@ def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:
 def to_json(config: EasyDict) -> str:
     """Return the tree as one line of JSON."""
     return json.dumps(config)
+
+
+def to_yaml(config: EasyDict) -> str:
+    """Return the tree as a recipe that states every key."""
+    return format_yaml(json.loads(to_json(config)))
 
 
 def from_json(text: str, where: str) -> EasyDict:

@@ -11,7 +11,7 @@ MAX_LINES = 400
 # From the first floor to the last; a room imports from rooms of floors above its own, and from none of its own floor.
 FLOORS = (
     ('system',),
-    ('data', 'launch'),
+    ('data',),
     ('metrics', 'models', 'synthetic', 'visualization'),
     ('datasets',),
     ('config',),
@@ -20,6 +20,7 @@ FLOORS = (
     ('export',),
     ('evaluation',),
     ('training',),
+    ('launch',),
 )
 # Rooms that know people and pictures, and rooms that know networks. Whoever sees both brings them together.
 DATA, NETWORKS = ('data', 'datasets', 'metrics', 'synthetic'), ('models', 'checkpoints', 'export')
@@ -141,7 +142,7 @@ def test_no_arrow_points_back(arrow):
 
 def test_few_arrows_connect_the_rooms():
     """Today's number; a new arrow is a decision, not an accident."""
-    assert len(ARROWS) <= 43, sorted(ARROWS)
+    assert len(ARROWS) <= 47, sorted(ARROWS)
 
 
 def test_who_sees_people_and_networks_is_listed():

@@ -10,10 +10,9 @@ from mindspore import Parameter, nn
 from ..config import from_json, to_json
 from ..system.errors import PoseError
 from ..system.files import atomic_file
-from .entries import has_checksum, read_ckpt
+from .entries import CONFIG_KEY, has_checksum, read_ckpt
 from .names import named_parameters
 
-CONFIG_KEY = 'config'
 AVERAGE_PREFIX = 'ema.'
 # What optimizers add to a checkpoint; weights of a network never begin like this.
 OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',

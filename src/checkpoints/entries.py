@@ -21,6 +21,8 @@ from .names import float32_of_bfloat16
 KINDS = {'Float32': '<f4', 'Float64': '<f8', 'Float16': '<f2', 'BFloat16': '<u2', 'Int8': '<i1', 'Int16': '<i2',
          'Int32': '<i4', 'Int64': '<i8', 'UInt8': '<u1', 'UInt16': '<u2', 'UInt32': '<u4', 'UInt64': '<u8', 'Bool': '?'}
 TEXT_KIND = 'str'
+# The entry in which a checkpoint of ours carries its configuration.
+CONFIG_KEY = 'config'
 # MindSpore ends a checkpoint with this mark and ten bytes of CRC-32.
 CHECKSUM_MARK, CHECKSUM_BYTES = b'crc_num', 17
 ENCRYPTED_STARTS = (b'\xd8\x5e\x3a\x7f', b'\xd9\x5e\x3a\x7f', b'\xda\x5e\x3a\x7f')

@@ -13,6 +13,7 @@ from ..system.files import open_regular
 from ..system.printing import printable
 from .decoder_warnings import decode_and_listen
 from .image_headers import claimed_size
+from .locate_pictures import check_picture_folder
 
 JPEG_START = b'\xff\xd8'
 # Damaged pictures that have been named: once is enough, they are read in every epoch.
@@ -46,8 +47,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
     Raises:
         PoseError: the folder is missing or has no usable picture.
     """
-    if not os.path.isdir(folder):
-        raise PoseError(f'the picture folder {folder} does not exist (data_url)')
+    check_picture_folder(folder)
     found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
     for name in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(name)

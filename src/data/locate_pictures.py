@@ -11,6 +11,12 @@ from ..system.errors import PoseError
 SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'test2017')
 
 
+def check_picture_folder(path: str) -> None:
+    """Raise PoseError where the folder that holds the pictures of a data set is missing."""
+    if not os.path.isdir(path):
+        raise PoseError(f'the picture folder {path} does not exist (data_url)')
+
+
 def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, needed: Optional[np.ndarray] = None
                     ) -> np.ndarray:
     """Return the path of every picture, (I,) bytes; empty where a picture that nobody needs is not there.
@@ -30,8 +36,7 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, nee
         PoseError: the folder or some of the pictures are missing, a name is in several folders, or one picture stands
             for two names; the message names them and where it was looked.
     """
-    if not os.path.isdir(root):
-        raise PoseError(f'the picture folder {root} does not exist (data_url)')
+    check_picture_folder(root)
     # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
     own = _folders(root, (split_folder, f'images/{split_folder}'))
     others = _folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))

@@ -250,6 +250,11 @@ def _check_ranks(owners: Dict[str, str], where: str) -> None:
                         f'{missing[0]} is missing and {extra} is there ({owners[extra].rpartition(": ")[2]})')
 
 
+def describe_rank_table(path: str, table: dict) -> List[str]:
+    """Return the lines that tell what a right table has, and what is unusual in it."""
+    return [_summarize(path, table), *(f'note: {note}' for note in check_rank_table(table, path))]
+
+
 def _summarize(path: str, table: dict) -> str:
     servers = table['server_list']
     count = sum(len(server['device']) for server in servers)
@@ -317,16 +322,15 @@ def main(words: Optional[Sequence[str]] = None) -> None:
             servers, notes = _read_servers(arguments)
             table = make_rank_table(servers)
             write_bytes(path, (json.dumps(table, indent=2) + '\n').encode('utf-8'))
+            lines = [_summarize(path, table), *(f'note: {note}' for note in notes)]
         else:
             path = arguments.path
-            table = load_rank_table(path, arguments.device_num)
-            notes = check_rank_table(table, path)
+            lines = describe_rank_table(path, load_rank_table(path, arguments.device_num))
     except (PoseError, OSError) as error:
         print('error: ' + printable(' '.join(str(error).split()), sys.stderr), file=sys.stderr)
         sys.exit(2)
-    print(printable(_summarize(path, table), sys.stdout))
-    for note in notes:
-        print(printable(f'note: {note}', sys.stdout))
+    for line in lines:
+        print(printable(line, sys.stdout))
 
 
 if __name__ == '__main__':

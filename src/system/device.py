@@ -19,8 +19,11 @@ from .errors import MissingPackageError, PoseError
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
-# Where launchers tell the number of processes, and which launcher each belongs to.
+# Where launchers tell the number of processes, and which launcher each belongs to. Our own sets the same as msrun where
+# there is no rank table.
 LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
+# Where a launch script tells the folder of the job, CKPT_DIR, and the file there that gets the whole configuration.
+JOB_FOLDER_VARIABLE, CONFIG_NAME = 'POSE_JOB_FOLDER', 'config.yaml'
 LIMIT_IS_OURS = 'POSE_SET_ONEDNN_MAX_CPU_ISA'
 # OpenCV's own name of its bound, which is 2 ** 30 unless set: 6 GB for a JPEG of a few bytes that says so.
 MAX_PIXELS_VARIABLE, MAX_PIXELS = 'OPENCV_IO_MAX_IMAGE_PIXELS', 250_000_000
@@ -237,7 +240,7 @@ def _launcher_and_size() -> Tuple[str, int]:
             continue
         if not value.isdecimal() or int(value) < 1:
             raise PoseError(f'the environment variable {name} should be the number of processes, is {value!r}')
-        # msrun's scheduler waits for its worker, and a rank table names a device, be it a single one.
+        # The scheduler waits for its worker, and a rank table names a device, be it a single one.
         if int(value) > 1 or launcher == 'rank table' or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
             return launcher, int(value)
     return '', 1
@@ -266,7 +269,7 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
     if launcher == 'rank table' and size == 1:
         return Processes(target)
     from mindspore import communication
-    # The scheduler of msrun stays inside this call until the job is over.
+    # The scheduler stays inside this call until the job is over.
     communication.init()
     if os.environ.get('MS_ROLE') == 'MS_SCHED':
         sys.exit(0)

@@ -85,6 +85,19 @@ def read_yaml(path: str) -> Any:
         raise PoseError(f'{path} is not a YAML file: {str(error)[:500]}') from None
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's, with lists in one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, values: dumper.represent_sequence('tag:yaml.org,2002:seq', values,
+                                                                               flow_style=True))
+
+
+def format_yaml(content: Dict[str, Any]) -> str:
+    """Return a tree of sections and settings as YAML, in its order, each key in a line of its own."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+
+
 def read_comments(path: str) -> Dict[str, str]:
     """Return {key: the comment behind it} of a file of `KEY: value  # comment` or of sections of such lines, where the
     keys are 'SECTION.KEY'. A comment goes on in lines that hold nothing else; a key without one has ''."""

@@ -7,13 +7,26 @@ from typing import Callable, Iterator, List, Optional
 
 from easydict import EasyDict
 
+from ..config import to_yaml
 from ..data.loader import BatchPlan
-from ..system.device import Processes
+from ..system.device import CONFIG_NAME, JOB_FOLDER_VARIABLE, Processes
 from ..system.errors import PoseError
 from ..system.file_locks import FileInUseError, FileLocks, check_unlocked, lock_names
-from ..system.files import check_writable
+from ..system.files import check_writable, write_bytes
 from .log import MetricsLog
 from .states import Progress
+
+
+def write_job_config(config: EasyDict) -> None:
+    """Write the whole configuration, as a recipe, into the folder of the job, where a launch script has started one.
+
+    Raises:
+        OSError: it cannot be written; the message names the path.
+    """
+    folder = os.environ.get(JOB_FOLDER_VARIABLE)
+    if folder:
+        head = '# The whole configuration of a job; --recipe takes this file.\n'
+        write_bytes(os.path.join(folder, CONFIG_NAME), (head + to_yaml(config)).encode('utf-8'))
 
 
 class RunFiles:

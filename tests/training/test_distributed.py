@@ -25,6 +25,7 @@ from golden_data import load_seeded
 from script_runs import ROOT, SIMPLE_POSE, TINY, run_script
 
 from src.checkpoints.ckpt import read_checkpoint, read_entries, save_checkpoint
+from src.config import load_recipe
 from src.data.loader import BatchPlan
 from src.data.skeletons import COCO
 from src.metrics.coco import evaluate_coco, format_metrics
@@ -497,8 +498,9 @@ def test_only_the_first_process_writes(uninterrupted):
     found = {str(path.relative_to(folder / 'ckpt')) for path in (folder / 'ckpt').rglob('*') if path.is_file()}
     kept = {f'pose_states/step_{step:08d}.ckpt' for step in (STEPS - 2, STEPS - 1, STEPS)}
     # The curve is drawn where matplotlib is installed.
+    of_the_job = {'job.json', 'config.yaml', 'logs/rank_0.txt', 'logs/rank_1.txt', 'logs/scheduler.txt'}
     assert found - {'pose_curve.png'} == {'pose.ckpt', 'pose_best.ckpt', 'pose_metrics.jsonl',
-                                          'pose_states/.lock'} | kept
+                                          'pose_states/.lock'} | kept | of_the_job
     assert len(list(folder.rglob('*.ckpt'))) == 2 + len(kept)
     rows = metrics_of(folder / 'ckpt')
     assert [(row['epoch'], row['step']) for row in rows if 'loss' in row] == [
@@ -506,6 +508,15 @@ def test_only_the_first_process_writes(uninterrupted):
     assert [(row['epoch'], row['step']) for row in rows if 'AP' in row] == [(epoch, 2) for epoch in EVALUATED]
     assert sorted(os.listdir(folder)) == ['ckpt', 'out.txt', 'tmp', 'train_parallel0', 'train_parallel1']
     assert not os.listdir(folder / 'tmp')
+
+
+def test_the_configuration_of_a_job_lies_beside_its_checkpoint(uninterrupted):
+    """It is a recipe, and what the ranks ran with."""
+    ckpt = uninterrupted[0] / 'ckpt'
+    config = load_recipe(str(ckpt / 'config.yaml'))
+    assert config == read_checkpoint(str(ckpt / 'pose.ckpt'))[1]
+    assert (config.TRAIN.BATCH_SIZE, config.TRAIN.EVAL_EPOCHS, config.TRAIN.AMP_LEVEL) == (BATCH_SIZE, 12, 'O0')
+    assert json.loads((ckpt / 'job.json').read_text())['status'] == 0
 
 
 def test_training_gathers_the_statistics_of_batch_normalisation(uninterrupted):
