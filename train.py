@@ -6,9 +6,11 @@ import json
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import DEFAULT_RECIPE, input_shape, load_recipe, resolve
 from src.data.images import locate_pictures
+from src.data.keypoint_names import open_annotations
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
 from src.data.photo_changes import build_photo_changes
 from src.data.samples import PersonSamples
+from src.data.skeleton_files import describe_lines
 from src.datasets.annotation_files import find_annotation_file
 from src.datasets.registry import configured_skeleton, dataset_of
 from src.evaluation.evaluate import Evaluation
@@ -17,7 +19,6 @@ from src.models.registry import build_configured_network, model_of, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
-from src.system.files import JsonFile
 from src.system.printing import ArgumentParser
 from src.training.files import RunFiles
 from src.training.loop import measure_speed, train
@@ -39,9 +40,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def load_samples(config, overrides) -> PersonSamples:
     skeleton = configured_skeleton(config)
+    say(*describe_lines(skeleton, half_bodies=config.DATASET.HALF_BODY_PROBABILITY > 0))
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)
     crops = model_of(config).crops(config)
-    people = dataset_of(config).people(JsonFile(gt_file), skeleton, crops.sample_rule, True)
+    people = dataset_of(config).people(open_annotations(gt_file, skeleton, say), skeleton, crops.sample_rule, True)
     say(f'data: {len(people)} people of {gt_file}')
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET)
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,

@@ -8,14 +8,15 @@ from easydict import EasyDict
 from ..config import input_shape
 from ..data.detections import BoxReport, detected_people, load_detections
 from ..data.images import locate_pictures
+from ..data.keypoint_names import open_annotations
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
+from ..system.command_line import say
 from ..system.device import Processes
 from ..system.errors import PoseError
-from ..system.files import JsonFile
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
@@ -58,7 +59,7 @@ class Evaluation:
         self.skeleton, self.dataset = configured_skeleton(config), dataset_of(config)
         self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
         # Read once, for the people, the boxes and every score.
-        self._annotations = JsonFile(self.gt_file)
+        self._annotations = open_annotations(self.gt_file, self.skeleton, say)
         self.reason_without_score = self.dataset.reason_without_score(self._annotations, self.skeleton, config)
         if must_score and self.reason_without_score:
             raise PoseError(f'nothing to score by: {self.reason_without_score}')

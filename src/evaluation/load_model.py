@@ -11,6 +11,7 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
+from ..config import shown_value
 from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
 from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.device import share_of_cores
@@ -123,7 +124,8 @@ class Ensemble:
             for key, ours, its, remark in facts:
                 if ours != its:
                     raise PoseError(f'the heatmaps of {self.members[0].path} and {member.path} cannot be averaged: '
-                                    f'{key} is {ours} in the one and {its} in the other{remark}')
+                                    f'{key} is {shown_value(ours)} in the one and {shown_value(its)} in the other'
+                                    f'{remark}')
 
     def describe(self, _config: EasyDict) -> str:
         """Return the networks in words."""

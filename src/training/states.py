@@ -17,7 +17,7 @@ from easydict import EasyDict
 from mindspore import Parameter, Tensor, dtype_to_nptype
 
 from ..checkpoints.ckpt import CONFIG_KEY, read_entries, write_checkpoint
-from ..config import differing_keys, from_json, to_json
+from ..config import differing_keys, from_json, shown_value, to_json
 from ..system.errors import PoseError
 from ..system.files import make_folder, parse_json
 
@@ -114,7 +114,7 @@ class RunIdentity:
 
 def _value(config: EasyDict, key: str):
     section, name = key.split('.')
-    return config[section][name]
+    return shown_value(config[section][name])
 
 
 class RunStates:

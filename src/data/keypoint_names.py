@@ -1,0 +1,124 @@
+"""The names that an annotation file in COCO's format gives to its keypoints, against those of a layout.
+
+The same names in another order, as tools write them that sort their labels, are put in order; other names are refused:
+a network would learn, and an evaluator score, a nose as a tail.
+"""
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..system.errors import PoseError
+from ..system.files import JsonFile
+from ..system.printing import brief
+from .keypoint_sides import plain_name
+from .people import read_field
+from .skeletons import Skeleton
+
+
+def category_with_keypoints(content: Any, path: str) -> Optional[Dict]:
+    """Return the category whose keypoints count: person, or the only one that lists keypoints; None where none does.
+
+    Raises:
+        PoseError: the categories are malformed, or several list keypoints and none is person.
+    """
+    if not isinstance(content, dict) or 'categories' not in content:
+        return None
+    categories = [each for each in read_field(content, 'categories', list, path)
+                  if isinstance(each, dict) and each.get('keypoints')]
+    for category in categories:
+        names = category['keypoints']
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise PoseError(f"{path}: 'keypoints' of the category {brief(category.get('name'))} should be a list of "
+                            f'names, is {brief(names)}')
+    people = [each for each in categories if each.get('name') == 'person']
+    if len(categories) > 1 and not people:
+        # The person is category 1 where no name says so.
+        people = [each for each in categories if each.get('id') == 1] or categories
+    return (people or categories or [None])[0]
+
+
+def names_of(category: Dict) -> List[str]:
+    """Return the names of the keypoints of a category."""
+    return list(category['keypoints'])
+
+
+def open_annotations(path: str, skeleton: Skeleton, say: Callable[[str], None]) -> JsonFile:
+    """Return an annotation file with the keypoints in the order of a layout.
+
+    Args:
+        say: gets a line where the order of the file is another one.
+
+    Raises:
+        PoseError: the file is no JSON, or has other keypoints; the message says which, and what can be done.
+    """
+    file = JsonFile(path)
+    category = category_with_keypoints(file.content, path)
+    if category is not None:
+        places, remark = match_names(names_of(category), skeleton, path)
+        if remark:
+            say(f'{path}: {remark}')
+        if places != list(range(len(category['keypoints']))):
+            _put_in_order(file.content, category, places)
+        category['keypoints'] = list(skeleton.keypoint_names)
+    return file
+
+
+def match_names(names: Sequence[str], skeleton: Skeleton, path: str) -> Tuple[List[int], str]:
+    """Return where the file has each keypoint of a layout, and what is to be said of it, '' where all is as expected.
+
+    Raises:
+        PoseError: the file has other keypoints.
+    """
+    others = dict(skeleton.other_names)
+    meant = [others.get(name, name) for name in names]
+    kept = [name for name in meant if name]
+    if list(skeleton.keypoint_names) == meant:
+        return list(range(len(meant))), ''
+    if set(kept) != set(skeleton.keypoint_names):
+        plain = {plain_name(name): name for name in skeleton.keypoint_names}
+        meant = [plain.get(plain_name(name), name) if name and name not in skeleton.keypoint_names else name
+                 for name in meant]
+        kept = [name for name in meant if name]
+    if sorted(kept) != sorted(skeleton.keypoint_names):
+        raise PoseError(f'{path}: {_difference(names, kept, skeleton)}; take the keypoints of the file as a layout of '
+                        f'your own with --skeleton {path}, or say in a YAML file which name means which keypoint '
+                        "('other_names', docs/own_data.md)")
+    remarks = []
+    if kept != list(skeleton.keypoint_names):
+        remarks.append(f'its keypoints are put in the order of the {skeleton.name} layout; it begins with '
+                       f'{", ".join(names[:3])}')
+    renamed = [(name, ours) for name, ours in zip(names, meant) if ours and name != ours]
+    if renamed:
+        remarks.append(f'{renamed[0][0]} is taken for {renamed[0][1]}'
+                       + (f', and {len(renamed) - 1} more names alike' if len(renamed) > 1 else ''))
+    left_out = [name for name, ours in zip(names, meant) if not ours]
+    if left_out:
+        remarks.append(f'left out: {", ".join(left_out[:6])}'
+                       + (f' and {len(left_out) - 6} more' if len(left_out) > 6 else ''))
+    return [meant.index(name) for name in skeleton.keypoint_names], '; '.join(remarks)
+
+
+def _difference(names: Sequence[str], meant: Sequence[str], skeleton: Skeleton) -> str:
+    known = skeleton.keypoint_names
+    unknown = [name for name in meant if name not in known]
+    missing = [name for name in known if name not in meant]
+    twice = [name for name in dict.fromkeys(meant) if meant.count(name) > 1]
+    parts = [f'{what} {", ".join(some[:6])}{f" and {len(some) - 6} more" if len(some) > 6 else ""}'
+             for what, some in (('it has', unknown), ('it lacks', missing), ('it has twice', twice)) if some]
+    return f'its {len(names)} keypoints are not the {len(known)} of the {skeleton.name} layout: {", ".join(parts)}'
+
+
+def _put_in_order(content: Dict, category: Dict, places: Sequence[int]) -> None:
+    """Bring the keypoints of all annotations of a category into another order; malformed ones stay, for the reader to
+    name."""
+    count = len(category['keypoints'])
+    rows = np.ravel([[3 * place, 3 * place + 1, 3 * place + 2] for place in places]).tolist()
+    for annotation in content.get('annotations') or ():
+        values = annotation.get('keypoints') if isinstance(annotation, dict) else None
+        is_its = isinstance(values, list) and len(values) == 3 * count and str(
+            annotation.get('category_id', category.get('id'))) == str(category.get('id'))
+        if not is_its:
+            continue
+        annotation['keypoints'] = [values[row] for row in rows]
+        if len(places) < count and 'num_keypoints' in annotation:
+            annotation['num_keypoints'] = sum(value not in (0, None) for value in annotation['keypoints'][2::3])
