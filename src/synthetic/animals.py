@@ -1,4 +1,4 @@
-"""Painted animals with eight keypoints, as an export of a labelling tool: data of one's own to try docs/own_data.md with.
+"""Painted animals with eight keypoints, as a labelling tool exports them: data to try docs/own_data.md with.
 
     python -m src.synthetic.animals --root export --num 200
 
@@ -114,8 +114,8 @@ def write_animals(root: str, *, num: int, seed: int, image_size: Tuple[int, int]
         OSError: root cannot be written.
     """
     if num < 1 or seed < 0 or min(image_size) < MIN_SIDE:
-        raise PoseError(f'--num should be positive, --seed 0 or more and --size at least {MIN_SIDE} {MIN_SIDE}; they are '
-                        f'{num}, {seed} and {image_size[0]} {image_size[1]}')
+        raise PoseError(f'--num should be positive, --seed 0 or more and --size at least {MIN_SIDE} {MIN_SIDE}; they '
+                        f'are {num}, {seed} and {image_size[0]} {image_size[1]}')
     make_folder(os.path.join(root, PICTURE_FOLDER))
     make_folder(os.path.join(root, 'annotations'))
     images, annotations = [], []
