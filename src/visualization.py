@@ -2,9 +2,10 @@
 
 P people, K keypoints, L limbs, H, W picture. The person's left side is orange, the right side blue and what joins the
 two is nearly white: orange against blue stays apart for every common kind of colour blindness (Okabe and Ito, "Color
-Universal Design", 2008). Layouts of one's own are drawn by limb group (`data/limb_groups.py`). Further people, whom a network has found in the box of another one, are drawn lightly: thin
-dashed limbs, rings for keypoints and a label in reversed colours. How one person looks is decided in ``_choose_style``
-and carried by a ``PersonStyle``; the functions that put it on the picture know no colours and no sizes of their own.
+Universal Design", 2008). Layouts of one's own are drawn by limb group (`data/limb_groups.py`). Further people, whom a
+network has found in the box of another one, are drawn lightly: thin dashed limbs, rings for keypoints and a label in
+reversed colours. How one person looks is decided in ``_choose_style`` and carried by a ``PersonStyle``; the functions
+that put it on the picture know no colours and no sizes of their own.
 """
 import os
 from dataclasses import dataclass
