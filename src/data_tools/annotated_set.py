@@ -31,7 +31,7 @@ class AnnotatedPicture:
         size: (width, height) that the file says, None where it does not.
         path: on the disk, '' where it is missing.
         real_size: (width, height) of its pixels as they are stored, None before it was opened.
-        fingerprint: of its content, '' before it was opened.
+        fingerprint: 256 bits of what it shows, empty before it was opened.
     """
 
     image_id: Any
@@ -39,7 +39,7 @@ class AnnotatedPicture:
     size: Optional[Tuple[float, float]]
     path: str = ''
     real_size: Optional[Tuple[int, int]] = None
-    fingerprint: str = ''
+    fingerprint: bytes = b''
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,8 @@ def open_picture(whole: AnnotatedSet, picture: AnnotatedPicture) -> None:
     picture.real_size = claimed_size(content) or tuple(reversed(cv2.imdecode(
         np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]))
     grey = cv2.resize(small, (_SMALL + 1, _SMALL), interpolation=cv2.INTER_AREA).astype(int)
-    # Brighter or darker than the neighbour: the same after another compression. A plain picture has its bytes instead.
+    # Brighter or darker than the neighbour: nearly the same after another compression. A plain picture has its bytes
+    # instead.
     is_plain = grey.std() < 2
-    picture.fingerprint = hashlib.sha1(
-        content if is_plain else np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()).hexdigest()
+    picture.fingerprint = hashlib.sha256(content).digest() if is_plain else np.packbits(
+        grey[:, 1:] > grey[:, :-1]).tobytes()

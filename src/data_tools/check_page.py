@@ -28,7 +28,8 @@ h3 { font-size: 15px; margin: 18px 0 6px; }
 p { margin: 4px 0; } .dim { color: var(--dim); }
 table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line); }
 th, td { text-align: right; padding: 6px 12px; border-top: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 150px; }
+.wide { overflow-x: auto; }
 th { color: var(--dim); font-weight: 600; border-top: 0; }
 .finding { background: var(--card); border: 1px solid var(--line); border-left: 4px solid; padding: 10px 14px;
            margin: 10px 0; overflow-wrap: anywhere; }
@@ -42,7 +43,7 @@ figure { margin: 0; } figcaption { font-size: 12px; color: var(--dim); max-width
 figure img { display: block; border-radius: 3px; }
 .bars { display: grid; grid-template-columns: minmax(90px, max-content) 1fr 90px; gap: 3px 10px; align-items: center;
         background: var(--card); border: 1px solid var(--line); padding: 10px 14px; font-size: 13px; }
-.bar { background: var(--bar); height: 12px; border-radius: 2px; min-width: 1px; }
+.bar { display: block; background: var(--bar); height: 12px; border-radius: 2px; min-width: 1px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; color: var(--dim); }
 '''
 
@@ -83,7 +84,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
     lines = ['<tr>' + ''.join(f'<th>{_text(cell)}</th>' for cell in head) + '</tr>']
     lines += ['<tr>' + ''.join(f'<td>{_text(cell)}</td>' for cell in row) + '</tr>' for row in body]
-    return f'<table>{"".join(lines)}</table>'
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def _finding(finding: Finding) -> str:
@@ -94,7 +95,8 @@ def _finding(finding: Finding) -> str:
 
 def _bars(bars: Sequence[Tuple[str, int]], total: int) -> str:
     most = max([count for _, count in bars] or [1]) or 1
-    cells = [f'<span>{_text(name)}</span><span class="bar" style="width:{100 * count / most:.1f}%"></span>'
+    cells = [f'<span>{_text(name)}</span><span><span class="bar" style="width:{100 * count / most:.1f}%">'
+             f'</span></span>'
              f'<span class="number">{count} ({100 * count / max(1, total):.0f} %)</span>' for name, count in bars]
     return f'<div class="bars">{"".join(cells)}</div>'
 

@@ -17,6 +17,9 @@ MAX_DETECTIONS = 20
 FAR_OUTSIDE = 0.25
 # Shoulders are apart enough to tell front from back from this share of the box's longer side on.
 SHOULDERS_APART = 0.12
+# Of the 256 bits of a fingerprint: fewer differ between two files of the same picture.
+DIFFERING_BITS = 16
+MOST_ALIKE = 200
 # Findings that a training cannot live with come first.
 LEVELS = ('error', 'warning', 'note')
 ERRORS = ('keypoint names', 'malformed', 'ids that are there twice', 'cannot be read', 'does not list',
@@ -164,22 +167,34 @@ def _twins(whole: AnnotatedSet) -> List[Finding]:
 
 def _same_pictures(sets: Sequence[AnnotatedSet]) -> List[Finding]:
     """Pictures of the same content within one file, or in two."""
-    seen: Dict[str, Tuple[AnnotatedSet, str]] = {}
-    pairs = []
-    for whole in sets:
-        for picture in whole.pictures:
-            if picture.fingerprint:
-                first = seen.setdefault(picture.fingerprint, (whole, picture.name))
-                if first[1] != picture.name or first[0] is not whole:
-                    is_across = first[0] is not whole
-                    if is_across == (len(sets) > 1):
-                        pairs.append(f'{first[1]} and {picture.name}')
+    pictures = [(number, picture.name, picture.fingerprint) for number, whole in enumerate(sets)
+                for picture in whole.pictures if picture.fingerprint]
+    pairs = [f'{pictures[one][1]} and {pictures[other][1]}'
+             for one, other in similar_fingerprints([fingerprint for *_, fingerprint in pictures])
+             if (pictures[one][0] != pictures[other][0]) == (len(sets) > 1)]
     if not pairs:
         return []
     if len(sets) > 1:
         return [Finding('error', f'{len(pairs)} pictures of {sets[1].name} show the same as pictures of '
                         f'{sets[0].name}: a score on them says little', entries=pairs)]
     return [Finding('warning', f'{sets[0].name}: {len(pairs)} pictures show the same as another one', entries=pairs)]
+
+
+def similar_fingerprints(fingerprints: Sequence[bytes]) -> List[Tuple[int, int]]:
+    """Return the pairs of fingerprints, of 32 bytes each, that differ in fewer than DIFFERING_BITS bits: of 16 parts
+    one at least is then the same."""
+    rows = np.frombuffer(b''.join(fingerprints), np.uint8).reshape(-1, 32)
+    found = set()
+    for part in range(DIFFERING_BITS):
+        buckets: Dict[bytes, List[int]] = defaultdict(list)
+        for index, fingerprint in enumerate(fingerprints):
+            buckets[fingerprint[2 * part:2 * part + 2]].append(index)
+        for members in buckets.values():
+            # A part that many have in common, of skies and walls, tells nothing.
+            for place, index in enumerate(members[1:MOST_ALIKE], start=1):
+                bits = np.unpackbits(rows[members[:place]] ^ rows[index], axis=1).sum(axis=1)
+                found |= {(members[other], index) for other in np.flatnonzero(bits < DIFFERING_BITS)}
+    return sorted(found)
 
 
 def check_overlap(sets: Sequence[AnnotatedSet]) -> List[Finding]:

@@ -81,7 +81,8 @@ def _read_csv(path: str) -> Table:
         rows = [row for row in csv.reader(file) if row]
     levels: Dict[str, List[str]] = {}
     while rows and rows[0][0] in ('scorer', 'individuals', 'bodyparts', 'coords'):
-        levels[rows[0][0]] = rows.pop(0)
+        line = rows.pop(0)
+        levels[line[0]] = line
     if 'bodyparts' not in levels or 'coords' not in levels:
         raise PoseError(f"{path} should begin with the lines scorer, bodyparts and coords, as DeepLabCut's tables do")
     # The names of the frames take one column or three, which the lines of names leave empty.
