@@ -58,8 +58,8 @@ def mirrored_people(content):
     for each in content['annotations']:
         table = np.zeros((17, 3), int)
         x, y, w, h = each['bbox']
-        for name, (dx, dy) in {'nose': (.5, .1), 'left_eye': (.6, .08), 'right_eye': (.4, .08), 'left_shoulder': (.2, .3),
-                               'right_shoulder': (.8, .3)}.items():
+        for name, dx, dy in (('nose', .5, .1), ('left_eye', .6, .08), ('right_eye', .4, .08),
+                             ('left_shoulder', .2, .3), ('right_shoulder', .8, .3)):
             table[names.index(name)] = x + dx * w, y + dy * h, 2
         each.update(keypoints=table.ravel().tolist(), num_keypoints=5)
 
