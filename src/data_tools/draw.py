@@ -93,15 +93,15 @@ def label_maps(config: EasyDict, joints: np.ndarray, validity: np.ndarray) -> np
     """Return the label maps (N, h, w) of crops, the largest of the keypoints: the finest ones, where a network learns
     several sizes."""
     from mindspore import Tensor
+    count = len(joints)
     targets = model_of(config).targets(config)
     if model_of(config).crops(config).num_neighbours:
-        # Every person of the box has maps; here there is one, as all of them.
-        count = model_of(config).crops(config).num_neighbours + 1
-        joints, validity = (np.repeat(each[:, None], count, axis=1) for each in (joints, validity))
+        # The maps of the first people of all boxes come first; here there is one in each.
+        people = model_of(config).crops(config).num_neighbours + 1
+        joints, validity = (np.repeat(each[:, None], people, axis=1) for each in (joints, validity))
     labels, _ = targets(Tensor(joints), Tensor(validity))
     finest = (labels[-1] if isinstance(labels, tuple) else labels).asnumpy()
-    finest = finest.reshape(len(joints), -1, *finest.shape[-2:])
-    return finest.max(axis=1)
+    return finest[:count].max(axis=1)
 
 
 def overlay(crop: np.ndarray, label_map: np.ndarray) -> np.ndarray:

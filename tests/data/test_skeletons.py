@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from src.config import from_json, load_recipe, resolve, to_json
+from src.data.coco import load_coco_people
 from src.data.keypoint_names import open_annotations
 from src.data.keypoint_sides import pair_names, plain_name
 from src.data.skeleton_files import DEFAULT_SIGMA, as_text, describe_lines, find_skeleton, read_limbs, read_skeleton
 from src.data.skeletons import COCO, CROWDPOSE, MPII, SKELETONS
+from src.datasets import coco
 from src.datasets.registry import configured_skeleton
+from src.synthetic.writing import write_synthetic_coco
 from src.system.errors import PoseError
 
 DOG = ('nose', 'left_ear', 'right_ear', 'neck', 'tail', 'left_paw', 'right_paw', 'back')
@@ -237,3 +240,28 @@ def test_malformed_annotations_are_left_to_their_reader(tmp_path):
         opened(annotation_file(tmp_path, DOG, keypoints=3))
     with pytest.raises(PoseError, match="none of its categories lists 'keypoints'"):
         read_skeleton(annotation_file(tmp_path, []))
+
+
+def test_the_same_keypoints_in_another_order_train_and_score_the_same(tmp_path):
+    """What a training reads of a file with sorted names, and every number of an evaluation."""
+    write_synthetic_coco(str(tmp_path / 'coco'), num_train=1, num_val=4, seed=1, image_size=(200, 160))
+    path = tmp_path / 'coco/annotations/person_keypoints_val2017.json'
+    content = json.loads(path.read_text())
+    rng = np.random.default_rng(0)
+    results = [{'image_id': each['image_id'], 'category_id': 1, 'score': 1.0, 'keypoints': (np.reshape(
+        each['keypoints'], (17, 3)) + rng.normal(0, 3, (17, 3)) * [1, 1, 0]).ravel().tolist()}
+        for each in content['annotations']]
+    names = sorted(COCO.keypoint_names)
+    order = [COCO.keypoint_names.index(name) for name in names]
+    content['categories'][0]['keypoints'] = names
+    for each in content['annotations']:
+        each['keypoints'] = np.reshape(each['keypoints'], (17, 3))[order].ravel().tolist()
+    (tmp_path / 'sorted.json').write_text(json.dumps(content))
+    outcomes = []
+    for name in (path, tmp_path / 'sorted.json'):
+        file = open_annotations(str(name), COCO, lambda line: None)
+        people = load_coco_people(file, COCO, sample_rule='mspn')
+        assert coco.reason_without_score(file, COCO, None) == ''
+        metrics = coco.evaluate(file, results, COCO, None)
+        outcomes.append((people.keypoints.tolist(), metrics, coco.keypoint_table(file, results, COCO, None)))
+    assert outcomes[0] == outcomes[1] and 0.3 < outcomes[0][1]['AP'] < 0.99
