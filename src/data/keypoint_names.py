@@ -3,7 +3,7 @@
 The same names in another order, as tools write them that sort their labels, are put in order; other names are refused:
 a network would learn, and an evaluator score, a nose as a tail.
 """
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -53,14 +53,36 @@ def open_annotations(path: str, skeleton: Skeleton, say: Callable[[str], None]) 
     """
     file = JsonFile(path)
     category = category_with_keypoints(file.content, path)
-    if category is not None:
+    if category is not None and not _names_are_leftovers(file.content, category, skeleton):
         places, remark = match_names(names_of(category), skeleton, path)
         if remark:
             say(f'{path}: {remark}')
         if places != list(range(len(category['keypoints']))):
             _put_in_order(file.content, category, places)
         category['keypoints'] = list(skeleton.keypoint_names)
+    elif category is not None:
+        say(f'{path}: its category names {len(category["keypoints"])} keypoints, but its annotations have the '
+            f'{skeleton.num_keypoints} of the {skeleton.name} layout; the names are left aside')
     return file
+
+
+def _names_are_leftovers(content: Dict, category: Dict, skeleton: Skeleton) -> bool:
+    """Whether the annotations have as many keypoints as the layout, and the category another number of names: such names
+    say nothing of them."""
+    if len(category['keypoints']) == skeleton.num_keypoints:
+        return False
+    counts = {len(values) for values in (each.get('keypoints') for each in _annotations_of(content, category))
+              if isinstance(values, list) and values}
+    return counts == {3 * skeleton.num_keypoints}
+
+
+def _annotations_of(content: Dict, category: Dict) -> Iterator[Dict]:
+    """Yield the annotations of a category; those that do not say are taken for it."""
+    annotations = content.get('annotations')
+    for annotation in annotations if isinstance(annotations, list) else ():
+        if isinstance(annotation, dict) and str(annotation.get('category_id', category.get('id'))) == str(
+                category.get('id')):
+            yield annotation
 
 
 def match_names(names: Sequence[str], skeleton: Skeleton, path: str) -> Tuple[List[int], str]:
@@ -113,11 +135,9 @@ def _put_in_order(content: Dict, category: Dict, places: Sequence[int]) -> None:
     name."""
     count = len(category['keypoints'])
     rows = np.ravel([[3 * place, 3 * place + 1, 3 * place + 2] for place in places]).tolist()
-    for annotation in content.get('annotations') or ():
-        values = annotation.get('keypoints') if isinstance(annotation, dict) else None
-        is_its = isinstance(values, list) and len(values) == 3 * count and str(
-            annotation.get('category_id', category.get('id'))) == str(category.get('id'))
-        if not is_its:
+    for annotation in _annotations_of(content, category):
+        values = annotation.get('keypoints')
+        if not isinstance(values, list) or len(values) != 3 * count:
             continue
         annotation['keypoints'] = [values[row] for row in rows]
         if len(places) < count and 'num_keypoints' in annotation:

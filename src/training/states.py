@@ -95,6 +95,7 @@ class RunIdentity:
             PoseError: it is of another run; all that differs is named.
         """
         differences = [f'{key} is {_value(self.config, key)}, was {_value(config, key)}'
+                       + ' with other settings' * (_value(self.config, key) == _value(config, key))
                        for key in differing_keys(self.config, config) if not key.startswith(FREE_KEYS)]
         mine = self.fingerprint(step)
         if told.get('joint_batch_size') != self.joint_batch_size:

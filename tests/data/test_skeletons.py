@@ -226,6 +226,15 @@ def test_a_mapping_renames_and_leaves_out(tmp_path):
     assert open_annotations(path, skeleton, said.append).content['annotations'][0]['num_keypoints'] == 8
 
 
+def test_names_that_cannot_be_those_of_the_annotations_are_left_aside(tmp_path):
+    """The names of COCO's 17 in a file whose annotations have the 8 of the layout, and no others."""
+    (tmp_path / 'dog.yaml').write_text(YAML)
+    path = annotation_file(tmp_path, COCO.keypoint_names, values=[number for k in range(8) for number in (k, k, 2)])
+    places, said = opened(path, read_skeleton(str(tmp_path / 'dog.yaml')))
+    assert places == list(range(8))
+    assert 'its category names 17 keypoints, but its annotations have the 8 of the dog layout' in said[0]
+
+
 def test_the_file_itself_is_a_layout(tmp_path):
     path = annotation_file(tmp_path, DOG, name='dog', skeleton=[[1, 4], [4, 8], [8, 5]])
     skeleton = read_skeleton(path)
