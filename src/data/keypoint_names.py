@@ -67,8 +67,8 @@ def open_annotations(path: str, skeleton: Skeleton, say: Callable[[str], None]) 
 
 
 def _names_are_leftovers(content: Dict, category: Dict, skeleton: Skeleton) -> bool:
-    """Whether the annotations have as many keypoints as the layout, and the category another number of names: such names
-    say nothing of them."""
+    """Whether the annotations have as many keypoints as the layout, and the category another number of names, which
+    then say nothing of them."""
     if len(category['keypoints']) == skeleton.num_keypoints:
         return False
     counts = {len(values) for values in (each.get('keypoints') for each in _annotations_of(content, category))

@@ -149,7 +149,8 @@ def _read_names(names: Any, where: str) -> Tuple[str, ...]:
         raise PoseError(f"{where}: 'keypoints' should be a list of names, one for each keypoint, is {brief(names)}")
     for name in names:
         if not isinstance(name, str) or not name.strip() or len(name) > 100:
-            raise PoseError(f"{where}: 'keypoints' should be names, one is {brief(name)}")
+            hint = '; YAML takes yes, no, on and off for that unless they are quoted' if isinstance(name, bool) else ''
+            raise PoseError(f"{where}: 'keypoints' should be names, one is {brief(name)}{hint}")
         if names.count(name) > 1:
             raise PoseError(f"{where}: 'keypoints' has {brief(name)} twice")
     return tuple(names)

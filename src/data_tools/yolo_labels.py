@@ -26,7 +26,13 @@ def find_settings(source: str) -> Optional[str]:
         os.path.join(source, name) for name in sorted(os.listdir(source))]
     for path in paths:
         if path.lower().endswith(('.yaml', '.yml')):
-            content = read_yaml(path)
+            try:
+                content = read_yaml(path)
+            except PoseError:
+                # Of a folder, any file may be somebody else's.
+                if path == source:
+                    raise
+                continue
             if isinstance(content, dict) and 'kpt_shape' in content:
                 return path
     return None
