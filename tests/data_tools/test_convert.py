@@ -13,7 +13,6 @@ import yaml
 from src.data.coco import load_coco_people
 from src.data.skeleton_files import read_skeleton
 from src.data_tools import convert
-from src.data_tools.labels import PictureFinder, box_around
 from src.data_tools.yolo_labels import read_yolo
 from src.synthetic.animals import KEYPOINTS, LIMBS, write_animals
 from src.system.errors import PoseError
@@ -336,18 +335,3 @@ def test_wrong_sources_are_explained(tmp_path, monkeypatch, words, message):
     (tmp_path / 'labels.csv').write_text('nose,1,2\n')
     with pytest.raises(PoseError, match=message):
         run(*words)
-
-
-def test_a_picture_that_may_be_two_is_refused(tmp_path):
-    for folder in 'ab':
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / '1.jpg').touch()
-    finder = PictureFinder([str(tmp_path)])
-    assert finder.find('b/1.jpg') == finder.find('./b\\1.jpg') == str(tmp_path / 'b/1.jpg')
-    with pytest.raises(PoseError, match='may be .* or .*; give the folder'):
-        finder.find('1.jpg')
-
-
-def test_a_box_around_a_single_keypoint_has_an_area():
-    box = box_around(np.array([[50.0, 40, 2], [0, 0, 0]]), (100, 80))
-    assert box == (45, 35, 10, 10)
