@@ -8,7 +8,7 @@ crop of an evaluation first, then crops of the first epochs; and label_maps.jpg 
 """
 import argparse
 import os
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -148,23 +148,23 @@ def configure(arguments: argparse.Namespace) -> Tuple[EasyDict, str]:
     folder = os.path.dirname(os.path.abspath(arguments.data)) if is_file else arguments.data
     root = os.path.dirname(folder) if is_file and os.path.basename(folder) == 'annotations' else folder
     overrides.setdefault('DATASET.ROOT', root)
-    own = _own_skeleton(root)
-    if own and not arguments.recipe and 'DATASET.SKELETON' not in overrides:
-        overrides['DATASET.SKELETON'] = own
+    skeleton = os.path.join(root, 'skeleton.yaml')
+    if os.path.isfile(skeleton) and recipe.DATASET.SKELETON == 'coco':
+        overrides.setdefault('DATASET.SKELETON', skeleton)
     config = resolve(recipe, overrides)
     if is_file or given:
         return config, given or arguments.data
-    kind = 'TRAIN' if arguments.split == 'train' else 'TEST'
     try:
-        return config, find_annotation_file(config, kind, is_explicit=False)
-    except PoseError:
         files = find_annotation_files(arguments.data)
-        return config, next((path for path in files if arguments.split in os.path.basename(path)), files[0])
-
-
-def _own_skeleton(root: str) -> Optional[str]:
-    path = os.path.join(root, 'skeleton.yaml')
-    return path if os.path.isfile(path) else None
+    except PoseError:
+        # MPII's are no objects and lie elsewhere.
+        kind = 'TRAIN' if arguments.split == 'train' else 'TEST'
+        return config, find_annotation_file(config, kind, is_explicit=False)
+    own = [path for path in files if arguments.split in os.path.basename(path)] or files
+    if len(own) > 1:
+        raise PoseError(f'{arguments.data} holds several annotation files: {", ".join(own)}; choose one with '
+                        '--gt_file_url')
+    return config, own[0]
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def test_the_command(tmp_path, painted, split, count):
 
 
 @pytest.mark.parametrize('words, message', [
-    (['nowhere', 'out'], 'nowhere does not exist'), (['.', 'out'], 'holds no annotation file'),
+    (['nowhere', 'out'], 'nowhere does not exist'), (['.', 'out'], 'no annotation file; looked for'),
     (['.', 'out', '--most', '0'], '--most should be positive')])
 def test_wrong_words_are_explained(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
