@@ -16,7 +16,7 @@ from src.checkpoints.ckpt import read_checkpoint, read_entries
 from src.config import from_json
 from src.datasets.registry import configured_skeleton
 from src.export.runtimes import open_model_file
-from src.synthetic.animals import KEYPOINTS
+from src.synthetic.animals import KEYPOINTS, LIMBS
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +62,8 @@ def test_an_estimator_elsewhere_needs_nothing_else_and_no_mindspore(followed, tm
                           env={'PYTHONPATH': str(ROOT), 'PATH': ''})
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [*KEYPOINTS, '8']
-    assert PoseEstimator(str(followed / 'runs/dog.ckpt')).keypoint_names == KEYPOINTS
+    estimator = PoseEstimator(str(followed / 'runs/dog.ckpt'))
+    assert estimator.keypoint_names == KEYPOINTS and estimator.skeleton.links == LIMBS
 
 
 def test_other_keypoints_than_those_of_the_checkpoint_are_refused(followed, capsys):

@@ -21,7 +21,7 @@ def category_with_keypoints(content: Any, path: str) -> Optional[Dict]:
     Raises:
         PoseError: the categories are malformed, or several list keypoints and none is person.
     """
-    if not isinstance(content, dict) or 'categories' not in content:
+    if not isinstance(content, dict) or content.get('categories') is None:
         return None
     categories = [each for each in read_field(content, 'categories', list, path)
                   if isinstance(each, dict) and each.get('keypoints')]
