@@ -18,7 +18,7 @@ def page_commands() -> List[List[str]]:
     text = (ROOT / 'docs/own_data.md').read_text(encoding='utf-8')
     lines = [line for block in re.findall(r'```bash\n(.*?)```', text, re.S)
              for line in block.replace('\\\n', ' ').splitlines() if not any(word in line for word in OF_READERS)]
-    return [shlex.split(line.replace('--num 600', '--num 24'))[1:] for line in lines]
+    return [shlex.split(line.replace('--num 300', '--num 24'))[1:] for line in lines]
 
 
 def run_command_of_page(words: List[str], folder) -> int:

@@ -37,7 +37,7 @@ def test_every_file_of_a_training_carries_the_keypoints(followed):
     for carried in (read_checkpoint(str(followed / 'runs/dog.ckpt'))[1], from_json(read_entries(
             str(next((followed / 'runs/dog_states').glob('*.ckpt'))))[1]['config'], 'state')):
         skeleton = configured_skeleton(carried)
-        assert skeleton.keypoint_names == KEYPOINTS and skeleton.flip_index.tolist() == [0, 1, 2, 3, 5, 4, 7, 6]
+        assert skeleton.keypoint_names == KEYPOINTS and skeleton.flip_index.tolist() == [0, 2, 1, 3, 5, 4, 7, 6]
     for runtime in ('onnxruntime', 'openvino'):
         model = open_model_file(str(followed / 'runs/dog.onnx'), runtime)
         assert configured_skeleton(model.config).keypoint_names == KEYPOINTS

@@ -52,7 +52,7 @@ def draw_annotations(samples: PersonSamples, folder: str, most: int) -> int:
     people = samples.people
     used = np.unique(people.image_index)
     chosen = used[np.linspace(0, len(used) - 1, min(most, len(used))).astype(int)]
-    honour_exif = samples.crops.honours_exif
+    honour_exif = samples.crops.honours_exif if samples.honour_exif is None else samples.honour_exif
     for index in chosen:
         rows = np.flatnonzero(people.image_index == index)
         drawn = draw_people(read_picture(samples.paths[index], honour_exif=honour_exif),

@@ -3,8 +3,8 @@
     python -m src.synthetic.animals --root export --num 200
 
 The files are those of CVAT's export "COCO Keypoints": annotations/person_keypoints_default.json, whose category has the
-names and limbs, and pictures in images/default. Every keypoint is seen; the animal's left side is the far one where it
-looks to the right.
+names and limbs, and pictures in images/default. The animals sit and look at the camera, so that their left is on the
+right of the picture; every keypoint is seen.
 """
 import os
 from typing import Any, Dict, List, Tuple
@@ -19,16 +19,17 @@ from ..system.printing import ArgumentParser
 from .canvas import Canvas, capsule, ellipse, sample_colour, shaded
 from .scenery import paint_background, photograph
 
-KEYPOINTS = ('nose', 'poll', 'withers', 'croup', 'left_front_paw', 'right_front_paw', 'left_hind_paw', 'right_hind_paw')
-LIMBS = (('nose', 'poll'), ('poll', 'withers'), ('withers', 'croup'), ('withers', 'left_front_paw'),
-         ('withers', 'right_front_paw'), ('croup', 'left_hind_paw'), ('croup', 'right_hind_paw'))
+KEYPOINTS = ('nose', 'left_ear', 'right_ear', 'chest', 'left_front_paw', 'right_front_paw', 'left_hind_paw',
+             'right_hind_paw')
+LIMBS = (('nose', 'left_ear'), ('nose', 'right_ear'), ('nose', 'chest'), ('chest', 'left_front_paw'),
+         ('chest', 'right_front_paw'), ('chest', 'left_hind_paw'), ('chest', 'right_hind_paw'))
 ANNOTATION_FILE = 'annotations/person_keypoints_default.json'
 PICTURE_FOLDER = 'images/default'
 MIN_SIDE = 96
 
 
 def paint_animal(rng: np.random.Generator, image_size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray, List[float]]:
-    """Paint one animal, seen from its side.
+    """Paint one animal that sits and looks at the camera.
 
     Args:
         image_size: (W, H).
@@ -37,72 +38,58 @@ def paint_animal(rng: np.random.Generator, image_size: Tuple[int, int]) -> Tuple
         The picture (H, W, 3) uint8 BGR, the keypoints (8, 2) in its pixels and the box [x, y, width, height].
     """
     width, height = image_size
-    looks_right = rng.random() < 0.5
-    length = rng.uniform(0.42, 0.62) * min(width, 1.4 * height)
     fur = sample_colour(rng, (0.3, 0.8), (0.35, 0.95))
     canvas = Canvas(paint_background(rng, image_size, fur))
-    places = _pose(rng, length)
-    shapes = _shapes(places, length, fur)
-    extent = np.concatenate([outline for outline, _ in shapes])
+    places = _pose(rng)
+    shapes = _shapes(places, fur)
+    angle = np.deg2rad(rng.uniform(-12, 12))
+    size = rng.uniform(0.5, 0.8) * min(height, 1.2 * width)
+    turn = size * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    extent = np.concatenate([outline for outline, _ in shapes]) @ turn
     low, high = extent.min(axis=0), extent.max(axis=0)
-    room = np.array(image_size) - 1 - (high - low)
-    shift = rng.uniform(0.05, 0.95, 2) * np.maximum(room, 0) - low
-
-    def placed(points: np.ndarray) -> np.ndarray:
-        points = points + shift
-        return points if looks_right else np.stack([width - 1 - points[:, 0], points[:, 1]], axis=1)
-
+    shift = rng.uniform(0.05, 0.95, 2) * np.maximum(np.array(image_size) - 1 - (high - low), 0) - low
     for outline, colour in shapes:
-        canvas.fill(placed(outline), colour)
-    named = dict(places)
-    # The legs on our side are the right ones of an animal that looks to the right.
-    near, far = ('right', 'left') if looks_right else ('left', 'right')
-    for part in ('front', 'hind'):
-        named[f'{near}_{part}_paw'], named[f'{far}_{part}_paw'] = named[f'near_{part}'], named[f'far_{part}']
-    keypoints = placed(np.array([named[name] for name in KEYPOINTS]))
-    (left, top), (right, bottom) = placed(extent).min(axis=0), placed(extent).max(axis=0)
-    box = [round(float(value), 2) for value in (left, top, right - left, bottom - top)]
+        canvas.fill(outline @ turn + shift, colour)
+    keypoints = np.array([places[name] for name in KEYPOINTS]) @ turn + shift
+    box = [round(float(value), 2) for value in (*(low + shift), *(high - low))]
     return photograph(rng, canvas.picture()), keypoints, box
 
 
-def _pose(rng: np.random.Generator, length: float) -> Dict[str, np.ndarray]:
-    """Return the places of an animal that looks to the right, by name, in pixels around its withers."""
-    withers = np.zeros(2)
-    croup = withers + length * np.array([-0.62, rng.uniform(-0.04, 0.06)])
-    poll = withers + length * rng.uniform(0.28, 0.36) * _direction(rng.uniform(-75, 5))
-    nose = poll + length * rng.uniform(0.20, 0.26) * _direction(rng.uniform(-15, 50))
-    places = {'withers': withers, 'croup': croup, 'poll': poll, 'nose': nose}
-    for part, top in (('front', withers), ('hind', croup)):
-        stride = rng.uniform(-22, 22)
-        for side, angle in (('near', stride), ('far', -stride + rng.uniform(-8, 8))):
-            places[f'{side}_{part}'] = top + length * rng.uniform(0.50, 0.56) * _direction(90 + angle)
-    places['tail'] = croup + length * 0.3 * _direction(rng.uniform(130, 215))
+def _pose(rng: np.random.Generator) -> Dict[str, np.ndarray]:
+    """Return the places of an animal of height 1 around its chest, by name; its left has positive x."""
+    def near(x: float, y: float, spread: float) -> np.ndarray:
+        return np.array([x, y]) + rng.uniform(-spread, spread, 2)
+
+    places = {'chest': np.zeros(2), 'head': near(0, -0.30, 0.06)}
+    places['nose'] = places['head'] + near(0, 0.06, 0.03)
+    for side, sign in (('left', 1), ('right', -1)):
+        # Pricked up or hanging, each ear on its own.
+        ear = np.deg2rad(rng.uniform(-75, 20))
+        tip = np.array([sign * (0.11 + 0.13 * np.cos(ear)), -0.08 + 0.13 * np.sin(ear)])
+        places[f'{side}_ear'] = places['head'] + tip
+        places[f'{side}_front_paw'] = near(sign * 0.10, 0.46, 0.05)
+        places[f'{side}_hind_paw'] = near(sign * 0.29, 0.42, 0.05)
     return places
 
 
-def _direction(degrees: float) -> np.ndarray:
-    return np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
-
-
-def _shapes(places: Dict[str, np.ndarray], length: float, fur: Tuple[float, ...]) -> List[tuple]:
+def _shapes(places: Dict[str, np.ndarray], fur: Tuple[float, ...]) -> List[tuple]:
     """Return the outlines and colours of an animal, from far to near."""
-    dark, light = shaded(fur, 0.62), shaded(fur, 1.25)
-    shapes = [(capsule(places[top], places[f'far_{part}'], 0.085 * length, 0.04 * length), dark)
-              for part, top in (('front', 'withers'), ('hind', 'croup'))]
-    shapes.append((capsule(places['croup'], places['tail'], 0.045 * length, 0.02 * length), dark))
-    belly = np.array([0, 0.07 * length])
-    shapes.append((capsule(places['croup'] + belly, places['withers'] + belly, 0.15 * length, 0.16 * length), fur))
-    shapes.append((capsule(places['withers'], places['poll'], 0.12 * length, 0.08 * length), fur))
-    shapes.append((capsule(places['poll'], places['nose'], 0.095 * length, 0.05 * length), light))
-    ear = places['poll'] + length * np.array([-0.03, -0.11])
-    shapes.append((capsule(places['poll'], ear, 0.045 * length, 0.015 * length), dark))
-    eye = 0.6 * places['poll'] + 0.4 * places['nose'] + length * np.array([0, -0.035])
-    shapes.append((ellipse(eye, (0.017 * length, 0.017 * length), np.array([0.0, -1.0])), (20, 20, 20)))
-    shapes.append((ellipse(places['nose'], (0.03 * length, 0.03 * length), np.array([0.0, -1.0])), (30, 25, 25)))
-    for part, top in (('front', 'withers'), ('hind', 'croup')):
-        shapes.append((capsule(places[top] + belly, places[f'near_{part}'], 0.09 * length, 0.045 * length), fur))
-        shapes.append((capsule(places[f'near_{part}'], places[f'near_{part}'] + [0.05 * length, 0], 0.045 * length,
-                               0.03 * length), light))
+    dark, light, up = shaded(fur, 0.62), shaded(fur, 1.3), np.array([0.0, -1.0])
+    head, sides = places['head'], (('left', 1), ('right', -1))
+    shapes = [(capsule(np.array([sign * 0.16, 0.22]), places[f'{side}_hind_paw'], 0.13, 0.05), dark)
+              for side, sign in sides]
+    shapes.append((capsule(np.array([0, 0.02]), np.array([0, 0.26]), 0.17, 0.2), fur))
+    shapes.append((capsule(np.array([0, 0.0]), head, 0.12, 0.1), shaded(fur, 0.85)))
+    shapes.append((ellipse(np.array([0, 0.06]), (0.09, 0.14), up), light))
+    for side, sign in sides:
+        shapes.append((capsule(np.array([sign * 0.08, 0.08]), places[f'{side}_front_paw'], 0.06, 0.045), fur))
+        shapes.append((ellipse(places[f'{side}_front_paw'], (0.06, 0.035), up), light))
+        shapes.append((ellipse(places[f'{side}_hind_paw'], (0.07, 0.035), up), light))
+        shapes.append((capsule(head + [sign * 0.09, -0.06], places[f'{side}_ear'], 0.06, 0.025), dark))
+    shapes.append((ellipse(head, (0.15, 0.14), up), fur))
+    shapes.append((ellipse(places['nose'], (0.08, 0.06), up), light))
+    shapes += [(ellipse(head + [sign * 0.06, -0.03], (0.017, 0.02), up), (20, 20, 20)) for _, sign in sides]
+    shapes.append((ellipse(places['nose'], (0.026, 0.02), up), (30, 25, 25)))
     return shapes
 
 

@@ -75,7 +75,7 @@ def test_cvat(tmp_path, export, content, capsys):
     assert len(found) == NUM
     check_same(found, content)
     out = capsys.readouterr().out
-    assert 'mirrored pictures swap left_front_paw and right_front_paw, left_hind_paw and right_hind_paw' in out
+    assert 'mirrored pictures swap left_ear and right_ear, left_front_paw and right_front_paw, left_hind_paw' in out
     assert 'train2017: 5 pictures, 5 labelled' in out and 'val2017: 1 pictures, 1 labelled' in out
     boxes = json.loads((tmp_path / 'own/annotations/val2017_detections.json').read_text())
     assert len(boxes) == 1 and boxes[0]['score'] == 1
@@ -220,12 +220,13 @@ def test_resized_and_turned_pictures_keep_their_labels_in_place(tmp_path, export
 def test_yolo_pose_and_back(tmp_path, export, content):
     run(export, tmp_path / 'yolo', '--to', 'yolo')
     settings = yaml.safe_load((tmp_path / 'yolo/data.yaml').read_text())
-    assert settings['kpt_shape'] == [8, 3] and settings['flip_idx'] == [0, 1, 2, 3, 5, 4, 7, 6]
+    assert settings['kpt_shape'] == [8, 3] and settings['flip_idx'] == [0, 2, 1, 3, 5, 4, 7, 6]
     line = next(path for path in sorted((tmp_path / 'yolo/labels').rglob('*.txt'))).read_text().split()
     assert len(line) == 29 and line[0] == '0'
     skeleton, found = converted(tmp_path, tmp_path / 'yolo')
     assert skeleton.keypoint_names == KEYPOINTS
-    assert dict(skeleton.swap_pairs) == {'left_front_paw': 'right_front_paw', 'left_hind_paw': 'right_hind_paw'}
+    assert dict(skeleton.swap_pairs) == {
+        'left_ear': 'right_ear', 'left_front_paw': 'right_front_paw', 'left_hind_paw': 'right_hind_paw'}
     numbers = {image['file_name']: f'{number:012d}' for number, image in enumerate(content['images'], start=1)}
     for image in content['images']:
         image['file_name'] = f'{numbers[image["file_name"]]}.jpg'
