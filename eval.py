@@ -5,6 +5,7 @@ import argparse
 from typing import List
 
 from src.config import DEFAULT_RECIPE, load_recipe, resolve
+from src.data.skeleton_files import sigma_notes
 from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
 from src.evaluation.evaluate import Evaluation, Predicted
@@ -85,7 +86,7 @@ def main() -> None:
             check_writable(path)
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
-    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}')
+    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *sigma_notes(evaluation.skeleton))
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
     problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
     # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.

@@ -287,11 +287,13 @@ def describe_lines(skeleton: Skeleton, *, half_bodies: bool) -> List[str]:
     if alone:
         lines.append(f"note: {', '.join(alone)}: by the name of one side, without a partner; write the pair into "
                      "'swap' of a skeleton file, or set DATASET.FLIP=false")
-    if SKELETONS.get(skeleton.name) == skeleton:
-        return lines
-    if skeleton.oks_sigmas == tuple(default_sigmas(skeleton.keypoint_names).values()):
-        lines.append(f'note: the OKS sigmas are defaults: those of COCO by name, {DEFAULT_SIGMA} for other keypoints '
-                     '(docs/own_data.md)')
     if half_bodies and not skeleton.upper_body:
         lines.append("note: no half bodies (DATASET.HALF_BODY_PROBABILITY), since the skeleton says no 'upper_body'")
-    return lines
+    return lines + sigma_notes(skeleton)
+
+
+def sigma_notes(skeleton: Skeleton) -> List[str]:
+    """Return a line where the OKS sigmas, and so every AP, are those that were taken by default."""
+    is_default = skeleton.oks_sigmas == tuple(default_sigmas(skeleton.keypoint_names).values())
+    return [f'note: the OKS sigmas are defaults: those of COCO by name, {DEFAULT_SIGMA} for other keypoints '
+            '(docs/own_data.md)'] if is_default and SKELETONS.get(skeleton.name) != skeleton else []

@@ -163,8 +163,8 @@ def test_what_a_training_says_of_its_layout(tmp_path):
     (tmp_path / 'own.yaml').write_text('keypoints: [nose, left_ear, L_paw, R_paw]')
     first, *notes = describe_lines(read_skeleton(str(tmp_path / 'own.yaml')), half_bodies=True)
     assert first == 'skeleton: own, 4 keypoints; a mirrored picture swaps L_paw and R_paw'
-    assert 'left_ear: by the name of one side' in notes[0] and 'sigmas are defaults' in notes[1]
-    assert 'no half bodies' in notes[2] and len(describe_lines(COCO, half_bodies=True)) == 1
+    assert 'left_ear: by the name of one side' in notes[0] and 'sigmas are defaults' in notes[2]
+    assert 'no half bodies' in notes[1] and len(describe_lines(COCO, half_bodies=True)) == 1
 
 
 # Annotation files
