@@ -3,6 +3,7 @@
 import src.system.with_mindspore  # noqa: F401, I001  first
 from typing import List
 
+from src.data.skeleton_files import sigma_notes
 from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
 from src.evaluation.arguments import choose_boxes, find_checkpoints, parse_arguments
@@ -59,7 +60,8 @@ def main() -> None:
             check_writable(path)
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
-    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *evaluation.notes)
+    say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *evaluation.notes,
+        *sigma_notes(evaluation.skeleton))
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
     problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
     # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.

@@ -6,10 +6,11 @@ or, for the section of a network, in that network's folder.
 import json
 import os
 from copy import deepcopy
-from typing import Any, Dict, List
+from typing import Any, Collection, Dict, List
 
 from easydict import EasyDict
 
+from .data.skeleton_files import as_text, find_skeleton, is_skeleton_file, read_skeleton
 from .datasets.registry import DATASETS
 from .models.record import PIXELS_PER_CELL
 from .models.registry import MODELS, heatmap_section
@@ -97,7 +98,18 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
             raise PoseError(f'{path}: {_as_key(section)} should be a section of keys, is {brief(values)}')
         for key, value in values.items():
             set_value(config, f'{_as_key(section)}.{_as_key(key)}', value, where=path)
+    _take_skeleton(config, [f'{section}.{key}' for section, values in content.items() for key in values])
     return config
+
+
+def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:
+    """Put the layout itself into DATASET.SKELETON where one of the `keys` just set is that, as the name of a file:
+    whatever carries the configuration then needs no other file. MODEL.NUM_JOINTS follows unless it was set as well."""
+    if 'DATASET.SKELETON' in keys and is_skeleton_file(config.DATASET.SKELETON):
+        skeleton = read_skeleton(config.DATASET.SKELETON)
+        config.DATASET.SKELETON = as_text(skeleton)
+        if 'MODEL.NUM_JOINTS' not in keys:
+            config.MODEL.NUM_JOINTS = skeleton.num_keypoints
 
 
 def _as_key(key: Any) -> str:
@@ -169,6 +181,7 @@ def resolve(recipe: EasyDict, overrides: Dict[str, Any]) -> EasyDict:
     config = deepcopy(recipe)
     for key, value in overrides.items():
         set_value(config, key, value)
+    _take_skeleton(config, overrides)
     _check_networks(config)
     size_key = heatmap_size_key(config)
     if 'MODEL.IMAGE_SIZE' in overrides and size_key not in overrides:
@@ -215,7 +228,9 @@ def _check_dataset(config: EasyDict) -> None:
     # Other evaluators take whatever keypoints an annotation file in COCO's format has.
     if needed and needed != dataset.SKELETON:
         raise PoseError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {needed}, not '
-                        f'{dataset.SKELETON}')
+                        f'{shown_value(dataset.SKELETON)}')
+    if dataset.SKELETON.startswith('{'):
+        find_skeleton(dataset.SKELETON)
     if dataset.SCALE_FACTOR == 1:
         raise PoseError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
     if min(dataset.STDS) <= 0:
@@ -252,6 +267,11 @@ def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:
     """Return the keys ('SECTION.NAME') whose values differ between two resolved configurations."""
     return [f'{section}.{name}' for section, values in one.items() for name, value in values.items()
             if value != other[section][name]]
+
+
+def shown_value(value: Any) -> Any:
+    """Return a value for a message: a layout by its name."""
+    return find_skeleton(value).name if isinstance(value, str) and value.startswith('{') else value
 
 
 def to_json(config: EasyDict) -> str:

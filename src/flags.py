@@ -31,11 +31,11 @@ TRAIN_FLAGS = {
     'img_stds': 'DATASET.STDS', 'keypoint_num': 'MODEL.NUM_JOINTS', 'input_shape': 'MODEL.IMAGE_SIZE',
     'amp_level': 'TRAIN.AMP_LEVEL', 'max_steps': 'TRAIN.MAX_STEPS',
     'output_shape': 'HEATMAP_SIZE', 'upsample_channel_num': 'MSPN.UPSAMPLE_CHANNEL_NUM', 'ohkm': 'LOSS.OHKM',
-    'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE'}
+    'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE', 'skeleton': 'DATASET.SKELETON'}
 TEST_FLAGS = {
     'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TEST_JSON', 'det_file_url': 'TEST.COCO_BBOX_FILE',
     'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID',
-    'batch_size': 'TEST.BATCH_SIZE'}
+    'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON'}
 SHAPE_FLAGS = ('input_shape', 'output_shape')
 # Plugins that the environment names, path behind path as in PATH.
 PLUGINS_VARIABLE = 'POSE_PLUGINS'

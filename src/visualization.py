@@ -2,9 +2,10 @@
 
 P people, K keypoints, L limbs, H, W picture. The person's left side is orange, the right side blue and what joins the
 two is nearly white: orange against blue stays apart for every common kind of colour blindness (Okabe and Ito, "Color
-Universal Design", 2008). Further people, whom a network has found in the box of another one, are drawn lightly: thin
-dashed limbs, rings for keypoints and a label in reversed colours. How one person looks is decided in ``_choose_style``
-and carried by a ``PersonStyle``; the functions that put it on the picture know no colours and no sizes of their own.
+Universal Design", 2008). Layouts of one's own are drawn by limb group (`data/limb_groups.py`). Further people, whom a
+network has found in the box of another one, are drawn lightly: thin dashed limbs, rings for keypoints and a label in
+reversed colours. How one person looks is decided in ``_choose_style`` and carried by a ``PersonStyle``; the functions
+that put it on the picture know no colours and no sizes of their own.
 """
 import os
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import List, Optional, Tuple
 import cv2
 import numpy as np
 
+from .data.limb_groups import keypoint_colors, limb_colors
 from .data.skeletons import Skeleton
 from .system.errors import PoseError
 from .system.files import write_bytes
@@ -205,14 +207,14 @@ def _side_of(names: Tuple[str, ...]) -> str:
 
 def _draw_limbs(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, style: PersonStyle) -> None:
     """Draw the limbs between finite points (K, 2): first every outline, so that none cuts through another limb."""
-    segments = []
-    for names, (start, end) in zip(skeleton.links, skeleton.link_index):
+    segments, own_colors = [], limb_colors(skeleton)
+    for number, (names, (start, end)) in enumerate(zip(skeleton.links, skeleton.link_index)):
         if not np.isfinite(points[[start, end]]).all():
             continue
         # The margin keeps the round cap of a cut limb out of the picture.
         segment = _clip_segment(points[start], points[end], canvas.shape[:2], margin=style.outlined_width)
         if segment is not None:
-            color = getattr(style, _side_of(names))
+            color = own_colors[number] if own_colors else getattr(style, _side_of(names))
             segments += [(part, color) for part in (_dashes(segment, style) if style.is_light else [segment])]
     for segment, _ in segments:
         _draw_line(canvas, segment, _OUTLINE_COLOR, style.outlined_width)
@@ -234,20 +236,22 @@ def _dashes(segment: np.ndarray, style: PersonStyle) -> List[np.ndarray]:
 def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, style: PersonStyle) -> None:
     """Draw the finite points (K, 2) as discs with a light rim, or as rings, smaller where they stand close as in a
     face."""
+    (height, width), own_colors = canvas.shape[:2], keypoint_colors(skeleton)
     radii = style.keypoint_radius * np.ones(len(points))
     shown = np.flatnonzero(np.isfinite(points[:, 0]))
     distances = np.linalg.norm(points[shown, None] - points[None, shown], axis=2)
     np.fill_diagonal(distances, np.inf)
+    # The many points of a face would hide it.
+    smallest = 0.3 if own_colors else 0.55
     if len(shown) > 1:
-        radii[shown] = np.clip(0.35 * distances.min(axis=1), 0.55 * style.keypoint_radius, style.keypoint_radius)
-    height, width = canvas.shape[:2]
+        radii[shown] = np.clip(0.35 * distances.min(axis=1), smallest * style.keypoint_radius, style.keypoint_radius)
     for index in shown:
         x, y = points[index]
         rim = 0.3 * radii[index] if radii[index] >= 2 else 0.0
         reach = radii[index] + rim + 1
         if not (-reach <= x <= width + reach and -reach <= y <= height + reach):
             continue
-        color = getattr(style, _side_of((skeleton.keypoint_names[index],)))
+        color = own_colors[index] if own_colors else getattr(style, _side_of((skeleton.keypoint_names[index],)))
         if style.is_light:
             _draw_circle(canvas, points[index], radii[index], _OUTLINE_COLOR, style.outlined_width)
             _draw_circle(canvas, points[index], radii[index], color, style.line_width)

@@ -36,7 +36,8 @@ def coco_to_crowdpose(content: dict) -> dict:
         annotations.append({'id': each['id'], 'image_id': each['image_id'], 'category_id': 1, 'iscrowd': 0,
                             'bbox': each['bbox'], 'num_keypoints': int((table[:12, 2] > 0).sum()),
                             'keypoints': table.ravel().tolist()})
-    return {'images': images, 'annotations': annotations, 'categories': content['categories']}
+    return {'images': images, 'annotations': annotations,
+            'categories': [{**content['categories'][0], 'keypoints': list(CROWDPOSE.keypoint_names)}]}
 
 
 def coco_to_mpii(content: dict) -> list:

@@ -53,6 +53,7 @@ def place(tmp_path_factory):
         for each in content['annotations']:
             table = np.reshape(each['keypoints'], (17, 3))[rows]
             each.update(keypoints=table.ravel().tolist(), num_keypoints=int((table[:, 2] > 0).sum()))
+        content['categories'][0]['keypoints'] = list(KEPT)
         (folder / 'data' / 'labels' / f'{name}.json').write_text(json.dumps(content))
         shutil.move(folder / 'coco' / split, folder / 'data' / split)
     return folder

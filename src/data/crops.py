@@ -76,6 +76,9 @@ def choose_half(keypoints: np.ndarray, is_upper_body: np.ndarray, side: float, e
         enough: places that a half needs to be preferred. The upper half is also taken with one place less, where the
             lower one has not enough either.
     """
+    if not is_upper_body.any():
+        # A layout that does not say has no halves.
+        return None
     labelled = keypoints[:, 2] > 0
     upper, lower = (keypoints[labelled & half, :2].astype(np.float64) for half in (is_upper_body, ~is_upper_body))
     if side < 0.5 and len(upper) >= enough:

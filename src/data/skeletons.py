@@ -1,15 +1,17 @@
 """The keypoint layouts of the data sets: names, limbs, OKS constants and left/right partners.
 
-Everything that can be derived is derived: the flip permutation follows from the ``left_``/``right_`` names, so a
-layout cannot contradict itself.
+Everything that can be derived is derived: the flip permutation follows from the names, so a layout cannot contradict
+itself. Layouts of one's own are read from files (`skeleton_files.py`).
 """
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Tuple
+from typing import Dict, Optional, Tuple
 
 import numpy as np
 
 from ..system.errors import PoseError
+from ..system.printing import brief
+from .keypoint_sides import pair_names, plain_name
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,15 @@ class Skeleton:
 
     Attributes:
         name: data set it belongs to.
-        keypoint_names: K names; a left/right pair differs only in its ``left_``/``right_`` prefix.
+        keypoint_names: K names.
         links: pairs of keypoint names that are drawn as a limb.
         oks_sigmas: K per-keypoint standard deviations of the OKS, relative to the object scale.
         upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper". HRNet's calls those above
-            the hips so: `is_above_hips`.
+            the hips so: `is_above_hips`. Without any there are no half bodies.
+        swap_pairs: names that trade places in a mirrored picture; None finds them by the names (`keypoint_sides.py`).
+        colors: ('#rrggbb', names) of what is drawn in colours of one's own.
+        other_names: (name in an annotation file, keypoint) of files that call it otherwise; '' for those that are
+            left out.
     """
 
     name: str
@@ -30,6 +36,9 @@ class Skeleton:
     links: Tuple[Tuple[str, str], ...]
     oks_sigmas: Tuple[float, ...]
     upper_body: Tuple[str, ...]
+    swap_pairs: Optional[Tuple[Tuple[str, str], ...]] = None
+    colors: Tuple[Tuple[str, Tuple[str, ...]], ...] = ()
+    other_names: Tuple[Tuple[str, str], ...] = ()
 
     @property
     def num_keypoints(self) -> int:
@@ -38,17 +47,20 @@ class Skeleton:
     @cached_property
     def flip_index(self) -> np.ndarray:
         """Permutation (K,) int64: entry k is the keypoint that k turns into in a mirrored picture."""
-        swap = {'left_': 'right_', 'right_': 'left_'}
-        partners = []
-        for name in self.keypoint_names:
-            side = next((prefix for prefix in swap if name.startswith(prefix)), None)
-            partners.append(name if side is None else swap[side] + name[len(side):])
-        return np.array([self.keypoint_names.index(name) for name in partners], np.int64)
+        return np.array([self.keypoint_names.index(self.partners.get(name, name)) for name in self.keypoint_names],
+                        np.int64)
+
+    @cached_property
+    def partners(self) -> Dict[str, str]:
+        """Names of the keypoints that have a partner -> its name."""
+        pairs = pair_names(self.keypoint_names).pairs if self.swap_pairs is None else self.swap_pairs
+        return {name: other for left, right in pairs for name, other in ((left, right), (right, left))}
 
     @cached_property
     def link_index(self) -> np.ndarray:
         """Limbs as pairs of keypoint indices, (L, 2) int64."""
-        return np.array([[self.keypoint_names.index(name) for name in link] for link in self.links], np.int64)
+        return np.array([[self.keypoint_names.index(name) for name in link] for link in self.links],
+                        np.int64).reshape(-1, 2)
 
     @cached_property
     def is_upper_body(self) -> np.ndarray:
@@ -58,7 +70,7 @@ class Skeleton:
     @cached_property
     def is_above_hips(self) -> np.ndarray:
         """Mask (K,) bool of the upper body without the hips."""
-        return self.is_upper_body & ~np.array([name.endswith('_hip') for name in self.keypoint_names])
+        return self.is_upper_body & ~np.array([plain_name(name)[1] == 'hip' for name in self.keypoint_names])
 
 
 _COCO_NAMES = (
@@ -142,5 +154,6 @@ def get_skeleton(name: str) -> Skeleton:
         PoseError: the name is unknown; the known ones are listed.
     """
     if name not in SKELETONS:
-        raise PoseError(f'unknown skeleton {name!r}; known: {", ".join(sorted(SKELETONS))}')
+        raise PoseError(f'unknown skeleton {brief(name)}; known: {", ".join(sorted(SKELETONS))}, and files in .yaml or '
+                        '.json (docs/own_data.md)')
     return SKELETONS[name]

@@ -4,7 +4,8 @@ from typing import Dict
 
 from easydict import EasyDict
 
-from ..data.skeletons import Skeleton, get_skeleton
+from ..data.skeleton_files import find_skeleton
+from ..data.skeletons import Skeleton
 from ..system.errors import PoseError
 from . import coco, crowdpose, mpii, ochuman
 from .record import PoseDataset
@@ -35,7 +36,7 @@ def configured_skeleton(config: EasyDict) -> Skeleton:
     Raises:
         PoseError: it is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
     """
-    skeleton = get_skeleton(config.DATASET.SKELETON)
+    skeleton = find_skeleton(config.DATASET.SKELETON)
     if skeleton.num_keypoints != config.MODEL.NUM_JOINTS:
         raise PoseError(f'keypoint_num is {config.MODEL.NUM_JOINTS}, but the {skeleton.name} layout has '
                         f'{skeleton.num_keypoints} keypoints')

@@ -52,6 +52,7 @@ class PoseEstimator:
 
     Attributes:
         keypoint_names: of the K keypoints.
+        skeleton: their layout, which `visualization.draw_people` takes.
         config: the resolved configuration.
 
     Raises:
@@ -71,9 +72,9 @@ class PoseEstimator:
             overrides.setdefault('TEST.FLIP_TEST', source.model.has_flip_test)
         self.config, _ = resolve_test_config(recipe, source.carried, path, lambda _: overrides, tell=lambda _: None)
         source.settle(self.config, overrides)
-        self._skeleton, self._crops = configured_skeleton(self.config), model_of(self.config).crops(self.config)
-        self._predictor = source.build_predictor(self.config, self._skeleton.flip_index)
-        self.keypoint_names = self._skeleton.keypoint_names
+        self.skeleton, self._crops = configured_skeleton(self.config), model_of(self.config).crops(self.config)
+        self._predictor = source.build_predictor(self.config, self.skeleton.flip_index)
+        self.keypoint_names = self.skeleton.keypoint_names
 
     def __call__(self, images: Union[np.ndarray, Sequence[np.ndarray]],
                  boxes_xywh: Union[None, np.ndarray, Sequence] = None) -> Union[PosesOfPicture, List[PosesOfPicture]]:
@@ -120,7 +121,7 @@ class PoseEstimator:
             outputs = [each[:len(rows)] for each in predictor.run(crops)]
             positions, scores = predictor.decode(*outputs, centers, scales)
             found.append(np.concatenate([positions, scores[..., None]], axis=2))
-        return np.concatenate(found) if found else np.empty((0, self._skeleton.num_keypoints, 3))
+        return np.concatenate(found) if found else np.empty((0, self.skeleton.num_keypoints, 3))
 
 
 def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> LoadedModel:

@@ -6,9 +6,9 @@ import numpy as np
 from easydict import EasyDict
 
 from ..config import input_shape
-from ..data.annotation_checks import AnnotationFile
 from ..data.detections import BoxReport, detected_people, load_detections
 from ..data.images import exif_rule
+from ..data.keypoint_names import open_annotations
 from ..data.locate_pictures import describe_folders, locate_pictures
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -60,7 +60,7 @@ class Evaluation:
         self.skeleton, self.dataset = configured_skeleton(config), dataset_of(config)
         self.gt_file = find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in explicit_keys)
         # Read once, for the people, the boxes and every score.
-        self._annotations = AnnotationFile(self.gt_file, config.DATASET.CATEGORY)
+        self._annotations = open_annotations(self.gt_file, self.skeleton, config.DATASET.CATEGORY)
         self.reason_without_score = self.dataset.reason_without_score(self._annotations, self.skeleton, config)
         if must_score and self.reason_without_score:
             raise PoseError(f'nothing to score by: {self.reason_without_score}')

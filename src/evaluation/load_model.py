@@ -12,6 +12,7 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
+from ..data.skeleton_files import find_skeleton
 from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
 from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
@@ -34,6 +35,11 @@ def network_keys(config: EasyDict) -> Tuple[str, ...]:
     model = model_of(config)
     sections = dict.fromkeys((model.section, heatmap_section(config)))
     return tuple(f'{section}.{name}' for section in sections for name in config[section] if name not in model.test_keys)
+
+
+def _keypoints(skeleton: str) -> str:
+    """Return the name of a known layout, the keypoints of one's own: what else it says makes no other heatmaps."""
+    return ', '.join(find_skeleton(skeleton).keypoint_names) if skeleton.startswith('{') else skeleton
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Ensemble:
         for member, config in zip(self.members, self.configs):
             facts = [('MODEL.IMAGE_SIZE', first.MODEL.IMAGE_SIZE, config.MODEL.IMAGE_SIZE, ''),
                      ('MODEL.NUM_JOINTS', first.MODEL.NUM_JOINTS, config.MODEL.NUM_JOINTS, ''),
-                     ('DATASET.SKELETON', first.DATASET.SKELETON, config.DATASET.SKELETON, ''),
+                     ('DATASET.SKELETON', *(_keypoints(each.DATASET.SKELETON) for each in (first, config)), ''),
                      ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
                       ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
             peaks = [model_of(each).codec.peak for each in (first, config)]

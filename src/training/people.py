@@ -5,11 +5,12 @@ from typing import Iterable, Optional
 from easydict import EasyDict
 
 from ..config import input_shape
-from ..data.annotation_checks import AnnotationFile
 from ..data.images import exif_rule
+from ..data.keypoint_names import open_annotations
 from ..data.locate_pictures import describe_folders, locate_pictures
 from ..data.photo_changes import build_photo_changes
 from ..data.samples import PersonSamples
+from ..data.skeleton_files import describe_lines
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
 from ..evaluation.evaluate import Evaluation
@@ -32,10 +33,11 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
         PoseError: the annotation file or pictures are missing or wrong; the message names them.
     """
     skeleton = configured_skeleton(config)
+    say(*describe_lines(skeleton, half_bodies=config.DATASET.HALF_BODY_PROBABILITY > 0))
     gt_file = find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in explicit_keys)
     crops = model_of(config).crops(config)
-    people = dataset_of(config).people(AnnotationFile(gt_file, config.DATASET.CATEGORY), skeleton, crops.sample_rule,
-                                       True)
+    annotations = open_annotations(gt_file, skeleton, config.DATASET.CATEGORY)
+    people = dataset_of(config).people(annotations, skeleton, crops.sample_rule, True)
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
                             needed=people.image_index)
     say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in people.notes))

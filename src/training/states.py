@@ -17,7 +17,7 @@ from easydict import EasyDict
 from mindspore import Parameter, Tensor, dtype_to_nptype
 
 from ..checkpoints.ckpt import CONFIG_KEY, read_entries, write_checkpoint
-from ..config import differing_keys, from_json, to_json
+from ..config import differing_keys, from_json, shown_value, to_json
 from ..system.errors import PoseError
 from ..system.files import make_folder, parse_json
 
@@ -96,6 +96,7 @@ class RunIdentity:
             PoseError: it is of another run; all that differs is named.
         """
         differences = [f'{key} is {_value(self.config, key)}, was {_value(config, key)}'
+                       + ' with other settings' * (_value(self.config, key) == _value(config, key))
                        for key in differing_keys(self.config, config) if not key.startswith(FREE_KEYS)]
         mine = self.fingerprint(step)
         if told.get('joint_batch_size') != self.joint_batch_size:
@@ -115,7 +116,7 @@ class RunIdentity:
 
 def _value(config: EasyDict, key: str):
     section, name = key.split('.')
-    return config[section][name]
+    return shown_value(config[section][name])
 
 
 class RunStates:
