@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, List, Tuple
+from typing import Callable, Deque, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -21,10 +21,13 @@ from ..models.registry import num_hypotheses
 from ..system.command_line import say
 from ..system.errors import PoseError
 from ..system.files import make_folder
+from ..tracking import PoseTracker
+from ..tracking.tracker import SMOOTHINGS
 from .box_poses import BoxPoser
 from .drawings import LABELS, DrawingFolder, DrawingOptions, draw_frame, person_numbers, pose_scores
 from .pipeline import BYTES_UNDER_WAY, BoxSource, Budget, PosedFrame, pose_frames
 from .stop_signals import stop_on_signals
+from .two_passes import pose_frames_in_two_passes
 
 # Threads that draw, and drawings that may wait for the one that writes.
 DRAWING_THREADS, DRAWINGS_AHEAD = 2, 6
@@ -44,6 +47,9 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
                        'frame of a video and follow them in between (default: %(default)s)')
     group.add_argument('--box', nargs=4, type=float, action='append', metavar=('X', 'Y', 'WIDTH', 'HEIGHT'),
                        help='of a person, in pixels, on every picture; may be given several times')
+    group.add_argument('--track', action='store_true', help='people of a video keep their numbers from frame to frame')
+    group.add_argument('--smooth', choices=SMOOTHINGS, default='off', help='poses of a video that do not shake: live '
+                       '(with a little lag), file (without, in two passes); both follow people as --track does')
     group.add_argument('--jsonl', action='store_true', help='also write frames.jsonl: a line for every frame')
     group.add_argument('--csv', action='store_true', help='also write keypoints.csv: a row for every '
                        'keypoint')
@@ -80,8 +86,11 @@ def run_inputs(arguments: argparse.Namespace, config, source, skeleton: Skeleton
     poser = BoxPoser(config, source.build_predictor(config, skeleton.flip_index), skeleton,
                      is_compiled=source.needs_mindspore)
     run = _Run(folder, tables, options, skeleton, with_hypothesis=num_hypotheses(config) > 1, shows=arguments.show)
+    tracker = None
+    if arguments.track or arguments.smooth != 'off':
+        tracker = PoseTracker(skeleton.oks_sigmas, smooth=arguments.smooth)
     with stop_on_signals() as stop:
-        run.go(inputs, poser, boxes, arguments.detect_every, stop)
+        run.go(inputs, poser, boxes, arguments.detect_every, tracker, stop)
     run.conclude(arguments.img_save_dir, inputs, was_stopped=stop.is_set())
 
 
@@ -98,6 +107,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.box and np.any(find_unusable_boxes(np.array(arguments.box))):
         raise PoseError(f'--box should be left, top, width and height in pixels, the last two above 0, is '
                         f'{" and ".join(" ".join(f"{value:g}" for value in box) for box in arguments.box)}')
+    if arguments.smooth == 'file' and any(word.isdigit() and not os.path.exists(word) for word in arguments.inputs):
+        raise PoseError('--smooth file needs the end of a recording: for a camera choose --smooth live')
     if arguments.show and not _has_display():
         raise PoseError('--show needs a display and an OpenCV with windows (pip install opencv-python in place of '
                         'opencv-python-headless); the drawings are files all the same without it')
@@ -139,14 +150,19 @@ class _Run:
         self.num_frames = self.num_people = self.num_drawn = 0
         self._best = -math.inf
 
-    def go(self, inputs: List[Input], poser: BoxPoser, boxes: BoxSource, detect_every: int, stop) -> None:
+    def go(self, inputs: List[Input], poser: BoxPoser, boxes: BoxSource, detect_every: int,
+           tracker: Optional[PoseTracker], stop) -> None:
         """Pose, draw and write all frames until their end or until `stop` is set."""
         start = time.perf_counter()
         has_ids = all(each.image_id is not None for each in inputs)
         bar = tqdm(total=len(inputs) if all(each.kind == 'picture' for each in inputs) else None, unit='frame',
                    disable=not sys.stderr.isatty())
-        frames = pose_frames(inputs, poser, boxes, detect_every=detect_every, on_problem=self._note, say=say,
-                             budget=self._budget)
+        options = {'detect_every': detect_every, 'tracker': tracker, 'on_problem': self._note, 'say': say,
+                   'budget': self._budget}
+        if tracker is not None and tracker.smooth == 'file':
+            frames = pose_frames_in_two_passes(inputs, poser, boxes, stop=stop, **options)
+        else:
+            frames = pose_frames(inputs, poser, boxes, **options)
         with ThreadPoolExecutor(DRAWING_THREADS, 'drawing') as drawers, ThreadPoolExecutor(1, 'writer') as writer, bar:
             try:
                 for frame in frames:

@@ -17,9 +17,11 @@ from ..export.runtimes import default_runtime, open_model_file
 from ..media.inputs import find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError
+from ..tracking import PoseTracker
 from .box_poses import BoxPoser, PosesOfPicture
 from .carried import carried_weights
 from .pipeline import BoxSource, PosedFrame, pose_frames
+from .two_passes import pose_frames_in_two_passes
 
 MODEL_ENDINGS = ('.onnx', '.mindir')
 
@@ -97,7 +99,8 @@ class PoseEstimator:
         return BoxSource(self.detector, boxes_xywh)
 
     def frames(self, inputs: Union[str, Sequence[str]], *, boxes_xywh: Optional[Sequence] = None, detect_every: int = 1,
-               tracker=None, on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
+               tracker: Optional[PoseTracker] = None,
+               on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
         """Yield the poses of pictures, folders, patterns, videos and cameras as `infer.py` takes them, frame by frame.
 
         Reading and detection run ahead in threads of their own, and batches run over the people of several frames. The
@@ -119,8 +122,9 @@ class PoseEstimator:
 
         found = find_inputs([inputs] if isinstance(inputs, str) else inputs, say=lambda _: None)
         box = None if boxes_xywh is None else np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
-        yield from pose_frames(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
-                               on_problem=on_problem or fail)
+        pose = pose_frames_in_two_passes if tracker is not None and tracker.smooth == 'file' else pose_frames
+        yield from pose(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
+                        on_problem=on_problem or fail)
 
 
 def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> LoadedModel:

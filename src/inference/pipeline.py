@@ -12,6 +12,7 @@ from ..data.images import read_picture
 from ..media.inputs import Input
 from ..media.videos import Video
 from ..system.errors import PoseError
+from ..tracking import PoseTracker
 from .background import Background, Ended
 from .box_poses import BoxPoser, PosesOfPicture
 
@@ -80,11 +81,12 @@ class Budget:
     """Bytes of the pictures that are under way: who wants more waits, unless it would be the only one."""
 
     def __init__(self, limit: int):
-        self._limit, self._used, self._changed, self._is_closed = limit, 0, threading.Condition(), False
+        self._limit, self._used, self._changed = limit, 0, threading.Condition()
 
-    def take(self, size: int) -> None:
+    def take(self, size: int, is_over: threading.Event) -> None:
+        """Wait for room, or until nobody wants the picture any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or not self._used or self._used + size <= self._limit)
+            self._changed.wait_for(lambda: is_over.is_set() or not self._used or self._used + size <= self._limit)
             self._used += size
 
     def give_back(self, size: int) -> None:
@@ -92,32 +94,33 @@ class Budget:
             self._used -= size
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Nobody waits any more."""
+    def end(self, is_over: threading.Event) -> None:
+        """Set the event, and wake whoever waits for it."""
         with self._changed:
-            self._is_closed = True
+            is_over.set()
             self._changed.notify_all()
 
 
 def read_frames(inputs: Sequence[Input], on_problem: Callable[[Exception], None], budget: Budget,
-                say: Callable[[str], None] = lambda _: None) -> Iterator[PosedFrame]:
+                is_over: threading.Event, say: Callable[[str], None] = lambda _: None) -> Iterator[PosedFrame]:
     """Yield the frames of all inputs; each is read once.
 
     Args:
         on_problem: gets the error of an input that cannot be read; the others go on.
+        is_over: set when nobody wants more.
     """
     for source in inputs:
         try:
             if source.kind == 'picture':
                 picture = _read_picture_or_video(source)
                 if isinstance(picture, Video):
-                    yield from _frames_of(replace(source, kind='video'), picture, budget, say)
+                    yield from _frames_of(replace(source, kind='video'), picture, budget, is_over, say)
                     continue
-                budget.take(picture.nbytes)
+                budget.take(picture.nbytes, is_over)
                 yield PosedFrame(source, 0, picture)
             else:
                 video = Video(source.path, is_camera=source.kind == 'camera')
-                yield from _frames_of(source, video, budget, say)
+                yield from _frames_of(source, video, budget, is_over, say)
         except (PoseError, OSError) as error:
             on_problem(error)
 
@@ -136,7 +139,7 @@ def _read_picture_or_video(source: Input):
             raise PoseError(f'{source.path} is neither a picture nor a video that OpenCV can read: {error}') from None
 
 
-def _frames_of(source: Input, video: Video, budget: Budget, say) -> Iterator[PosedFrame]:
+def _frames_of(source: Input, video: Video, budget: Budget, is_over: threading.Event, say) -> Iterator[PosedFrame]:
     try:
         kind = 'camera' if video.is_camera else f'video of {video.num_frames or "an unknown number of"} frames'
         say(f'{source.name}: {kind}, {video.rate:g} frames per second'
@@ -148,7 +151,7 @@ def _frames_of(source: Input, video: Video, budget: Budget, say) -> Iterator[Pos
                 say(f'{source.name}: frames {last + 1} to {number - 1} cannot be decoded')
             last = number
             if not video.is_camera:
-                budget.take(picture.nbytes)
+                budget.take(picture.nbytes, is_over)
             yield PosedFrame(source, number, picture, rate=video.rate, num_frames=video.num_frames)
         if video.num_frames and last + 1 < video.num_frames:
             say(f'{source.name}: it ends after {last + 1} of {video.num_frames} frames')
@@ -164,8 +167,9 @@ def _with_boxes(frames: Iterator[PosedFrame], boxes: BoxSource) -> Iterator[Pose
         yield replace(frame, boxes_xywh=found, box_scores=scores)
 
 
-def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, detect_every: int = 1, tracker=None,
-                on_problem: Callable[[Exception], None], say: Callable[[str], None] = lambda _: None,
+def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, detect_every: int = 1,
+                tracker: Optional[PoseTracker] = None, on_problem: Callable[[Exception], None],
+                say: Callable[[str], None] = lambda _: None,
                 budget: Optional[Budget] = None) -> Iterator[PosedFrame]:
     """Yield the frames of all inputs in order, with the poses on them.
 
@@ -179,7 +183,8 @@ def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, d
     own_budget = budget or Budget(BYTES_UNDER_WAY)
     is_live = any(source.kind == 'camera' for source in inputs)
     follows = detect_every > 1 and boxes.detects
-    frames = Background(read_frames(inputs, on_problem, own_budget, say), FRAMES_AHEAD, newest_only=is_live)
+    is_over = threading.Event()
+    frames = Background(read_frames(inputs, on_problem, own_budget, is_over, say), FRAMES_AHEAD, newest_only=is_live)
     stages = [frames]
     if not follows:
         stages.append(Background(_with_boxes(iter(frames), boxes), FRAMES_AHEAD))
@@ -188,20 +193,27 @@ def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, d
             posed = _follow(frames, poser, boxes, detect_every)
         else:
             posed = _in_batches(stages[-1], poser, 1 if is_live else FRAMES_IN_BATCH)
-        last = None
-        for frame in posed:
-            if tracker is not None and frame.source.kind != 'picture':
-                if frame.source is not last:
-                    tracker.reset()
-                last = frame.source
-                frame = replace(frame, poses=tracker.update(frame.poses, frame.number / frame.rate))
+        for frame in posed if tracker is None else _tracked(posed, tracker):
             yield frame
             if budget is None and frame.source.kind != 'camera':
                 own_budget.give_back(frame.picture.nbytes)
     finally:
-        own_budget.close()
+        own_budget.end(is_over)
         for stage in stages[::-1]:
             stage.close()
+
+
+def _tracked(frames: Iterator[PosedFrame], tracker: PoseTracker) -> Iterator[PosedFrame]:
+    """Give the people of videos their numbers; every video begins anew."""
+    source = None
+    for frame in frames:
+        if frame.source.kind != 'picture':
+            if frame.source is not source:
+                tracker.reset()
+            source = frame.source
+            found = tracker.update(frame.poses.keypoints, frame.poses.boxes_xywh, frame.number / frame.rate)
+            frame = replace(frame, poses=frame.poses._replace(ids=found.ids, keypoints=found.keypoints))
+        yield frame
 
 
 def _in_batches(frames: Background, poser: BoxPoser, most: int) -> Iterator[PosedFrame]:

@@ -39,9 +39,14 @@ class LabelPlaces:
         self.taken: List[Plate] = []
 
     def _face_of(self, person: int) -> np.ndarray:
-        """Return the rectangle of a head; an empty one where there is none."""
-        head = self._points[person][self._is_head]
-        return _around(head, _HEAD_RADIUS * self._lengths[person])
+        """Return the rectangle of a head; where its keypoints are hidden, that above the two highest others."""
+        points, radius = self._points[person], _HEAD_RADIUS * self._lengths[person]
+        head = points[self._is_head]
+        if not np.isfinite(head).any():
+            shown = points[np.isfinite(points[:, 0])]
+            highest = shown[np.argsort(shown[:, 1])[:2]]
+            head = np.array([[highest[:, 0].mean(), highest[0, 1] - 1.5 * radius]]) if len(shown) else head
+        return _around(head, radius)
 
     def cost(self, plate: np.ndarray) -> float:
         """Return what a plate hides, in pixels with their weights."""
@@ -61,9 +66,7 @@ class LabelPlaces:
         self.taken.append(plate)
 
     def _choose(self, size: np.ndarray, person: int, gap: float) -> Plate:
-        points = self._points[person]
-        anchors = self._faces[person] if np.ptp(self._faces[person]) else _around(points, 0.0)
-        left, top, right, bottom = np.clip(anchors, -1e6, 1e6)
+        left, top, right, bottom = np.clip(self._faces[person], -1e6, 1e6)
         middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
         width, height = size
         _, body_top, _, body_bottom = self._bodies[person]
@@ -79,7 +82,9 @@ class LabelPlaces:
             inside = np.round(np.clip(corner, 0, np.maximum(self._size - size, 0))).astype(int)
             plate = np.concatenate([inside, inside + size])
             moved = float(np.abs(inside - np.array(corner)).sum())
-            cost = self.cost(plate) + 0.02 * number * width * height + moved
+            # A label that stands far away could be anybody's.
+            distance = np.linalg.norm(inside + size / 2 - [middle_x, middle_y]) / max(self._lengths[person], 1.0)
+            cost = self.cost(plate) + (0.02 * number + distance) * width * height + moved
             if cost < lowest:
                 best, lowest = tuple(plate.tolist()), cost
         return best
@@ -90,7 +95,7 @@ def draw_legend(canvas: np.ndarray, places: LabelPlaces, skeleton: Skeleton) -> 
     if not any(name.startswith('left_') for name in skeleton.keypoint_names):
         return
     side = max(canvas.shape[:2])
-    text_height = max(7, round(side / 90))
+    text_height = max(8, round(side / 80))
     letter_scale, thickness = text_height / 21, max(1, round(text_height / 10))
     pad, stroke, line_width = round(0.6 * text_height), 2 * text_height, max(2, round(text_height / 3))
     entries = (("person's left", LEFT_COLORS[0]), ("person's right", RIGHT_COLORS[0]))

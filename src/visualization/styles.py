@@ -78,7 +78,7 @@ def choose_style(number: int, length: float, picture_shape: Tuple[int, int], *, 
         outlined_width=3 if width <= 2 else width + 2 * max(1, round(0.25 * width)),
         keypoint_radius=keypoint_radius,
         # Small where people are small, and never too small to read when the whole picture is on a screen.
-        text_height=int(round(np.clip(length / 26, max(7, side / 150), max(10, side / 60)))), is_light=is_light)
+        text_height=int(round(np.clip(length / 26, max(8, side / 140), max(10, side / 60)))), is_light=is_light)
 
 
 def measure_person(points: np.ndarray, box_xywh: np.ndarray, picture_shape: Tuple[int, int]) -> float:
