@@ -133,7 +133,7 @@ class KeptPictures:
     def __init__(self, most: int = KEPT_BYTES):
         self._left, self._kept = most, {}
 
-    def __call__(self, path: Union[str, bytes], *, honour_exif: bool = True) -> np.ndarray:
+    def __call__(self, path: bytes, *, honour_exif: bool = True) -> np.ndarray:
         picture = self._kept.get((path, honour_exif))
         if picture is None:
             picture = read_picture(path, honour_exif=honour_exif)

@@ -42,12 +42,13 @@ class Background(Generic[Item]):
             self._put((None, end), is_last=True)
 
     def _put(self, entry, *, is_last: bool = False) -> None:
+        takes_place = self._newest_only and not is_last
         while not self._stopped.is_set():
             try:
-                self._queue.put(entry, timeout=SECONDS_BETWEEN_LOOKS)
+                self._queue.put(entry, block=not takes_place, timeout=SECONDS_BETWEEN_LOOKS)
                 return
             except queue.Full:
-                if self._newest_only and not is_last:
+                if takes_place:
                     with contextlib.suppress(queue.Empty):
                         self._queue.get_nowait()
 
