@@ -142,8 +142,7 @@ class _Run:
                  with_hypothesis: bool, shows: bool):
         self._folder, self._tables, self._options, self._skeleton = folder, tables, options, skeleton
         self._with_hypothesis, self._shows = with_hypothesis, shows
-        self._waiting: Deque[Tuple[PosedFrame, Future]] = deque()
-        self._writes: Deque[Tuple[PosedFrame, Future]] = deque()
+        self._under_way: Deque[Tuple[Future, Future]] = deque()
         self._budget = Budget(BYTES_UNDER_WAY)
         self.problems: List[Exception] = []
         self._broken: List[Input] = []
@@ -159,7 +158,8 @@ class _Run:
                    disable=not sys.stderr.isatty())
         options = {'detect_every': detect_every, 'tracker': tracker, 'on_problem': self._note, 'say': say,
                    'budget': self._budget}
-        if tracker is not None and tracker.smooth == 'file':
+        is_twice = tracker is not None and tracker.smooth == 'file'
+        if is_twice:
             frames = pose_frames_in_two_passes(inputs, poser, boxes, stop=stop, **options)
         else:
             frames = pose_frames(inputs, poser, boxes, **options)
@@ -168,15 +168,17 @@ class _Run:
                 for frame in frames:
                     self.num_frames += 1
                     self._tabulate(frame, frame.source.image_id if has_ids else self.num_frames)
-                    self._waiting.append((frame, drawers.submit(draw_frame, frame, self._options, self._skeleton)))
-                    self._hand_on(writer, DRAWINGS_AHEAD, stop)
+                    # Handed on at once: a picture that waits here would take the room of the next one.
+                    drawing = drawers.submit(draw_frame, frame, self._options, self._skeleton)
+                    self._under_way.append((drawing, writer.submit(self._write, frame, drawing)))
+                    self._collect(0 if self._shows else DRAWINGS_AHEAD, stop)
                     bar.update()
                     bar.set_postfix_str(f'{self.num_people / (time.perf_counter() - start):.1f} people/s')
-                    if stop.is_set():
+                    if stop.is_set() and not is_twice:
                         break
             finally:
                 frames.close()
-                self._hand_on(writer, 0, stop)
+                self._collect(0, stop)
                 self._attempt(writer.submit(self._folder.end_video).result)
                 self._attempt(self._tables.close)
         self.seconds = time.perf_counter() - start
@@ -207,32 +209,29 @@ class _Run:
                    for row, person in enumerate(person_numbers(poses))]
         self._attempt(lambda: self._tables.add(frame.source.name, number, image_id, records))
 
-    def _hand_on(self, writer: ThreadPoolExecutor, most: int, stop) -> None:
-        """Give finished drawings to the one who writes, until at most so many wait."""
-        while len(self._waiting) > most:
-            frame, drawing = self._waiting.popleft()
-            self._writes.append((frame, writer.submit(self._write, frame, drawing)))
+    def _collect(self, most: int, stop) -> None:
+        """Wait until at most so many drawings are not written, and show those that are."""
+        while len(self._under_way) > most:
+            drawing, written = self._under_way.popleft()
+            self._attempt(written.result)
             if self._shows:
                 cv2.imshow('poses', drawing.result())
                 if cv2.waitKey(1) & 0xff in (ord('q'), 27):
                     stop.set()
-        while len(self._writes) > most:
-            frame, written = self._writes.popleft()
-            self._attempt(written.result)
-            if frame.source.kind != 'camera':
-                self._budget.give_back(frame.picture.nbytes)
 
     def _write(self, frame: PosedFrame, drawing: Future) -> None:
-        if frame.source in self._broken:
-            return
         try:
-            self._folder.write(frame, drawing.result())
+            if frame.source not in self._broken:
+                self._folder.write(frame, drawing.result())
         except OSError:
             # The rest of a video would have a gap.
             if frame.rate is not None:
                 self._broken.append(frame.source)
                 self._folder.end_video()
             raise
+        finally:
+            if frame.source.kind != 'camera':
+                self._budget.give_back(frame.picture.nbytes)
 
     def conclude(self, place: str, inputs: List[Input], *, was_stopped: bool) -> None:
         """Say what came out.

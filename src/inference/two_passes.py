@@ -2,7 +2,7 @@
 draw them. The memory holds the poses of a video, never its pictures."""
 import threading
 from dataclasses import replace
-from typing import Callable, Dict, Iterator, List, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ..media.inputs import Input
 from ..system.errors import PoseError
@@ -15,12 +15,13 @@ from .pipeline import BYTES_UNDER_WAY, FRAMES_AHEAD, BoxSource, Budget, PosedFra
 
 def pose_frames_in_two_passes(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, tracker: PoseTracker,
                               detect_every: int = 1, on_problem: Callable[[Exception], None],
-                              say: Callable[[str], None] = lambda _: None, budget: Budget = None,
-                              stop=None) -> Iterator[PosedFrame]:
+                              say: Callable[[str], None] = lambda _: None, budget: Optional[Budget] = None,
+                              stop: Optional[threading.Event] = None) -> Iterator[PosedFrame]:
     """Yield what `pose_frames` does, with the poses of videos smoothed when all of a video are known.
 
     Args:
-        stop: once it is set, the first pass over a video ends.
+        stop: an event that ends it once it is set; a first pass that it ends is followed by the second over the same
+            frames.
 
     Raises:
         PoseError: there is a camera among the inputs, which has no second time.
@@ -44,6 +45,7 @@ def pose_frames_in_two_passes(inputs: Sequence[Input], poser: BoxPoser, boxes: B
             if stop is not None and stop.is_set():
                 break
         first_pass.close()
+        ends_here = stop is not None and stop.is_set()
         smooth = smooth_whole([each.ids for each in poses], [each.keypoints for each in poses], rate) if poses else []
         by_number: Dict[int, PosesOfPicture] = {
             number: each._replace(keypoints=keypoints) for number, each, keypoints in zip(numbers, poses, smooth)}
@@ -51,7 +53,7 @@ def pose_frames_in_two_passes(inputs: Sequence[Input], poser: BoxPoser, boxes: B
         frames = Background(read_frames([source], lambda _: None, own_budget, is_over), FRAMES_AHEAD)
         try:
             for frame in frames:
-                if frame.number not in by_number:
+                if frame.number not in by_number or (stop is not None and stop.is_set() and not ends_here):
                     break
                 yield replace(frame, poses=by_number[frame.number])
                 if budget is None:
@@ -59,3 +61,5 @@ def pose_frames_in_two_passes(inputs: Sequence[Input], poser: BoxPoser, boxes: B
         finally:
             own_budget.end(is_over)
             frames.close()
+        if stop is not None and stop.is_set():
+            return

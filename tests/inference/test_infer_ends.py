@@ -82,6 +82,13 @@ def test_one_broken_picture_costs_itself_alone(call, tmp_path):
     assert sorted(os.listdir('res_img')) == ['good.jpg', 'results.json']
 
 
+def test_pictures_that_leave_no_room_for_each_other_come_one_by_one(call, monkeypatch):
+    """As photos of 100 megapixels do: nobody may wait for the other."""
+    monkeypatch.setattr('src.inference.command.BYTES_UNDER_WAY', 1)
+    outcome = call('{material}/photos {material}/clip.mp4 --detector {material}/detector.onnx')
+    assert outcome.status == 0 and len(outcome.results) == 30
+
+
 # Bad inputs, and what is said of them
 
 def prepare(folder: Path) -> None:
