@@ -100,6 +100,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.det_file_url:
         raise PoseError('--det_file_url is for the numbered pictures of --data_url; with INPUT give --box, --detector '
                         'or a COCO annotation file as INPUT')
+    if arguments.data_url and not any(word.endswith(('.json', '.txt')) for word in arguments.inputs):
+        raise PoseError('--data_url is for an annotation file as INPUT, or for numbered pictures without INPUT')
     for flag in ('detect_every', 'line_width'):
         value = getattr(arguments, flag)
         if value is not None and value < 1:
@@ -154,8 +156,7 @@ class _Run:
         """Pose, draw and write all frames until their end or until `stop` is set."""
         start = time.perf_counter()
         has_ids = all(each.image_id is not None for each in inputs)
-        bar = tqdm(total=len(inputs) if all(each.kind == 'picture' for each in inputs) else None, unit='frame',
-                   disable=not sys.stderr.isatty())
+        bar = tqdm(total=sum(each.kind == 'picture' for each in inputs), unit='frame', disable=not sys.stderr.isatty())
         options = {'detect_every': detect_every, 'tracker': tracker, 'on_problem': self._note, 'say': say,
                    'budget': self._budget}
         is_twice = tracker is not None and tracker.smooth == 'file'
@@ -167,6 +168,8 @@ class _Run:
             try:
                 for frame in frames:
                     self.num_frames += 1
+                    if frame.number == 0 and frame.rate is not None:
+                        bar.total += frame.num_frames or 0
                     self._tabulate(frame, frame.source.image_id if has_ids else self.num_frames)
                     # Handed on at once: a picture that waits here would take the room of the next one.
                     drawing = drawers.submit(draw_frame, frame, self._options, self._skeleton)

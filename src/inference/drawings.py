@@ -118,8 +118,9 @@ class DrawingFolder:
         if self._video is None or self._video[0] is not frame.source:
             self.end_video()
             self._video = frame.source, VideoFile(self.path_of(frame.source), frame.rate)
-        # A frame that could not be decoded is shown as the one before it: the video keeps its time.
-        if self._last is not None and frame.source.kind != 'camera':
+        # A frame that could not be decoded, or that a camera sent while nobody looked, is shown as the one before it:
+        # the video keeps its time.
+        if self._last is not None:
             for _ in range(self._last[0] + 1, frame.number):
                 self._video[1].write(self._last[1])
         self._video[1].write(drawing)

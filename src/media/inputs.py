@@ -20,7 +20,7 @@ LIST_ENDING = '.txt'
 MAX_LIST_BYTES = 100_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Input:
     """A picture, a video or a camera.
 

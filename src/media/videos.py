@@ -61,8 +61,9 @@ class Video:
                 yield number, picture
             else:
                 broken += 1
-                if self.is_camera or self.num_frames is None or number >= self.num_frames \
-                        or broken > MAX_BROKEN_FRAMES:
+                # A camera may need some frames to wake up; a file without a length ends where nothing comes.
+                is_over = not self.is_camera and (self.num_frames is None or number >= self.num_frames)
+                if is_over or broken > MAX_BROKEN_FRAMES:
                     return
             number += 1
 

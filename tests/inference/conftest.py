@@ -35,5 +35,6 @@ def call(material, tmp_path, monkeypatch, capfd):
         out, err = capfd.readouterr()
         results = Path('res_img/results.json')
         return SimpleNamespace(status=status, out=out, err=err,
+                               folder=results.parent.absolute(),
                                results=json.loads(results.read_text()) if results.exists() else None)
     return run

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,49 @@ def test_a_full_disk_leaves_a_playable_video_and_whole_json(call, monkeypatch):
     assert outcome.status == 2
     assert re.search(r'clip.mp4 ends after 4 frames: fewer than 32 MB are free', outcome.err)
     assert len(frames_of('res_img/clip.mp4')[0]) == 4 and len(outcome.results) == 12
+
+
+class Camera:
+    """Sends a frame every few milliseconds, the first two of them empty, until somebody unplugs it."""
+
+    def __init__(self, _):
+        self._frames, self._count = moving_square(30), 0
+
+    def isOpened(self):  # noqa: N802  OpenCV's name
+        return True
+
+    def get(self, what):
+        return {cv2.CAP_PROP_FPS: 100.0}.get(what, -1.0)
+
+    def read(self):
+        time.sleep(0.01)
+        self._count += 1
+        is_there = 2 < self._count <= 32
+        return is_there, self._frames[self._count - 3] if is_there else None
+
+    def release(self):
+        pass
+
+
+def test_a_camera_is_looked_at_as_fast_as_it_goes_and_recorded_in_its_time(call, monkeypatch):
+    from src.inference.box_poses import BoxPoser
+    pose = BoxPoser.by_protocol
+
+    def slow_pose(*values):
+        time.sleep(0.05)
+        return pose(*values)
+
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    monkeypatch.setattr(BoxPoser, 'by_protocol', slow_pose)
+    monkeypatch.setattr('src.media.videos.MAX_BROKEN_FRAMES', 3)
+    outcome = call('0')
+    monkeypatch.undo()
+    assert outcome.status == 0, outcome.err
+    assert 'camera_0: camera, 100 frames per second' in outcome.out
+    numbers = [record['frame'] for record in outcome.results]
+    assert numbers == sorted(set(numbers)) and 2 <= len(numbers) < 25 and numbers[0] == 2
+    frames, rate = frames_of(outcome.folder / 'camera_0.mp4')
+    assert rate == 100 and len(frames) == numbers[-1] - 1
 
 
 def test_a_truncated_video_plays_to_where_it_goes(call, tmp_path):
@@ -143,6 +187,7 @@ BAD = [
     ('good.png --detect_every 0', '--detect_every should be 1 or more, is 0'),
     ('good.png --line_width -3', '--line_width should be 1 or more, is -3'),
     ('good.png --det_file_url people.json', '--det_file_url is for the numbered pictures of --data_url'),
+    ('good.png --data_url texts', '--data_url is for an annotation file as INPUT, or for numbered pictures'),
     ('good.png --img_save_dir .', 'the drawing of good.png would overwrite it: give another folder'),
     ('good.png --show', '--show needs a display'),
     ('0 --smooth file', 'for a camera choose --smooth live'),
