@@ -74,7 +74,7 @@ def run_inputs(arguments: argparse.Namespace, config, source, skeleton: Skeleton
         KeyboardInterrupt: somebody ended it; what was done is there.
     """
     _check(arguments)
-    inputs = find_inputs(arguments.inputs, folder=arguments.data_url, say=say)
+    inputs = find_inputs(arguments.inputs, folder=arguments.data_url)
     boxes = _box_source(arguments, inputs)
     make_folder(arguments.img_save_dir)
     folder = DrawingFolder(arguments.img_save_dir, inputs)

@@ -43,7 +43,8 @@ class PoseEstimator:
         settings: further {config key: value}, such as {'TEST.BATCH_SIZE': 8}.
 
     Attributes:
-        keypoint_names: of the K keypoints.
+        keypoint_names, skeleton: of the K keypoints.
+        detector: what finds people, or None.
         config: the resolved configuration.
 
     Raises:
@@ -120,8 +121,8 @@ class PoseEstimator:
         def fail(error: Exception) -> None:
             raise error
 
-        found = find_inputs([inputs] if isinstance(inputs, str) else inputs, say=lambda _: None)
-        box = None if boxes_xywh is None else np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
+        found = find_inputs([inputs] if isinstance(inputs, str) else inputs)
+        box = None if boxes_xywh is None else _usable_boxes(boxes_xywh, 'every picture')
         pose = pose_frames_in_two_passes if tracker is not None and tracker.smooth == 'file' else pose_frames
         yield from pose(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
                         on_problem=on_problem or fail)
@@ -147,13 +148,17 @@ def _checked_boxes(image, boxes, number: int) -> Optional[np.ndarray]:
                         'it cannot read')
     if boxes is None:
         return None
+    return _usable_boxes(boxes, f'picture {number}')
+
+
+def _usable_boxes(boxes, where: str) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     if boxes.size == 0:
         return np.empty((0, 4))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise PoseError(f'the boxes of picture {number} should be (P, 4): x, y, width, height; they are {boxes.shape}')
+        raise PoseError(f'the boxes of {where} should be (P, 4): x, y, width, height; they are {boxes.shape}')
     not_finite, without_area = find_unusable_boxes(boxes)
     if (not_finite | without_area).any():
         row = int(np.flatnonzero(not_finite | without_area)[0])
-        raise PoseError(f'box {row} of picture {number} cannot be cropped: {boxes[row].tolist()}')
+        raise PoseError(f'box {row} of {where} cannot be cropped: {boxes[row].tolist()}')
     return boxes

@@ -3,7 +3,7 @@ import glob
 import os
 import re
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 import numpy as np
 
@@ -42,28 +42,26 @@ class Input:
         return f'camera_{self.path}' if self.kind == 'camera' else os.path.basename(self.path)
 
 
-def find_inputs(words: Sequence[str], *, folder: Optional[str] = None, say: Callable[[str], None] = print
-                ) -> List[Input]:
+def find_inputs(words: Sequence[str], *, folder: Optional[str] = None) -> List[Input]:
     """Return what the words of a command line name, in their order; a folder or a pattern in that of its numbers.
 
     Args:
         words: of files, folders, patterns such as `holiday/*.jpg`, .txt lists of those, COCO annotation files (.json)
             and numbers of cameras.
         folder: of the pictures that an annotation file names; that of the file itself unless given.
-        say: gets a line for whatever is left out.
 
     Raises:
         PoseError: something is missing or names nothing that can be looked at; the message names it.
     """
     found: List[Input] = []
     for word in words:
-        found += _find(word, folder, say, within='')
+        found += _find(word, folder, within='')
     # Whoever names a file twice, as with `*.jpg photo.jpg`, wants it once.
     unique = list({(each.kind, os.path.abspath(each.path), each.image_id): each for each in found}.values())
     return _numbered_by_name(unique)
 
 
-def _find(word: str, folder: Optional[str], say: Callable[[str], None], within: str) -> List[Input]:
+def _find(word: str, folder: Optional[str], within: str) -> List[Input]:
     where = f' (line of {within})' if within else ''
     if not word:
         raise PoseError(f'an input has an empty name{where}')
@@ -72,7 +70,7 @@ def _find(word: str, folder: Optional[str], say: Callable[[str], None], within: 
     if os.path.exists(word):
         ending = os.path.splitext(word)[1].lower()
         if ending == LIST_ENDING and not within:
-            return _in_list(word, folder, say)
+            return _in_list(word, folder)
         if ending == '.json':
             return _in_annotation_file(word, folder)
         return [Input('video' if ending in VIDEO_ENDINGS else 'picture', word)]
@@ -105,7 +103,7 @@ def _in_folder(folder: str) -> List[Input]:
     return found
 
 
-def _in_list(path: str, folder: Optional[str], say: Callable[[str], None]) -> List[Input]:
+def _in_list(path: str, folder: Optional[str]) -> List[Input]:
     try:
         with open_regular(path, 'r', encoding='utf-8') as file:
             text = file.read(MAX_LIST_BYTES)
@@ -119,7 +117,7 @@ def _in_list(path: str, folder: Optional[str], say: Callable[[str], None]) -> Li
         if word and not word.startswith('#'):
             # A line is meant from where the list lies, or else from the current folder.
             beside = os.path.join(os.path.dirname(path), word)
-            found += _find(beside if os.path.exists(beside) else word, folder, say, f'{path}, line {number}')
+            found += _find(beside if os.path.exists(beside) else word, folder, f'{path}, line {number}')
     if not found:
         raise PoseError(f'the list {path} names no picture; it should have the path of one on each line')
     return found

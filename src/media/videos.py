@@ -3,7 +3,7 @@ import math
 import os
 import shutil
 import time
-from typing import Callable, Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -88,15 +88,13 @@ class VideoFile:
     Args:
         path: that ends in .mp4.
         rate: frames per second.
-        free_bytes: of the disk, by folder.
 
     Raises:
         OSError: it cannot be written there.
     """
 
-    def __init__(self, path: str, rate: float, free_bytes: Callable[[str], int] = lambda folder: shutil.disk_usage(
-            folder).free):
-        self.path, self._rate, self._free_bytes = path, rate, free_bytes
+    def __init__(self, path: str, rate: float):
+        self.path, self._rate = path, rate
         folder, name = os.path.split(os.path.abspath(path))
         self._folder, self._temporary = folder, os.path.join(folder, f'.{name}.{os.getpid()}.tmp.mp4')
         self._writer, self._size, self._looked = None, None, -math.inf
@@ -114,7 +112,7 @@ class VideoFile:
             self._open((picture.shape[1], picture.shape[0]))
         if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
             self._looked = time.monotonic()
-            if self._free_bytes(self._folder) < RESERVED_BYTES:
+            if shutil.disk_usage(self._folder).free < RESERVED_BYTES:
                 raise OSError(f'{self.path} ends after {self.num_frames} frames: fewer than '
                               f'{RESERVED_BYTES // 1_000_000} MB are free on its disk')
         if (picture.shape[1], picture.shape[0]) != self._size:

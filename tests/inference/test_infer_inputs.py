@@ -61,6 +61,13 @@ def test_boxes_of_a_detector_lead_to_poses_in_them(call):
         assert (places[:, 1] > y - 0.2 * height).all() and (places[:, 1] < y + 1.2 * height).all()
 
 
+def test_the_score_of_a_box_does_not_decide_what_is_drawn(call):
+    """Both keypoints' scores are 0.9; times those of the boxes they are 0.81 and 0.54."""
+    outcome = call('{material}/photos/b*.png --detector {material}/detector.onnx --score_thresh 0.7')
+    assert '2 of 2 poses on 1 frames are drawn' in outcome.out
+    assert [record['score'] for record in outcome.results] == pytest.approx([0.81, 0.54], abs=1e-3)
+
+
 def test_an_annotation_file_gives_pictures_boxes_and_ids(call, material, tmp_path):
     content = {'images': [{'id': 70, 'file_name': 'b 2.png', 'width': 160, 'height': 120},
                           {'id': 30, 'file_name': 'val/b 10.jpg', 'width': 160, 'height': 120}],
