@@ -9,7 +9,7 @@ from ..system.errors import PoseError
 from .output_formats import KNOWN_FORMATS, Pixels, recognise
 
 # Overlap (IoU) above which the less sure of two boxes is dropped; two people who hug overlap less.
-NMS_THRESHOLD = 0.65
+MAX_OVERLAP = 0.65
 # No picture of people has more, and each costs a crop.
 MAX_PEOPLE = 300
 # Of detectors that take any size.
@@ -48,7 +48,7 @@ class PersonDetector:
     """
 
     def __init__(self, path: str, *, runtime: str = 'onnxruntime', threads: int = 0,
-                 threshold: Optional[float] = None, nms_threshold: float = NMS_THRESHOLD):
+                 threshold: Optional[float] = None, nms_threshold: float = MAX_OVERLAP):
         self.path = str(path)
         if not self.path.endswith('.onnx'):
             raise PoseError(f'the detector {self.path} should be an ONNX file (.onnx)')
