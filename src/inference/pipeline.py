@@ -9,7 +9,7 @@ from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..data.images import read_picture
-from ..media.inputs import Input
+from ..media.inputs import PICTURE_ENDINGS, Input
 from ..media.videos import Video
 from ..system.errors import PoseError
 from ..tracking import PoseTracker
@@ -65,6 +65,7 @@ class PosedFrame:
         poses: of the people.
         rate: frames per second; None for a picture.
         num_frames: of its video, where that is known.
+        boxes_xywh, box_scores: (P, 4) and (P,) of the boxes, until there are poses.
     """
 
     source: Input
@@ -130,7 +131,6 @@ def _read_picture_or_video(source: Input):
     try:
         return read_picture(source.path)
     except PoseError as error:
-        from ..media.inputs import PICTURE_ENDINGS
         if source.path.lower().endswith(PICTURE_ENDINGS):
             raise
         try:
