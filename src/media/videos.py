@@ -71,7 +71,14 @@ class Video:
         self._capture.release()
 
 
+def _is_utf8(path: str) -> bool:
+    """Whether OpenCV can be given a path: Python carries bytes that are no UTF-8 in a way of its own."""
+    return os.fsencode(path).decode('utf-8', 'ignore') == path
+
+
 def _check_file(path: str) -> None:
+    if not _is_utf8(path):
+        raise PoseError(f'the video {path} should have a path in UTF-8; OpenCV opens no other')
     try:
         with open_regular(path) as file:
             if not file.read(1):
@@ -121,6 +128,8 @@ class VideoFile:
         self.num_frames += 1
 
     def _open(self, size: Tuple[int, int]) -> None:
+        if not _is_utf8(self._temporary):
+            raise OSError(f'the video {self.path} needs a path in UTF-8; OpenCV writes no other')
         # What every build of OpenCV can write; H.264 needs a library that most lack.
         self._writer = cv2.VideoWriter(self._temporary, cv2.VideoWriter_fourcc(*'mp4v'), self._rate, size)
         if not self._writer.isOpened():
