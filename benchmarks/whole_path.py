@@ -67,6 +67,7 @@ def main() -> None:
         inputs=[arguments.pictures], data_url=None, det_file_url=None, img_save_dir=str(place / 'ours'), box=None,
         detector=arguments.detector, detector_thresh=None, detect_every=1, jsonl=False, csv=False, show=False,
         labels='number', no_boxes=False, line_width=None, black=False, person_colors=False, track=False, smooth='off',
+        runtime=None, threads=0,
         score_thresh=-1.0, keypoint_thresh=-1.0)
     source = LoadedModel(path, config, model=open_model_file(path))
     seconds, count = {'loop': [], 'infer.py': []}, 0

@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional, Tuple
 import cv2
 import numpy as np
 
-from ..export.runtimes import load_graph
+from ..export.runtimes import installed_runtimes, load_graph
 from ..system.errors import PoseError
 from .output_formats import KNOWN_FORMATS, Pixels, recognise
 
@@ -12,6 +12,7 @@ from .output_formats import KNOWN_FORMATS, Pixels, recognise
 MAX_OVERLAP = 0.65
 # No picture of people has more, and each costs a crop.
 MAX_PEOPLE = 300
+DETECTOR_RUNTIMES = ('onnxruntime', 'openvino')
 # Of detectors that take any size.
 DEFAULT_SIDE = 640
 
@@ -33,7 +34,7 @@ class PersonDetector:
 
     Args:
         path: of the file.
-        runtime: 'onnxruntime' or 'openvino'.
+        runtime: 'onnxruntime' or 'openvino'; '' takes what is installed, the former first.
         threads: of the runtime; 0 leaves them to it.
         threshold: boxes of higher scores are people; None takes what suits the format.
         nms_threshold: overlap (IoU) above which the less sure of two boxes is dropped.
@@ -47,7 +48,7 @@ class PersonDetector:
         ImportError: the runtime is not installed.
     """
 
-    def __init__(self, path: str, *, runtime: str = 'onnxruntime', threads: int = 0,
+    def __init__(self, path: str, *, runtime: str = '', threads: int = 0,
                  threshold: Optional[float] = None, nms_threshold: float = MAX_OVERLAP):
         self.path = str(path)
         if not self.path.endswith('.onnx'):
@@ -55,6 +56,7 @@ class PersonDetector:
         for name, value in (('threshold', threshold), ('nms_threshold', nms_threshold)):
             if value is not None and not 0 <= value <= 1:
                 raise PoseError(f'{name} of a detector should be between 0 and 1, is {value}')
+        runtime = runtime or next(iter(installed_runtimes(self.path)), 'onnxruntime')
         self._graph = load_graph(self.path, runtime, threads=threads, what='the detector')
         self.input_shape = self._input_shape()
         self._format = recognise(self.path, self.input_shape, self._graph.outputs, self._probe(), self._graph.metadata)

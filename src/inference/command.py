@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..data.geometry import find_unusable_boxes
 from ..data.skeletons import Skeleton
-from ..detection import PersonDetector
+from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..media.inputs import Input, find_inputs
 from ..media.tables import ResultTables, pose_record
 from ..models.registry import num_hypotheses
@@ -127,7 +127,9 @@ def _box_source(arguments: argparse.Namespace, inputs: List[Input]) -> BoxSource
         say(f'boxes: {len(arguments.box)} by hand')
         return BoxSource(boxes_xywh=np.array(arguments.box, np.float64))
     if arguments.detector:
-        detector = PersonDetector(arguments.detector, threshold=arguments.detector_thresh)
+        runtime = arguments.runtime if arguments.runtime in DETECTOR_RUNTIMES else ''
+        detector = PersonDetector(arguments.detector, runtime=runtime, threads=arguments.threads,
+                                  threshold=arguments.detector_thresh)
         say(f'boxes: {detector}, people above {detector.threshold:g}')
         return BoxSource(detector)
     if all(each.boxes_xywh is not None for each in inputs):

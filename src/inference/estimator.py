@@ -11,7 +11,7 @@ import numpy as np
 from ..checkpoints.configuration import resolve_test_config
 from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
-from ..detection import PersonDetector
+from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..evaluation.load_model import LoadedModel
 from ..export.runtimes import default_runtime, open_model_file
 from ..media.inputs import find_inputs
@@ -71,7 +71,10 @@ class PoseEstimator:
         self.skeleton = configured_skeleton(self.config)
         self._poser = BoxPoser(self.config, source.build_predictor(self.config, self.skeleton.flip_index),
                                self.skeleton, is_compiled=source.needs_mindspore)
-        self.detector = PersonDetector(detector, threads=threads) if isinstance(detector, str) else detector
+        self.detector = detector
+        if isinstance(detector, str):
+            self.detector = PersonDetector(detector, runtime=runtime if runtime in DETECTOR_RUNTIMES else '',
+                                           threads=threads)
         self.keypoint_names = self.skeleton.keypoint_names
 
     def __call__(self, images: Union[np.ndarray, Sequence[np.ndarray]],

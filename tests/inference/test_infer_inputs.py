@@ -160,6 +160,17 @@ def test_flags_of_inputs_do_what_they_say(call, material, monkeypatch):
     assert len(shown) == 1
 
 
+def test_detectors_run_where_they_are_told_to(call, monkeypatch):
+    from src.detection import detector
+    seen = []
+    load = detector.load_graph
+    monkeypatch.setattr(detector, 'load_graph', lambda path, runtime, **options: seen.append(
+        (runtime, options['threads'])) or load(path, runtime, **options))
+    for flags in ('', '--runtime openvino', '--threads 1'):
+        assert call('{material}/photos/b*.png --detector {material}/detector.onnx ' + flags).status == 0
+    assert seen == [('onnxruntime', 0), ('openvino', 0), ('onnxruntime', 1)]
+
+
 def test_boxes_by_hand_are_on_every_picture(call):
     outcome = call('{material}/photos --box 1 2 30 90 --box 60 6 50 80')
     assert sorted(map(tuple, (record['bbox'] for record in outcome.results))) == sorted(
