@@ -10,9 +10,9 @@ import importlib
 from .system import device  # noqa: F401
 
 # The public face, and where each part of it lies.
-_PUBLIC = {'PoseEstimator': '.evaluation.estimator', 'build_network': '.models.registry',
+_PUBLIC = {'PoseEstimator': '.inference.estimator', 'build_network': '.models.registry',
            'load_recipe': '.config', 'load_weights': '.checkpoints.load', 'read_weights': '.checkpoints.load',
-           'PoseError': '.system.errors'}
+           'PersonDetector': '.detection', 'PoseTracker': '.tracking', 'PoseError': '.system.errors'}
 __all__ = sorted(_PUBLIC)
 
 

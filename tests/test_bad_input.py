@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
 
+from src.data import images
 from src.data.coco import SAMPLE_RULES, load_coco_people
 from src.data.skeletons import get_skeleton
 from src.evaluation.predict import Poses
@@ -638,20 +639,38 @@ def test_results_that_cannot_be_written_cost_nobody_the_score(call, quick_poses,
     assert sorted(os.listdir('out')) == [f'{left}.json']
 
 
-def test_a_picture_that_vanishes_costs_one_drawing(call, quick_poses, monkeypatch):
-    """It was there when the pictures were counted."""
+def test_an_inference_decodes_every_picture_once(call, quick_poses, monkeypatch):
+    """For its size, its crops and its drawing; it may even vanish in between."""
+    counts = {}
+    decode = images.read_picture
+
+    def count(path, **options):
+        name = os.path.basename(os.fsdecode(path))
+        counts[name] = counts.get(name, 0) + 1
+        return decode(path, **options)
+
+    monkeypatch.setattr('src.data.images.read_picture', count)
     path = 'data/val2017/000000000002.jpg'
     monkeypatch.setattr('src.evaluation.results.person_scores', lambda boxes, *_: remove(path)() or boxes)
-    outcome = call('infer', '--score_thresh 0')
-    assert outcome.status == 2
-    assert outcome.err.startswith('error: 1 of 5 files are missing in out, all others are there; the first: '
-                                  f'cannot read the picture {path}: No such file or directory')
-    assert f'warning: cannot read the picture {path}: ' in outcome.out
-    assert sorted(os.listdir('out')) == ['1_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json']
-    results = load('out/results.json')
-    assert {record['image_id'] for record in results} == {1, 2, 3, 4}
-    count = sum(record['image_id'] != 2 for record in results)
-    assert f'{count} of {len(results)} poses score above 0 and are drawn' in outcome.out
+    assert call('infer', '--score_thresh 0').status == 0
+    assert counts == {f'{number:012d}.jpg': 1 for number in range(1, 5)}
+    assert sorted(os.listdir('out')) == ['1_res.jpg', '2_res.jpg', '3_res.jpg', '4_res.jpg', 'results.json']
+
+
+def test_pictures_that_the_memory_does_not_hold_are_decoded_again(material, monkeypatch):
+    monkeypatch.chdir(material)
+    folder = 'data/val2017'
+    paths = [os.fsencode(f'{folder}/{name}') for name in sorted(os.listdir(folder))]
+    size = images.read_picture(paths[0]).nbytes
+    counts = []
+    decode = images.read_picture
+    monkeypatch.setattr('src.data.images.read_picture', lambda path, **options: counts.append(path) or decode(
+        path, **options))
+    read = images.KeptPictures(2 * size)
+    for _ in range(2):
+        for path in paths[:3]:
+            np.testing.assert_array_equal(read(path), decode(path))
+    assert counts == [*paths[:3], paths[2]]
 
 
 @pytest.mark.parametrize('name', ['results.json', '3_res.jpg'])

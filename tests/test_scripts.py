@@ -317,19 +317,16 @@ def test_inference_draws_every_picture_and_names_what_has_no_partner(trained, da
 @pytest.mark.parametrize('recipe, threshold', [(MSPN, 0.7), (SIMPLE_POSE, 0.2)])
 def test_what_an_inference_draws_unless_told_otherwise(recipe, threshold, monkeypatch):
     """People above 0.7; keypoints by the network, since MSPN's scores begin at 0.5."""
-    specification = importlib.util.spec_from_file_location('infer', ROOT / 'infer.py')
-    infer = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(infer)
-    monkeypatch.setattr(sys, 'argv', ['infer.py'])
-    arguments, thresholds, nobody = infer.parse_arguments(), [], np.zeros(0, int)
-    assert arguments.score_thresh == 0.7
-    for name, stand_in in (('read_picture', lambda path: path), ('write_picture', lambda *_: None),
-                           ('draw_people', lambda *_, **options: thresholds.append(options['keypoint_score_thresh']))):
-        monkeypatch.setattr(infer, name, stand_in)
+    from src.inference import numbered
+    assert numbered.CLASSIC_SCORE == 0.7
+    thresholds, nobody = [], np.zeros(0, int)
+    monkeypatch.setattr('src.visualization.write_picture', lambda *_: None)
+    monkeypatch.setattr('src.visualization.draw_people',
+                        lambda *_, **options: thresholds.append(options['keypoint_score_thresh']))
     poses = SimpleNamespace(people=nobody, keypoints=np.zeros((0, 17, 3)), hypotheses=nobody)
     people = SimpleNamespace(image_index=nobody, boxes_xywh=np.zeros((0, 4)))
-    infer.draw_results(arguments, load_recipe(recipe), people, poses, nobody, np.zeros(0),
-                       SimpleNamespace(image_ids=[1], paths=[b'1.jpg']), COCO, [])
+    numbered.draw_results(SimpleNamespace(keypoint_thresh=None, img_save_dir='.'), load_recipe(recipe), people, poses,
+                          nobody, np.zeros(0), SimpleNamespace(image_ids=[1], paths=[b'1.jpg'], read=str), COCO, [])
     assert thresholds == [threshold]
 
 

@@ -43,4 +43,4 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
     say(f'boxes: {report}')
     # A photograph is looked at upright, whatever the protocol of a benchmark says of its own pictures.
     return BoxedPictures(pictures, PersonSamples(people, pictures.paths, crops, skeleton, input_shape,
-                                                 honour_exif=True))
+                                                 honour_exif=True, read=pictures.read))

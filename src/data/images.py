@@ -18,6 +18,8 @@ from .locate_pictures import check_picture_folder
 JPEG_START = b'\xff\xd8'
 # Damaged pictures that have been named: once is enough, they are read in every epoch.
 _named: Set[str] = set()
+# Of decoded pictures that are looked at again.
+KEPT_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class NumberedPictures:
         image_ids: (I,) int64.
         paths: (I,) bytes.
         sizes: (I, 2) int64, (width, height).
+        read: path -> the picture, upright.
     """
 
     image_ids: np.ndarray
     paths: np.ndarray
     sizes: np.ndarray
+    read: Callable[..., np.ndarray]
 
     def as_images(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return ids, paths and sizes, as an annotation file gives them."""
@@ -49,6 +53,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
     """
     check_picture_folder(folder)
     found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
+    read = KeptPictures()
     for name in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(name)
         if extension.lower() not in ('.jpg', '.jpeg', '.png'):
@@ -62,7 +67,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
             say(f'left out: {path} has the same image id as {found[int(number)][0]}')
         else:
             try:
-                height, width = read_picture(path).shape[:2]
+                height, width = read(os.fsencode(path)).shape[:2]
                 found[int(number)] = (path, (width, height))
             except ValueError as error:
                 say(f'left out: {error}')
@@ -70,7 +75,26 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
         raise PoseError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
     paths = np.array([os.fsencode(path) for path, _ in found.values()])
     return NumberedPictures(np.array(list(found), np.int64), paths,
-                            np.array([size for _, size in found.values()], np.int64))
+                            np.array([size for _, size in found.values()], np.int64), read)
+
+
+class KeptPictures:
+    """Reads pictures as `read_picture` does, and keeps them as long as they fit into `most` bytes: a picture is decoded
+    once for its size, its crops and its drawing."""
+
+    def __init__(self, most: int = KEPT_BYTES):
+        self._left, self._kept = most, {}
+
+    def __call__(self, path: bytes, *, honour_exif: bool = True) -> np.ndarray:
+        picture = self._kept.get((path, honour_exif))
+        if picture is None:
+            picture = read_picture(path, honour_exif=honour_exif)
+            # The pictures of a folder come in the same order three times: what came first stays.
+            if picture.nbytes <= self._left:
+                self._left -= picture.nbytes
+                picture.flags.writeable = False
+                self._kept[path, honour_exif] = picture
+        return picture
 
 
 def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.ndarray:

@@ -6,7 +6,7 @@ sample is a crop with the centre and scale that lead back to the picture.
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -54,6 +54,7 @@ class PersonSamples:
         seed: of every augmentation.
         honour_exif: turn pictures as their EXIF orientation says; None does as the rule does.
         photo: changes of the photos of training samples.
+        read: (path, honour_exif) -> picture.
     """
 
     people: People
@@ -64,6 +65,7 @@ class PersonSamples:
     seed: int = 1
     honour_exif: Optional[bool] = None
     photo: PhotoChanges = PhotoChanges()
+    read: Callable[..., np.ndarray] = read_picture
 
     def __len__(self) -> int:
         return len(self.people)
@@ -85,7 +87,7 @@ class PersonSamples:
     def _picture(self, index: int) -> np.ndarray:
         row = self.people.image_index[index]
         honour_exif = self.crops.honours_exif if self.honour_exif is None else self.honour_exif
-        picture = read_picture(self.paths[row], honour_exif=honour_exif)
+        picture = self.read(self.paths[row], honour_exif=honour_exif)
         check_size(picture, self.people.picture_sizes[row], self.paths[row], honour_exif=honour_exif)
         return picture
 

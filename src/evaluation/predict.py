@@ -62,7 +62,7 @@ class Predictor(NamedTuple):
     num_hypotheses: int = 1
 
 
-def _first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
+def first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
     """Return those of values (I * N, ...), hypothesis by hypothesis, that belong to the first `count` of N crops."""
     return values.reshape(num_hypotheses, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
 
@@ -105,7 +105,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
         try:
             for crops, centers, scales, rows in iterate_test_batches(source, num_threads=num_threads):
                 filled = np.resize(crops, (batch_size, *crops.shape[1:])) if len(rows) < batch_size else crops
-                outputs = [_first_crops(output, hypotheses, len(rows)) for output in predictor.run(filled)]
+                outputs = [first_crops(output, hypotheses, len(rows)) for output in predictor.run(filled)]
                 waiting.append(decoder.submit(predictor.decode, *outputs, np.tile(centers, (hypotheses, 1)),
                                               np.tile(scales, (hypotheses, 1))))
                 collect(WAITING_BATCHES)

@@ -27,6 +27,8 @@ METADATA_KEYS = ('recipe', 'network', 'input', 'normalisation', 'keypoint_names'
                  'versions')
 
 
+# Of the first picture that a graph of any height and width sees.
+FREE_SIDE = 64
 # Bytes of a number by the code of its type in a MINDIR file.
 MINDIR_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2, 17: 8}
 
@@ -168,10 +170,31 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
         PoseError: the file is missing, damaged, of another kind or not one of `export.py`, or the flags do not fit;
             the message names it.
     """
+    graph = load_graph(path, runtime, precision=precision, threads=threads)
+    runtime = runtime or default_runtime(path)
+    missing = [key for key in METADATA_KEYS if key not in graph.metadata]
+    if missing:
+        raise PoseError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
+                        'export.py wrote can be used here')
+    return _understand(path, runtime, precision, graph)
+
+
+def load_graph(path: str, runtime: str, *, precision: str = 'f32', threads: int = 0, what: str = 'the model file'
+               ) -> LoadedGraph:
+    """Load a file into a runtime, whoever wrote it.
+
+    Args:
+        runtime: as of `open_model_file`.
+        what: how messages call the file.
+
+    Raises:
+        ImportError: the runtime is not installed; the message says how to.
+        PoseError: the file is missing or damaged, or the flags do not fit; the message names it.
+    """
     if not os.path.isfile(path):
-        raise PoseError(f'the model file {path} does not exist')
+        raise PoseError(f'{what} {path} does not exist')
     if not os.fsencode(path).decode('utf-8', 'ignore') == path:
-        raise PoseError(f'the model file {path} should lie where all names are UTF-8; the runtimes read no others')
+        raise PoseError(f'{what} {path} should lie where all names are UTF-8; the runtimes read no others')
     by_ending = default_runtime(path)
     runtime = runtime or by_ending
     if runtime not in LOADERS:
@@ -181,17 +204,13 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
                         f'{".mindir" if runtime == "mindir" else ".onnx"}')
     _check_settings(runtime, precision, threads)
     try:
-        graph = LOADERS[runtime](path, precision, threads)
+        return LOADERS[runtime](path, precision, threads)
     except (ImportError, UnsupportedPrecisionError):
         raise
     except Exception as error:  # noqa: BLE001  each runtime has its own kinds, all of which mean the same
-        raise PoseError(f'{path} ({os.path.getsize(path)} bytes) is damaged, no file of export.py or too new for the '
+        writer = 'no file of export.py' if what == 'the model file' else 'no ONNX file'
+        raise PoseError(f'{path} ({os.path.getsize(path)} bytes) is damaged, {writer} or too new for the '
                         f'{runtime} here: {_one_line(error)}') from None
-    missing = [key for key in METADATA_KEYS if key not in graph.metadata]
-    if missing:
-        raise PoseError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
-                        'export.py wrote can be used here')
-    return _understand(path, runtime, precision, graph)
 
 
 def _check_settings(runtime: str, precision: str, threads: int) -> None:
@@ -277,7 +296,7 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
     core = openvino.Core()
     model = core.read_model(path)
     framework = model.get_rt_info()['framework'] if model.has_rt_info('framework') else {}
-    metadata = {key: str(framework[key].value) for key in METADATA_KEYS if key in framework}
+    metadata = {key: str(value.value) for key, value in framework.items()}
     shapes = tuple(tuple(None if size.is_dynamic else size.get_length() for size in each.partial_shape)
                    for each in model.inputs)
     with instruction_sets_unlimited():
@@ -286,8 +305,8 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
         compiled = core.compile_model(model, 'CPU', openvino_settings(precision, threads))
         request = compiled.create_infer_request()
         # Kernels are chosen now, while nothing limits them.
-        request.infer([np.zeros([size or 1 for size in shape], np.dtype(each.element_type.to_dtype()))
-                       for each, shape in zip(model.inputs, shapes)])
+        request.infer([np.zeros([size or (FREE_SIDE if axis > 1 else 1) for axis, size in enumerate(shape)],
+                                np.dtype(each.element_type.to_dtype())) for each, shape in zip(model.inputs, shapes)])
 
     def run(*arrays: np.ndarray) -> List[np.ndarray]:
         request.infer(list(arrays))

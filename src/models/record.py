@@ -75,6 +75,7 @@ class PoseModel:
         codec: how heatmaps become keypoints.
         keypoint_threshold: config -> smallest keypoint score that enters a person's score; None takes all.
         draw_threshold: keypoints of lower scores are not drawn unless asked for.
+        draw_person_threshold: people whose keypoints score less on average are not drawn unless asked for.
         shifts_flipped: whether TEST.SHIFT_HEATMAP moves the mirrored heatmaps of the flip test by one cell.
         formats: () -> the published formats of its weights. Its own names need none.
         hypotheses: config -> how many people it looks for in a box.
@@ -99,6 +100,7 @@ class PoseModel:
     keypoint_threshold: Callable[[Any], Optional[float]]
     draw_threshold: float
     check: Callable[[Any], None] = _nothing
+    draw_person_threshold: float = 0.4
     shifts_flipped: bool = True
     formats: Callable[[], Sequence] = tuple
     hypotheses: Callable[[Any], int] = lambda config: 1

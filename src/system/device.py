@@ -71,6 +71,9 @@ def prepare_environment() -> None:
     # 3 = errors only: the framework's own deprecation warnings say nothing to a user of this package.
     os.environ.setdefault('GLOG_v', '3')
     os.environ.setdefault(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    # What cannot be read is told by this package, once and by name.
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     version = installed_mindspore_version()
     is_affected = version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64')
     if is_affected and 'ONEDNN_MAX_CPU_ISA' not in os.environ:

@@ -1,8 +1,9 @@
 """All faults that the tests have to notice."""
+from mutations.inference import INFERENCE
 from mutations.networks import NETWORKS
 from mutations.protocols import PROTOCOLS
 from mutations.runs import RUNS
 from mutations.samples import SAMPLES
 from mutations.training import TRAINING
 
-MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS)
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE)

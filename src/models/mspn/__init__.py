@@ -67,5 +67,6 @@ MODEL = PoseModel(
         graph_decoder=_graph_decoder, describe=lambda config: {
             'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}),
     # Its scores are 0.5 where there is nothing, and its release lets all of them count.
-    keypoint_threshold=lambda config: None, draw_threshold=0.7, shifts_flipped=False, formats=_formats,
+    keypoint_threshold=lambda config: None, draw_threshold=0.7, draw_person_threshold=0.7, shifts_flipped=False,
+    formats=_formats,
     resnet_hint=_resnet_hint, published=_published)

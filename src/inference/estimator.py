@@ -1,47 +1,39 @@
 """Poses in three lines of Python: a checkpoint or an exported file, pictures and boxes → keypoints in the pictures.
 
     from src import PoseEstimator
-    estimator = PoseEstimator('pose.ckpt')
-    poses = estimator(image_bgr, boxes_xywh)
+    estimator = PoseEstimator('pose.ckpt', detector='yolox.onnx')
+    poses = estimator(image_bgr)
 """
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 
 from ..checkpoints.configuration import resolve_test_config
-from ..config import input_shape
 from ..data.geometry import find_unusable_boxes
-from ..data.samples import cut_crop
 from ..datasets.registry import configured_skeleton
+from ..detection import DETECTOR_RUNTIMES, PersonDetector
+from ..evaluation.load_model import LoadedModel
 from ..export.runtimes import default_runtime, open_model_file
-from ..models.registry import model_of
+from ..media.inputs import find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError
-from .load_model import LoadedModel
-from .results import person_scores
+from ..tracking import PoseTracker
+from .box_poses import BoxPoser, PosesOfPicture
+from .carried import carried_weights
+from .pipeline import BoxSource, PosedFrame, pose_frames
+from .two_passes import pose_frames_in_two_passes
 
 MODEL_ENDINGS = ('.onnx', '.mindir')
-
-
-class PosesOfPicture(NamedTuple):
-    """The poses of P people on a picture, in the order of their boxes.
-
-    Attributes:
-        keypoints: (P, K, 3) float64: x, y in picture pixels, and the score of the keypoint.
-        scores: (P,) float64, of the people: the mean of their keypoints' scores, as the network's protocol takes it.
-        boxes_xywh: (P, 4) float64, what was cropped.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-    boxes_xywh: np.ndarray
 
 
 class PoseEstimator:
     """A pose network, ready to run on pictures in memory.
 
     Args:
-        path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file.
+        path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file; the small
+            network that comes with this package unless given.
+        detector: of people: the path of an ONNX file (`PersonDetector` says which), or a function of a picture that
+            returns boxes (P, 4) and scores (P,). Without one the whole picture is a box.
         recipe: of the network, for weights that do not carry it.
         runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by the ending unless given.
         precision: 'f32' or, of openvino, 'bf16'.
@@ -53,6 +45,7 @@ class PoseEstimator:
     Attributes:
         keypoint_names: of the K keypoints.
         skeleton: their layout, which `visualization.draw_people` takes.
+        detector: what finds people, or None.
         config: the resolved configuration.
 
     Raises:
@@ -60,9 +53,13 @@ class PoseEstimator:
         ImportError: the runtime is not installed.
     """
 
-    def __init__(self, path: str, *, recipe: Optional[str] = None, runtime: Optional[str] = None,
+    def __init__(self, path: Optional[str] = None, *, detector: Union[None, str, Callable] = None,
+                 recipe: Optional[str] = None, runtime: Optional[str] = None,
                  precision: str = 'f32', threads: int = 0, flip_test: Optional[bool] = None, device: str = 'auto',
                  settings: Optional[dict] = None):
+        if path is None:
+            carried = carried_weights()
+            path, recipe = carried.path, recipe or carried.recipe
         overrides = {**(settings or {}), **({} if flip_test is None else {'TEST.FLIP_TEST': flip_test})}
         source = _open(path, runtime, precision, threads)
         if source.needs_mindspore:
@@ -72,8 +69,13 @@ class PoseEstimator:
             overrides.setdefault('TEST.FLIP_TEST', source.model.has_flip_test)
         self.config, _ = resolve_test_config(recipe, source.carried, path, lambda _: overrides, tell=lambda _: None)
         source.settle(self.config, overrides)
-        self.skeleton, self._crops = configured_skeleton(self.config), model_of(self.config).crops(self.config)
-        self._predictor = source.build_predictor(self.config, self.skeleton.flip_index)
+        self.skeleton = configured_skeleton(self.config)
+        self._poser = BoxPoser(self.config, source.build_predictor(self.config, self.skeleton.flip_index),
+                               self.skeleton, is_compiled=source.needs_mindspore)
+        self.detector = detector
+        if isinstance(detector, str):
+            self.detector = PersonDetector(detector, runtime=runtime if runtime in DETECTOR_RUNTIMES else '',
+                                           threads=threads)
         self.keypoint_names = self.skeleton.keypoint_names
 
     def __call__(self, images: Union[np.ndarray, Sequence[np.ndarray]],
@@ -83,8 +85,8 @@ class PoseEstimator:
         Args:
             images: (H, W, 3) uint8, blue, green, red, as OpenCV reads them; or a list of such pictures.
             boxes_xywh: (P, 4): left, top, width, height in pixels; for several pictures a list of such arrays, or of
-                None. Without boxes the whole picture is one. Of a MIPNet the poses are those of the people whom the
-                boxes belong to.
+                None. Without boxes they are the detector's, and without a detector the whole picture is one. Of a
+                MIPNet the poses are those of the people whom the boxes belong to.
 
         Raises:
             PoseError: a picture or a box cannot be; it is named by its number, from 0.
@@ -95,33 +97,39 @@ class PoseEstimator:
         if len(boxes) != len(images):
             raise PoseError(f'there are {len(images)} pictures and boxes for {len(boxes)}')
         boxes = [_checked_boxes(image, each, number) for number, (image, each) in enumerate(zip(images, boxes))]
-        owners = np.repeat(np.arange(len(images)), [len(each) for each in boxes])
-        keypoints = self._predict([images[owner] for owner in owners], np.concatenate([np.empty((0, 4)), *boxes]))
-        scores = person_scores(np.ones(len(keypoints)), keypoints[:, :, 2],
-                               model_of(self.config).keypoint_threshold(self.config)) if len(keypoints) else np.empty(0)
-        return [PosesOfPicture(keypoints[owners == number], scores[owners == number], each)
-                for number, each in enumerate(boxes)]
+        detected = [self._source(each).boxes_on(image) for image, each in zip(images, boxes)]
+        return self._poser.in_order_of_boxes(images, *([each[part] for each in detected] for part in (0, 1)))
 
-    def _predict(self, pictures: List[np.ndarray], boxes: np.ndarray) -> np.ndarray:
-        """Return the keypoints (P, K, 3) in P boxes of as many pictures."""
-        height, width = input_shape(self.config)
-        predictor, found = self._predictor, []
-        size = predictor.batch_size if predictor.needs_whole_batches else min(predictor.batch_size, max(1, len(boxes)))
-        for start in range(0, len(boxes), size):
-            rows = range(start, min(start + size, len(boxes)))
-            crops = np.empty((size, height, width, 3), np.uint8)
-            centers, scales = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.float32)
-            for place, row in enumerate(rows):
-                crop = self._crops.test_crop(boxes[row], width / height)
-                cut_crop(pictures[row], crop, crops[place])
-                centers[place], scales[place] = crop.center, crop.scale
-            # One shape only: a graph is compiled for each.
-            crops[len(rows):] = crops[0]
-            # The first hypothesis comes first.
-            outputs = [each[:len(rows)] for each in predictor.run(crops)]
-            positions, scores = predictor.decode(*outputs, centers, scales)
-            found.append(np.concatenate([positions, scores[..., None]], axis=2))
-        return np.concatenate(found) if found else np.empty((0, self.skeleton.num_keypoints, 3))
+    def _source(self, boxes_xywh: Optional[np.ndarray]) -> BoxSource:
+        return BoxSource(self.detector, boxes_xywh)
+
+    def frames(self, inputs: Union[str, Sequence[str]], *, boxes_xywh: Optional[Sequence] = None, detect_every: int = 1,
+               tracker: Optional[PoseTracker] = None,
+               on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
+        """Yield the poses of pictures, folders, patterns, videos and cameras as `infer.py` takes them, frame by frame.
+
+        Reading and detection run ahead in threads of their own, and batches run over the people of several frames. The
+        people of a frame come surest first, duplicates suppressed as the network's protocol does.
+
+        Args:
+            inputs: what to look at, see `find_inputs`; '0' is the first camera.
+            boxes_xywh: (P, 4), the same for every frame, instead of a detector.
+            detect_every: in a video the detector looks at every so many frames; in between people are followed by
+                their last pose.
+            tracker: a `PoseTracker`, which gives people of a video their ids and smooths their poses.
+            on_problem: gets the error of a picture that cannot be read; without it the error is raised.
+
+        Raises:
+            PoseError: an input is missing or cannot be read.
+        """
+        def fail(error: Exception) -> None:
+            raise error
+
+        found = find_inputs([inputs] if isinstance(inputs, str) else inputs)
+        box = None if boxes_xywh is None else _usable_boxes(boxes_xywh, 'every picture')
+        pose = pose_frames_in_two_passes if tracker is not None and tracker.smooth == 'file' else pose_frames
+        yield from pose(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
+                        on_problem=on_problem or fail)
 
 
 def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> LoadedModel:
@@ -135,22 +143,26 @@ def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> Lo
     return LoadedModel(str(path), carried, weights=weights)
 
 
-def _checked_boxes(image, boxes, number: int) -> np.ndarray:
-    """Return the boxes (P, 4) of a picture."""
+def _checked_boxes(image, boxes, number: int) -> Optional[np.ndarray]:
+    """Return the boxes (P, 4) of a picture, None where there are none given."""
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 \
             or not image.size:
         told = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise PoseError(f'picture {number} should be (H, W, 3) uint8, is {told}; cv2.imread gives None for a file that '
                         'it cannot read')
     if boxes is None:
-        return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float64)
+        return None
+    return _usable_boxes(boxes, f'picture {number}')
+
+
+def _usable_boxes(boxes, where: str) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64)
     if boxes.size == 0:
         return np.empty((0, 4))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise PoseError(f'the boxes of picture {number} should be (P, 4): x, y, width, height; they are {boxes.shape}')
+        raise PoseError(f'the boxes of {where} should be (P, 4): x, y, width, height; they are {boxes.shape}')
     not_finite, without_area = find_unusable_boxes(boxes)
     if (not_finite | without_area).any():
         row = int(np.flatnonzero(not_finite | without_area)[0])
-        raise PoseError(f'box {row} of picture {number} cannot be cropped: {boxes[row].tolist()}')
+        raise PoseError(f'box {row} of {where} cannot be cropped: {boxes[row].tolist()}')
     return boxes

@@ -1,0 +1,63 @@
+"""The small network that comes with this package, for whoever has no weights yet."""
+import argparse
+import os
+from typing import NamedTuple, Optional
+
+from ..system.command_line import say
+from ..system.device import installed_mindspore_version
+from ..system.errors import PoseError
+
+# Of the course's own programs: taken where they lie in the current folder.
+CLASSIC_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'weights')
+NAME, RECIPE = 'pose_small', 'simplepose_mobilenetv2_small_people18k_192x160'
+BETTER = ('better ones are published weights (the table in README.md, docs/weights.md), given with --ckpt_path and '
+          '--recipe')
+
+
+class CarriedWeights(NamedTuple):
+    """The path of a file of weights, and the recipe that belongs to it; None where the file has it inside."""
+
+    path: str
+    recipe: Optional[str] = None
+
+
+def carried_weights(folder: str = FOLDER) -> CarriedWeights:
+    """Return the carried network: its weights where MindSpore is installed, its ONNX file elsewhere.
+
+    Raises:
+        PoseError: it is not there; the message says what to give instead.
+    """
+    has_mindspore = bool(installed_mindspore_version())
+    path = os.path.join(folder, f'{NAME}.safetensors' if has_mindspore else f'{NAME}.onnx')
+    if not os.path.isfile(path):
+        raise PoseError(f'no weights were given and the carried network {path} is not there; give the checkpoint with '
+                        '--ckpt_path, or an exported model with --model_file (where to get weights: docs/weights.md)')
+    return CarriedWeights(path, RECIPE if has_mindspore else None)
+
+
+def default_weights() -> CarriedWeights:
+    """Return what is taken where no weights are named: a checkpoint of the course in the current folder, or else the
+    carried network.
+
+    Raises:
+        PoseError: there is neither.
+    """
+    for path in CLASSIC_CHECKPOINTS:
+        if os.path.isfile(path):
+            return CarriedWeights(path)
+    return carried_weights()
+
+
+def name_default_weights(arguments: argparse.Namespace) -> None:
+    """Put the weights that are taken where none are named into the arguments of a command line, and say so.
+
+    Raises:
+        PoseError: there are none.
+    """
+    path, recipe = default_weights()
+    if path.endswith('.onnx'):
+        arguments.model_file = path
+    else:
+        arguments.ckpt_path, arguments.recipe = [path], arguments.recipe or recipe
+    say(f'weights: {path}, since none are named' + ('' if path in CLASSIC_CHECKPOINTS else f'; {BETTER}'))

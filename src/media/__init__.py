@@ -1,0 +1,1 @@
+"""Pictures, videos and cameras as frames; drawn pictures, videos and tables of results."""

@@ -1,0 +1,149 @@
+"""Videos and cameras as frames, and drawn frames as a video that plays whatever ends its writing."""
+import math
+import os
+import shutil
+import time
+from typing import Iterator, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from ..system.errors import PoseError
+from ..system.files import open_regular
+
+# Of a file that does not say, or says nonsense.
+DEFAULT_RATE = 25.0
+# A file that cannot be decoded at one place is tried so many frames further on.
+MAX_BROKEN_FRAMES = 100
+# Bytes that stay free on the disk: a video without its index, which comes last, does not play.
+RESERVED_BYTES = 32_000_000
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+class Video:
+    """The frames of a video file or a camera, one after the other, upright.
+
+    Args:
+        path: of the file, or the number of a camera.
+        is_camera: which of the two.
+
+    Attributes:
+        rate: frames per second.
+        num_frames: that the file claims to have; None where it does not say.
+
+    Raises:
+        PoseError: it cannot be opened; the message says why.
+    """
+
+    def __init__(self, path: str, *, is_camera: bool = False):
+        self.path, self.is_camera = path, is_camera
+        if not is_camera:
+            _check_file(path)
+        self._capture = cv2.VideoCapture(int(path) if is_camera else path)
+        if not self._capture.isOpened():
+            raise PoseError(f'there is no camera {path} that can be opened; it may be another program\'s, or have '
+                            'another number' if is_camera else
+                            f'{path} is no video that OpenCV can read, or it is damaged')
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else DEFAULT_RATE
+        self.is_rate_known = self.rate == rate
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.num_frames: Optional[int] = int(count) if not is_camera and 0 < count < 1e9 else None
+
+    def __iter__(self) -> Iterator[Tuple[int, np.ndarray]]:
+        """Yield the number, from 0, and the picture (H, W, 3) uint8 of every frame that can be decoded."""
+        self.num_read = number = broken = 0
+        while True:
+            is_there, picture = self._capture.read()
+            if is_there and picture is not None and picture.size:
+                broken = 0
+                self.num_read += 1
+                yield number, picture
+            else:
+                broken += 1
+                # A camera may need some frames to wake up; a file without a length ends where nothing comes.
+                is_over = not self.is_camera and (self.num_frames is None or number >= self.num_frames)
+                if is_over or broken > MAX_BROKEN_FRAMES:
+                    return
+            number += 1
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether OpenCV can be given a path: Python carries bytes that are no UTF-8 in a way of its own."""
+    return os.fsencode(path).decode('utf-8', 'ignore') == path
+
+
+def _check_file(path: str) -> None:
+    if not _is_utf8(path):
+        raise PoseError(f'the video {path} should have a path in UTF-8; OpenCV opens no other')
+    try:
+        with open_regular(path) as file:
+            if not file.read(1):
+                raise PoseError(f'the video {path} is empty')
+    except OSError as error:
+        raise PoseError(f'cannot read the video {path}: {error.strerror or error}') from None
+
+
+class VideoFile:
+    """A video that is written frame by frame; `close` makes it whole.
+
+    It is written under a temporary name in the same folder and gets its own when it is whole.
+
+    Args:
+        path: that ends in .mp4.
+        rate: frames per second.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+
+    def __init__(self, path: str, rate: float):
+        self.path, self._rate = path, rate
+        folder, name = os.path.split(os.path.abspath(path))
+        self._folder, self._temporary = folder, os.path.join(folder, f'.{name}.{os.getpid()}.tmp.mp4')
+        self._writer, self._size, self._looked = None, None, -math.inf
+        self.num_frames = 0
+
+    def write(self, picture: np.ndarray) -> None:
+        """Add a frame; one of another size than the first is fitted to it.
+
+        Raises:
+            OSError: the disk is nearly full: what was written before will play.
+        """
+        # The codec halves the resolution of colours and would cut an odd row or column.
+        picture = cv2.copyMakeBorder(picture, 0, picture.shape[0] % 2, 0, picture.shape[1] % 2, cv2.BORDER_REPLICATE)
+        if self._writer is None:
+            self._open((picture.shape[1], picture.shape[0]))
+        if time.monotonic() - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = time.monotonic()
+            if shutil.disk_usage(self._folder).free < RESERVED_BYTES:
+                raise OSError(f'{self.path} ends after {self.num_frames} frames: fewer than '
+                              f'{RESERVED_BYTES // 1_000_000} MB are free on its disk')
+        if (picture.shape[1], picture.shape[0]) != self._size:
+            picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+        self._writer.write(picture)
+        self.num_frames += 1
+
+    def _open(self, size: Tuple[int, int]) -> None:
+        if not _is_utf8(self._temporary):
+            raise OSError(f'the video {self.path} needs a path in UTF-8; OpenCV writes no other')
+        # What every build of OpenCV can write; H.264 needs a library that most lack.
+        self._writer = cv2.VideoWriter(self._temporary, cv2.VideoWriter_fourcc(*'mp4v'), self._rate, size)
+        if not self._writer.isOpened():
+            raise OSError(f'cannot write the video {self.path} of {size[0]} x {size[1]} pixels')
+        self._size = size
+
+    def close(self) -> bool:
+        """Make the file whole, and return whether there is one: a video without frames is none."""
+        if self._writer is None:
+            return False
+        self._writer.release()
+        self._writer = None
+        if not self.num_frames:
+            os.remove(self._temporary)
+            return False
+        os.replace(self._temporary, self.path)
+        return True

@@ -1,0 +1,5 @@
+"""Drawing of poses on pictures, and the writing of those to disk."""
+from .files import write_picture
+from .people import draw_people
+
+__all__ = ['draw_people', 'write_picture']
