@@ -9,7 +9,7 @@ from src.datasets.registry import dataset_of
 from src.evaluation.arguments import choose_boxes, find_checkpoints, parse_arguments
 from src.evaluation.evaluate import Evaluation, Predicted
 from src.evaluation.load_model import open_source
-from src.flags import TEST_FLAGS, read_overrides
+from src.flags import EVAL_FLAGS, read_overrides
 from src.system.collectives import wait_for_all
 from src.system.command_line import run_command, say
 from src.system.device import Processes, join_processes, launched_by
@@ -36,6 +36,8 @@ def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[
 
 def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> None:
     metrics, dataset = evaluation.score(predicted.results), evaluation.dataset
+    if dataset.evaluator(config):
+        say(f'evaluator: {dataset.evaluator(config)}')
     say(*dataset.format_metrics(metrics).split('\n'))
     if processes.is_first:
         say(*evaluation.keypoint_table(predicted.results).split('\n'))
@@ -49,7 +51,7 @@ def main() -> None:
     # Several processes join before the first tensor is made, as Ascend wants it.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
     source, config, overrides = open_source(arguments, find_checkpoints(arguments),
-                                            lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe))
+                                            lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe))
     choose_boxes(arguments, config, overrides)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')

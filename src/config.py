@@ -25,6 +25,7 @@ DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.STEM_POOL': ('symmetric', 'same'),
     'DATASET.EXIF': ('published', 'upright', 'stored'),
+    'TEST.EVALUATOR': ('own', 'pycocotools'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
     'TRAIN.AMP_LEVEL': ('O0', 'O1', 'O2', 'O3'),

@@ -36,6 +36,7 @@ TEST_FLAGS = {
     'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TEST_JSON', 'det_file_url': 'TEST.COCO_BBOX_FILE',
     'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID',
     'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON'}
+EVAL_FLAGS = {**TEST_FLAGS, 'evaluator': 'TEST.EVALUATOR'}
 SHAPE_FLAGS = ('input_shape', 'output_shape')
 # Plugins that the environment names, path behind path as in PATH.
 PLUGINS_VARIABLE = 'POSE_PLUGINS'

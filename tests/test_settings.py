@@ -200,6 +200,12 @@ def numbers(run: Run):
     return re.findall(r'= (-?\d\.\d+)', run.out)
 
 
+def evaluator(run: Run):
+    """Who computed them; the numbers themselves are the same."""
+    assert run.status == 0, run.err
+    return re.findall('^evaluator: .*', run.out, re.M), 'official' in run.found
+
+
 def canonical(value: Any) -> Any:
     """Return what compares with ==."""
     if isinstance(value, dict):
@@ -369,6 +375,9 @@ KEY_ROWS = [
     *rows('TEST.MODEL_FILE', ['{folder}/random.ckpt'], of_an_evaluation(found('weights'), flags=''),
           also={'TEST.MODEL_FILE': '{folder}/start.ckpt'}),
     *rows('TEST.OKS_NMS TEST.SOFT_NMS TEST.OKS_THRE TEST.IN_VIS_THRE', ['false', 'true', 0.5, 0.5], RANKED),
+    *rows('TEST.EVALUATOR', ['pycocotools'], Observation(evaluator, 'eval', {
+        **PREDICTED, 'src.metrics.coco.run_coco_evaluator': watch('official')}, '--ckpt_path {folder}/start.ckpt'),
+          also={'TEST.USE_GT_BBOX': 'true'}),
     *rows('TEST.CROWDPOSE_RULE', ['recount'], of_an_evaluation(numbers), start='crowdpose',
           also={'TEST.USE_GT_BBOX': 'true'}),
 ]
@@ -434,7 +443,8 @@ CONFIG_FLAGS = {
               'topk': 'LOSS.TOPK', 'coarse_to_fine': 'LOSS.COARSE_TO_FINE', 'skeleton': 'DATASET.SKELETON'},
     'eval': {'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TEST_JSON', 'det_file_url': 'TEST.COCO_BBOX_FILE',
              'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET',
-             'device_id': 'DEVICE.ID', 'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON'},
+             'device_id': 'DEVICE.ID', 'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON',
+             'evaluator': 'TEST.EVALUATOR'},
     'infer': {'num_parallel_workers': 'TEST.NUM_PARALLEL_WORKERS', 'device_target': 'DEVICE.TARGET',
               'device_id': 'DEVICE.ID', 'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON'},
     'export': {'device_target': 'DEVICE.TARGET', 'device_id': 'DEVICE.ID'},
@@ -541,7 +551,7 @@ def test_a_flag_reaches_its_part(row, scripts):
 def test_every_flag_is_shown_to_have_an_effect(script, scripts):
     seen = {}
 
-    def parse(parser):
+    def parse(parser, *_):
         seen.update(parser._option_string_actions)
         raise SystemExit(0)
 

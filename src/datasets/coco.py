@@ -23,9 +23,15 @@ def reason_without_score(file: JsonFile, skeleton: Skeleton, _config, *, trust_c
     return ''
 
 
-def evaluate(file: JsonFile, results: List[dict], skeleton: Skeleton, _config) -> Metrics:
+def evaluate(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> Metrics:
     """Return the ten numbers, 0 to 1."""
-    return evaluate_coco(file, results, skeleton)
+    return evaluate_coco(file, results, skeleton, evaluator=config.TEST.EVALUATOR)
+
+
+def evaluator(config) -> str:
+    """Return what computes them."""
+    return {'own': 'own (pycocotools gives the same numbers: --evaluator pycocotools)'}.get(
+        config.TEST.EVALUATOR, config.TEST.EVALUATOR)
 
 
 def format_summary(metrics: Metrics, _config) -> str:
@@ -43,4 +49,5 @@ DATASET = PoseDataset(
     # Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
     annotation_names={'TRAIN': ('person_keypoints_train2017.json',), 'TEST': ('person_keypoints_val2017.json',)},
     people=people, images=load_coco_images, reason_without_score=reason_without_score, evaluate=evaluate,
+    evaluator=evaluator,
     main_metric='AP', format_metrics=format_metrics, format_summary=format_summary, keypoint_table=keypoint_table)

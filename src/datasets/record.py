@@ -31,6 +31,7 @@ class PoseDataset:
         images: file -> ids (I,), names (I,) bytes and (width, height) (I, 2) of its pictures, for boxes from elsewhere.
         reason_without_score: (file, skeleton, config) -> why results on a file cannot be scored, or ''; it raises
             PoseError for a file that should be fit for it and is malformed.
+        evaluator: config -> what computes the numbers, in words; '' where there is no choice.
         evaluate: (file, results, skeleton, config) -> {name: number} in their usual order.
         main_metric: the number that says which of two results is better.
         format_metrics: metrics -> the lines in which the evaluation is usually printed.
@@ -56,6 +57,7 @@ class PoseDataset:
     keypoint_table: Callable[[JsonFile, List[dict], Skeleton, Any], str]
     skeleton: str = ''
     one_pose_each: bool = False
+    evaluator: Callable[[Any], str] = lambda config: ''
     submission_ending: str = '.json'
     check_submission: Callable[[str], None] = lambda path: None
     write_submission: Callable[[str, List[dict]], None] = _write_json

@@ -13,7 +13,7 @@ from ..checkpoints.entries import CONFIG_KEY, read_ckpt
 from ..config import DEFAULT_RECIPE, from_json, load_recipe, resolve
 from ..data.locate_pictures import check_picture_folder
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
-from ..flags import TEST_FLAGS, add_config_flags, read_overrides
+from ..flags import EVAL_FLAGS, add_config_flags, read_overrides
 from ..system.errors import PoseError
 from ..system.printing import ArgumentParser
 from .load_model import add_source_flags
@@ -29,7 +29,7 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
     parser.add_argument('--submission', metavar='PATH', help="also write the results as the benchmark's server takes "
                         'them: .json, for MPII .mat')
-    add_config_flags(parser, TEST_FLAGS, default_recipe='the one inside the checkpoint')
+    add_config_flags(parser, EVAL_FLAGS, default_recipe='the one inside the checkpoint')
     return parser.parse_args(words)
 
 
@@ -38,7 +38,7 @@ def find_checkpoints(arguments: argparse.Namespace) -> List[str]:
     if arguments.ckpt_path or arguments.model_file:
         return arguments.ckpt_path
     config = load_recipe(arguments.recipe or DEFAULT_RECIPE)
-    path = resolve(config, read_overrides(arguments, TEST_FLAGS, config)).TEST.MODEL_FILE
+    path = resolve(config, read_overrides(arguments, EVAL_FLAGS, config)).TEST.MODEL_FILE
     return [path] if path else []
 
 
@@ -77,7 +77,7 @@ def check_arguments(words: Sequence[str]) -> None:
         texts = read_ckpt(paths[0])[1]
         carried = from_json(texts[CONFIG_KEY], paths[0]) if CONFIG_KEY in texts else None
     config, overrides = resolve_test_config(arguments.recipe, carried, paths[0],
-                                            lambda recipe: read_overrides(arguments, TEST_FLAGS, recipe),
+                                            lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe),
                                             tell=lambda _: None)
     choose_boxes(arguments, config, overrides)
     find_annotation_file(config, 'TEST', is_explicit='DATASET.TEST_JSON' in overrides)

@@ -10,8 +10,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from src.data import samples as dataset
 from src.data.coco import load_coco_people
+from src.data.images import read_picture
 from src.data.loader import BatchPlan, TestBatches, TrainingBatches, iterate_batches, iterate_test_batches
 from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
@@ -278,9 +278,8 @@ def test_threads_change_nothing(samples, num_threads):
 
 
 def test_a_picture_of_several_people_is_read_once(samples):
-    people = samples['mspn'].people
-    with mock.patch('src.data.samples.read_picture', wraps=dataset.read_picture) as read:
-        samples['mspn'].test_samples(np.arange(len(people)))
+    people, read = samples['mspn'].people, mock.Mock(wraps=read_picture)
+    dataclasses.replace(samples['mspn'], read=read).test_samples(np.arange(len(people)))
     assert read.call_count == len(set(people.image_index.tolist())) < len(people)
 
 

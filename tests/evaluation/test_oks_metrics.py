@@ -256,6 +256,7 @@ class OneKeypoint:
     """A layout of one of COCO's keypoints, as far as the evaluator wants to know it."""
 
     def __init__(self, keypoint):
+        self.name, self.num_keypoints = 'one', 1
         self.oks_sigmas = COCO.oks_sigmas[keypoint:keypoint + 1]
 
 
