@@ -105,12 +105,15 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
 
 def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:
     """Put the layout itself into DATASET.SKELETON where one of the `keys` just set is that, as the name of a file:
-    whatever carries the configuration then needs no other file. MODEL.NUM_JOINTS follows unless it was set as well."""
+    whatever carries the configuration then needs no other file. MODEL.NUM_JOINTS follows unless it was set as well,
+    and LOSS.TOPK where there are fewer keypoints."""
     if 'DATASET.SKELETON' in keys and is_skeleton_file(config.DATASET.SKELETON):
         skeleton = read_skeleton(config.DATASET.SKELETON)
         config.DATASET.SKELETON = as_text(skeleton)
         if 'MODEL.NUM_JOINTS' not in keys:
             config.MODEL.NUM_JOINTS = skeleton.num_keypoints
+        if 'LOSS.TOPK' not in keys:
+            config.LOSS.TOPK = min(config.LOSS.TOPK, skeleton.num_keypoints)
 
 
 def _as_key(key: Any) -> str:

@@ -1,5 +1,6 @@
 """What importers of all formats return: labelled pictures, and the figures on them."""
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 from urllib.parse import unquote, urlsplit
@@ -106,8 +107,9 @@ class PictureFinder:
         if self._by_name is None:
             self._by_name = self._list_all()
         base = os.path.basename(plain)
-        # Label Studio puts eight letters before the name of an uploaded file.
-        found = self._by_name.get(base.lower()) or self._by_name.get(base.partition('-')[2].lower()) or []
+        # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
+        uploaded = re.fullmatch(r'[0-9a-f]{8}-(.+)', base.lower())
+        found = self._by_name.get(base.lower()) or (self._by_name.get(uploaded[1]) if uploaded else None) or []
         # The longest end of the path decides between folders of one data set.
         ends = [path for path in found if path.replace(os.sep, '/').lower().endswith('/' + plain.lower())]
         found = ends or found

@@ -107,6 +107,13 @@ def test_a_recipe_names_a_skeleton_file_and_needs_no_number_of_keypoints(tmp_pat
     assert load_recipe(str(tmp_path / 'recipe.yaml')).MODEL.NUM_JOINTS == 8
 
 
+def test_a_network_that_learns_the_hardest_keypoints_takes_as_many_as_there_are(tmp_path):
+    (tmp_path / 'four.yaml').write_text('keypoints: [a, b, c, d]')
+    recipe, own = load_recipe('mspn_1stg_coco_256x192'), {'DATASET.SKELETON': str(tmp_path / 'four.yaml')}
+    assert (recipe.LOSS.TOPK, resolve(recipe, own).LOSS.TOPK, resolve(recipe, {**own, 'LOSS.TOPK': 2}).LOSS.TOPK) == (
+        8, 4, 2)
+
+
 def test_a_carried_configuration_never_opens_a_file(tmp_path):
     (tmp_path / 'dog.yaml').write_text(YAML)
     config = load_recipe('base')

@@ -12,6 +12,8 @@ def test_a_picture_that_may_be_two_is_refused(tmp_path):
         (tmp_path / folder / '1.jpg').touch()
     finder = PictureFinder([str(tmp_path)])
     assert finder.find('b/1.jpg') == finder.find('./b\\1.jpg') == str(tmp_path / 'b/1.jpg')
+    # Only what a tool has put before a name is taken away.
+    assert finder.find('img-1.jpg') is None and finder.find('0123abcd-2.jpg') is None
     with pytest.raises(PoseError, match='may be .* or .*; give the folder'):
         finder.find('1.jpg')
 
