@@ -58,7 +58,8 @@ def choose_boxes(arguments: argparse.Namespace, config: EasyDict, overrides: Map
 def check_arguments(words: Sequence[str]) -> None:
     """Check a command line: recipe and settings, and that the files that it reads and the folder of pictures are there.
 
-    What an exported file carries, only its runtime can tell: without a recipe no more is checked of it.
+    Where no recipe is named it is that of the checkpoint. What is inside of other files, such as exported ones, needs
+    more to be read: of those no more is checked than that they are there.
 
     Raises:
         PoseError: something of it is wrong or missing; the message is that of eval.py.
@@ -70,10 +71,10 @@ def check_arguments(words: Sequence[str]) -> None:
     for path in paths:
         if not os.path.isfile(path):
             raise PoseError(f'the checkpoint {path} does not exist')
-    if arguments.model_file and not arguments.recipe:
-        return
     carried = None
-    if not arguments.recipe and paths[0].endswith('.ckpt'):
+    if not arguments.recipe:
+        if not paths[0].endswith('.ckpt'):
+            return
         texts = read_ckpt(paths[0])[1]
         carried = from_json(texts[CONFIG_KEY], paths[0]) if CONFIG_KEY in texts else None
     config, overrides = resolve_test_config(arguments.recipe, carried, paths[0],

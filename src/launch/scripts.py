@@ -14,9 +14,8 @@ from .signals import Signals
 from .words import HELP, UsageError, check_file, check_folder, read_flags, read_number, read_words, split_words
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# How the lines begin that are printed last.
 SPEED, SCORE = 'speed: {', 'AP '
-
-
 # A script and its words, as they were typed.
 Typed = Sequence[str]
 

@@ -12,7 +12,8 @@ import pytest
 from script_runs import ROOT, SIMPLE_POSE
 from stand_in import SCRIPTS, eventually
 
-from src.config import DEFAULT_RECIPE
+from src.checkpoints.ckpt import save_checkpoint
+from src.config import DEFAULT_RECIPE, load_recipe, resolve
 from src.evaluation import arguments as evaluation
 from src.launch.job_files import JobFiles, Log
 from src.system.errors import PoseError
@@ -191,7 +192,7 @@ def data(tmp_path, monkeypatch):
     """A current folder with the files that a check looks for: it opens none of them."""
     monkeypatch.chdir(tmp_path)
     for path in ('coco/annotations/person_keypoints_train2017.json', 'coco/annotations/person_keypoints_val2017.json',
-                 'boxes.json', 'pose.onnx', 'start.ckpt', 'coco/val2017/1.jpg'):
+                 'boxes.json', 'pose.onnx', 'weights.safetensors', 'start.ckpt', 'coco/val2017/1.jpg'):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     return tmp_path
@@ -219,7 +220,8 @@ def test_a_training_that_cannot_begin_is_refused(data, words, message):
 
 
 @pytest.mark.parametrize('words', [
-    '--model_file pose.onnx', f'--ckpt_path pose.onnx --recipe {SIMPLE_POSE} --data_url coco --use_gt_bbox',
+    '--model_file pose.onnx', '--ckpt_path weights.safetensors',
+    f'--ckpt_path pose.onnx --recipe {SIMPLE_POSE} --data_url coco --use_gt_bbox',
     f'--ckpt_path pose.onnx --recipe {SIMPLE_POSE} --data_url coco --det_file_url boxes.json'])
 def test_an_evaluation_that_can_begin_passes(data, words):
     evaluation.check_arguments(words.split())
@@ -283,3 +285,12 @@ def test_a_python_without_the_packages_is_named(launcher):
                           capture_output=True, env=launcher.environment(PYTHON=str(bare)))
     assert done.returncode == 2 and done.stderr.count('\n') == 1
     assert re.search(r'^error: .* has no \w+: pip install -r requirements.txt, or choose another', done.stderr)
+
+
+def test_an_evaluation_is_checked_by_the_recipe_inside_the_checkpoint(data):
+    """Which says where the data is, unless the command line does."""
+    config = resolve(load_recipe(SIMPLE_POSE), {'DATASET.ROOT': 'coco', 'TEST.USE_GT_BBOX': 'true'})
+    save_checkpoint('own.ckpt', {}, config)
+    evaluation.check_arguments(['--ckpt_path', 'own.ckpt'])
+    with pytest.raises(PoseError, match='no annotation file; looked for .*nowhere'):
+        evaluation.check_arguments(['--ckpt_path', 'own.ckpt', '--data_url', 'nowhere'])
