@@ -6,6 +6,7 @@ import numpy as np
 from ..system.files import JsonFile
 from .annotation_checks import as_annotation_file
 from .geometry import find_unusable_boxes
+from .people import read_box
 
 
 def load_coco_boxes(file: Union[str, JsonFile]) -> List[Tuple[int, str, np.ndarray]]:
@@ -20,8 +21,11 @@ def load_coco_boxes(file: Union[str, JsonFile]) -> List[Tuple[int, str, np.ndarr
     pictures = file.pictures
     boxes: List[list] = [[] for _ in pictures.ids]
     for row in file.rows if 'annotations' in file.content else ():
-        if row.box_xywh is not None and not row.is_crowd and row.annotation.get('iscrowd') != 1:
-            boxes[row.picture].append(row.box_xywh)
+        if row.is_crowd or row.annotation.get('iscrowd') == 1:
+            continue
+        # A training needs no box of somebody without keypoints; here it is all that counts.
+        box = row.box_xywh or read_box(row.annotation, f'{file.path}, annotation {row.number}')
+        boxes[row.picture].append(box)
     found = []
     for image_id, name, each in zip(pictures.ids.tolist(), pictures.names.tolist(), boxes):
         of_picture = np.array(each, np.float64).reshape(-1, 4)

@@ -82,7 +82,6 @@ def _mark_epochs(panels: Sequence[Any], epochs: np.ndarray, steps: np.ndarray) -
 
 def main() -> None:
     """Draw the curve of a run, or compare several, as the command line names them."""
-    from .comparison import compare_runs, draw_comparison
     parser = ArgumentParser(description='Draw the curve of a training run, or several in one picture with a table of '
                             'what differs.')
     parser.add_argument('metrics', nargs='+', help='metrics (.jsonl) that train.py wrote beside the checkpoints')
@@ -90,6 +89,8 @@ def main() -> None:
                         'several none)')
     parser.add_argument('--title', default='')
     chosen = parser.parse_args()
+    # Behind the help: it reads checkpoints, with MindSpore.
+    from .comparison import compare_runs, draw_comparison
     try:
         output = chosen.output
         if output is None and len(chosen.metrics) > 1 and chosen.metrics[-1].lower().endswith('.png'):

@@ -115,7 +115,7 @@ def test_every_program_bears_lost_output():
                 if "__name__ == '__main__'" in path.read_text()]
     assert len(programs) >= 8
     for path in programs:
-        assert path.read_text().endswith("\n\nif __name__ == '__main__':\n    run_command(main)\n"), path
+        assert path.read_text().endswith("\n    run_command(main)\n"), path
 
 
 def test_a_checkpoint_for_another_number_of_people_in_a_box_is_not_taken_silently(capsys):
