@@ -15,7 +15,7 @@ import numpy as np
 from easydict import EasyDict
 
 from ..config import input_shape, load_recipe, resolve
-from ..data.images import read_picture
+from ..data.images import exif_rule, read_picture
 from ..data.keypoint_names import open_annotations
 from ..data.locate_pictures import locate_pictures
 from ..data.photo_changes import build_photo_changes
@@ -48,7 +48,7 @@ def load_samples(config: EasyDict, gt_file: str, split_folder: str) -> PersonSam
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=split_folder,
                             needed=people.image_index)
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
-                         photo=build_photo_changes(config))
+                         exif_rule(config.DATASET.EXIF), build_photo_changes(config))
 
 
 def draw_annotations(samples: PersonSamples, folder: str, most: int) -> int:
