@@ -20,9 +20,11 @@ def learning_rates(train, *, steps_per_epoch: int, num_devices: int) -> np.ndarr
         factor = train.LR_FACTOR ** np.sum([epoch >= first for first in train.LR_STEP], axis=0, dtype=np.float64)
     elif train.SCHEDULE == 'linear':
         factor = 1 - (step - train.WARMUP_STEPS) / max(1, num_steps - train.WARMUP_STEPS)
-    else:
+    elif train.SCHEDULE == 'cosine':
         low = train.MIN_LR / train.LR
         factor = low + (1 - low) * (1 + np.cos(np.pi * epoch / train.END_EPOCH)) / 2
+    else:
+        raise ValueError(f'the schedule {train.SCHEDULE} is in CHOICES of the configuration and not here')
     if train.WARMUP_STEPS:
         warm = train.WARMUP_FACTOR + (1 - train.WARMUP_FACTOR) * step / train.WARMUP_STEPS
         factor = np.where(step < train.WARMUP_STEPS, warm, factor)
