@@ -8,18 +8,12 @@ from src.checkpoints.load import adopt_source, load_weights, read_weights
 from src.config import resolve
 from src.datasets.registry import configured_skeleton
 from src.evaluation.predictors import network_predictor
+from src.export.compare import compare_all
 from src.export.example_crops import CALIBRATION, find_example_crops
-from src.export.export import (
-    FILE_FORMATS,
-    build_exported_model,
-    check_air,
-    compare_all,
-    describe,
-    read_plan,
-    write_model,
-)
+from src.export.plan import FILE_FORMATS, check_air, read_plan
 from src.export.quantise import quantise
 from src.export.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
+from src.export.write import build_exported_model, describe, write_model
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, model_of, network_name
 from src.system.command_line import run_command, say

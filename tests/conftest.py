@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -15,6 +16,8 @@ sys.path += [str(path) for path in sorted(TESTS.glob('*/')) if list(path.glob('t
 
 # First of all imports of the package: it prepares the environment that MindSpore reads when it starts.
 import src  # noqa: E402, I001
+from src import flags  # noqa: E402
+from src.models.registry import MODELS  # noqa: E402
 from src.system.device import set_up_device  # noqa: E402
 
 
@@ -47,6 +50,13 @@ def cpu():
         import mindspore as ms
         ms.device_context.cpu.op_tuning.threads_num(1)
     return set_up_device('CPU')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forgotten_plugins():
+    """After every file forget the networks that its tests have loaded as plugins."""
+    with mock.patch.dict(MODELS), mock.patch.dict(flags._loaded):
+        yield
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -11,7 +11,7 @@ from typing import Sequence
 
 import numpy as np
 from golden_data import load_seeded
-from script_runs import ROOT, SIMPLE_POSE, TINY
+from script_runs import ROOT, SIMPLE_POSE, TINY, TOY_POSE
 
 sys.path.insert(0, str(ROOT))
 
@@ -23,6 +23,7 @@ from src.checkpoints.names import named_parameters  # noqa: E402
 from src.config import load_recipe, resolve  # noqa: E402
 from src.data.loader import BatchPlan  # noqa: E402
 from src.evaluation.evaluate import Evaluation  # noqa: E402
+from src.flags import load_plugin  # noqa: E402
 from src.models.common.blocks import (
     BatchNorm,  # noqa: E402
     set_precision,
@@ -44,6 +45,14 @@ def tiny_config(**keys):
     """Return the configuration of a network that compiles within seconds; `keys` of the section TRAIN."""
     return resolve(load_recipe(SIMPLE_POSE), {**TINY_KEYS, 'MODEL.IMAGE_SIZE': [64, 64], 'TRAIN.AMP_LEVEL': 'O0',
                                               **{f'TRAIN.{name}': value for name, value in keys.items()}})
+
+
+def toy_config(**keys):
+    """Return the configuration of a network of two convolutions, which compiles at once; `keys` as above."""
+    load_plugin(str(TOY_POSE))
+    return resolve(load_recipe('base'), {'MODEL.NAME': 'toy', 'MODEL.IMAGE_SIZE': [64, 64],
+                                         'TOY.HEATMAP_SIZE': [16, 16], 'TRAIN.AMP_LEVEL': 'O0',
+                                         **{f'TRAIN.{name}': value for name, value in keys.items()}})
 
 
 def values_of(parameters) -> dict:
@@ -73,7 +82,7 @@ def take_step(processes: Processes, *, num_people: int, normalise_batch: bool, r
         rows: of the people, instead of the plan's.
         keys: of the section TRAIN.
     """
-    config = tiny_config(**keys)
+    config = toy_config(**keys)
     network = build_configured_network(config)
     # Fresh weights give nearly empty heatmaps, whatever BatchNorm does.
     load_seeded(network)
@@ -175,7 +184,7 @@ def broadcast(processes: Processes) -> dict:
 
 def finish_apart(processes: Processes, *, folder: str) -> dict:
     """End a run whose last process has got another weight than the others, by the last bit."""
-    config = tiny_config()
+    config = toy_config()
     network = build_configured_network(config)
     step = build_train_step(config, network, np.full(1, 1e-3), processes)
     if processes.rank == processes.size - 1:

@@ -9,6 +9,8 @@ from src.config import recipe_names
 ROOT = Path(__file__).resolve().parent.parent
 SIMPLE_POSE, MSPN = (next(name for name in recipe_names() if name.startswith(f'{family}_small_synthetic'))
                      for family in ('simplepose', 'mspn'))
+# A network of two convolutions, a plugin.
+TOY_POSE = ROOT / 'tests' / 'toys' / 'toy_pose'
 # Widths that make both small recipes a matter of seconds.
 TINY = {
     SIMPLE_POSE: '--set MODEL.STEM_CHANNELS=8 POSE_RESNET.NUM_DECONV_FILTERS=[16,16,16]',

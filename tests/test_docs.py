@@ -1,14 +1,23 @@
 """What the pages say exists: links, files, flags, keys, recipes and scripts."""
+import contextlib
+import io
+import os
 import re
 import runpy
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
+import cv2
+import numpy as np
 import pytest
-from script_runs import ROOT
+from script_runs import ROOT, SIMPLE_POSE, TINY
 
-from src.config import key_comments, recipe_names
+from src.checkpoints.ckpt import save_checkpoint
+from src.config import key_comments, load_recipe, recipe_names, resolve
+from src.models.registry import build_configured_network
 from src.system.printing import ArgumentParser
 
 PAGES = [ROOT / 'README.md', ROOT / 'README_CN.md', *sorted((ROOT / 'docs').glob('*.md')),
@@ -91,3 +100,32 @@ def test_both_readmes_say_the_same():
     assert {link for link in LINK.findall(english) if link.startswith('docs/')} == {
         link for link in LINK.findall(chinese) if link.startswith('docs/')}
     assert len(english.splitlines()) <= 350
+
+
+# What the README tells people to type, as it stands there
+
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+# Those that need no data and no weights.
+CHEAP = (r'python train\.py --list_recipes', r'python -m src\.launch\.rank_tables make .*')
+
+
+@pytest.mark.parametrize('pattern', CHEAP)
+def test_cheap_commands_run(pattern, tmp_path):
+    command = shlex.split(re.search(rf'`?({pattern}?)`', README)[1])
+    if command[1] != '-m':
+        command[1] = str(ROOT / command[1])
+    done = subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT)}, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or list(tmp_path.iterdir())
+
+
+def test_the_lines_of_python_run(tmp_path, monkeypatch):
+    code, = re.findall(r'```python\n(.*?)```', README, re.S)
+    monkeypatch.chdir(tmp_path)
+    config = resolve(load_recipe(SIMPLE_POSE), dict(item.split('=') for item in TINY[SIMPLE_POSE].split()[1:]))
+    save_checkpoint('pose.ckpt', build_configured_network(config), config)
+    cv2.imwrite('photo.jpg', np.full((320, 240, 3), 127, np.uint8))
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(code, 'README.md', 'exec'), {})
+    assert re.fullmatch(r'\(1, 17, 3\) \[\S+\]\n', out.getvalue())

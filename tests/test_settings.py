@@ -469,7 +469,7 @@ class FlagRow(NamedTuple):
 
 CKPT = '--ckpt_path {folder}/start.ckpt'
 MODEL_FILE = {'src.evaluation.load_model.open_model_file': end_with('path', 'runtime')}
-PLAN = {'src.export.export.build_exported_model': end_with('config', 'network', 'plan', 'flip_index'),
+PLAN = {'src.export.write.build_exported_model': end_with('config', 'network', 'plan', 'flip_index'),
         'src.system.files.check_writable': watch('written', result=None)}
 PICTURES = {'src.export.example_crops.load_boxed_pictures': end_with('crops', 'input_shape', 'skeleton', 'folder',
                                                                          'boxes')}

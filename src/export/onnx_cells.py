@@ -3,10 +3,13 @@
 `construct` of the networks is plain Python. Here it runs with values that stand for tensors of the graph: a cell that
 is listed in WRITERS writes its nodes, every other cell just runs its `construct`, and arithmetic writes arithmetic. So
 no network is written twice, and a new one needs nothing here unless it has a new kind of elementary cell.
+
+Why not MindSpore's own exporter: `mindspore.export(…, file_format='ONNX')` is going away, its successor
+`mindspore.onnx.export` (from 2.8) fails on convolutions with a bias in 2.10.0, and what they write of a transposed
+convolution is refused by ONNX Runtime. Why not hooks of the cells: they are given tensors, and must return tensors.
 """
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, Sequence, Union
-from unittest import mock
 
 import numpy as np
 from mindspore import nn
@@ -31,7 +34,11 @@ def follow(network: nn.Cell, *inputs: Value) -> Value:
 
 @contextmanager
 def _following(network: nn.Cell) -> Iterator[None]:
-    """Within the block a cell that is called with values of a graph writes itself into it."""
+    """Within the block a cell that is called with values of a graph writes itself into it.
+
+    The call of all cells of the process is exchanged meanwhile. Whoever calls one with tensors, in another thread say,
+    gets what the original gives, a little later.
+    """
     labels = {id(cell): name for name, cell in network.cells_and_names()}
     original = nn.Cell.__call__
 
@@ -46,8 +53,11 @@ def _following(network: nn.Cell) -> Iterator[None]:
         finally:
             value.graph.scope = outer
 
-    with mock.patch.object(nn.Cell, '__call__', call):
+    nn.Cell.__call__ = call
+    try:
         yield
+    finally:
+        nn.Cell.__call__ = original
 
 
 def _write(cell: nn.Cell, label: str, *arguments, **options):

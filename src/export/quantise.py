@@ -12,9 +12,10 @@ from typing import Iterator
 import numpy as np
 
 from ..system.errors import MissingPackageError, PoseError
-from .export import DECODER_SCOPE, NETWORK_SCOPE, relative_difference, run_in_batches
+from .compare import relative_difference, run_in_batches
 from .onnx_graph import import_onnx
 from .runtimes import installed_runtimes, open_model_file
+from .write import DECODER_SCOPE, NETWORK_SCOPE
 
 QUANTISED_OPERATORS = ('Conv', 'ConvTranspose', 'Add', 'MaxPool', 'Resize')
 # Largest difference of the heatmaps on the calibration crops, as a part of their largest value. Networks whose poses

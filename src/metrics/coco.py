@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Dict, List, Union
 
 import numpy as np
 
+from ..data.oks_truth import OKSTruth
 from ..data.skeletons import Skeleton
 from ..system.files import JsonFile, as_json_file
-from .records import check_image_ids, read_records
+from .oks_matching import THRESHOLDS, match_sizes, pair_up, precision_and_recall
+from .records import PoseArrays, check_image_ids, read_records
 
 if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 PERSON_CATEGORY = 1
+# Smallest and largest area of people in square pixels, by what the names of the numbers end in.
+AREA_RANGES = {'': (0.0, 1e5 ** 2), ' (M)': (32.0 ** 2, 96.0 ** 2), ' (L)': (96.0 ** 2, 1e5 ** 2)}
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
 
 
@@ -29,6 +33,24 @@ def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: 
     read_records(results, skeleton.num_keypoints)
     evaluator = run_coco_evaluator(gt_file, results, skeleton)
     return dict(zip(METRIC_NAMES, evaluator.stats.tolist()))
+
+
+def coco_numbers(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton) -> Dict[str, float]:
+    """Return the ten numbers, computed for all pictures at once; see `evaluate_coco`.
+
+    Args:
+        found: on pictures of the truth only.
+    """
+    pairs = pair_up(truth, found, np.array(skeleton.oks_sigmas))
+    similarity, numbers = pairs.similarity(truth), {}
+    at_50, at_75 = (int(np.argmin(np.abs(THRESHOLDS - value))) for value in (0.5, 0.75))
+    for size, area_range in AREA_RANGES.items():
+        of_size, matching = match_sizes(truth, pairs, similarity, area_range)
+        for kind, table in zip(('AP', 'AR'), precision_and_recall(of_size, pairs, matching)):
+            numbers[f'{kind}{size}'] = float(table.mean())
+            if not size:
+                numbers[f'{kind}50'], numbers[f'{kind}75'] = float(table[at_50].mean()), float(table[at_75].mean())
+    return {name: numbers[name] for name in METRIC_NAMES}
 
 
 def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> 'COCOeval':

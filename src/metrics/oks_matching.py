@@ -1,10 +1,9 @@
 """Average precision by OKS, for all pictures at once: the arithmetic of COCO's evaluator in array operations.
 
 Axes: T thresholds, D found poses, I pictures, P annotated people, K keypoints, G people of the fullest picture.
-Only area range "all" and the 20 best poses of a picture are computed, which CrowdPose's protocol and the numbers of
-single keypoints need; the ten numbers of COCO come from its own evaluator.
+The 20 best poses of a picture count.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
 import numpy as np
@@ -26,6 +25,7 @@ class Pairs:
         image_index: (D,) of the kept poses, ascending; within a picture by descending score.
         rank: (D,) of a pose in its picture, from 0.
         scores: (D,).
+        areas: (D,) of the box around all keypoints, square pixels.
         pose, person: (N,) rows of the kept poses and of the truth.
         terms: (N, K) OKS term of each keypoint from its distance.
         box_terms: (N, K) the same from its distance to the person's box of three times the size.
@@ -34,6 +34,7 @@ class Pairs:
     image_index: np.ndarray
     rank: np.ndarray
     scores: np.ndarray
+    areas: np.ndarray
     pose: np.ndarray
     person: np.ndarray
     terms: np.ndarray
@@ -55,7 +56,7 @@ class Matching:
 
     Attributes:
         person: (T, D) row of the truth that a pose found, -1 for nobody.
-        is_ignored: (T, D) the pose found somebody who is ignored.
+        is_ignored: (T, D) the pose is neither right nor wrong: it found somebody who is ignored, say.
     """
 
     person: np.ndarray
@@ -90,7 +91,8 @@ def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs
     outside = np.maximum(0, corner - size - places) + np.maximum(0, places - (corner + size * 2))
     terms, box_terms = (np.exp(-(offset ** 2).sum(axis=2) / variances / areas / 2)
                         for offset in (places - truth.keypoints[person], outside))
-    return Pairs(image_index, rank, found.scores[order], pose, person, terms, box_terms)
+    extents = np.ptp(found.keypoints[order], axis=1) if len(order) else np.zeros((0, 2))
+    return Pairs(image_index, rank, found.scores[order], extents.prod(axis=1), pose, person, terms, box_terms)
 
 
 def _place_in_group(groups: np.ndarray) -> np.ndarray:
@@ -144,6 +146,24 @@ def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
         person[threshold, poses[which]] = person_at[rows[which], chosen]
         taken[threshold, rows[which], chosen] = ~is_crowd[rows[which], chosen]
     return Matching(person, (person >= 0) & truth.is_ignored[person])
+
+
+def match_sizes(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, area_range: Tuple[float, float]
+                ) -> Tuple[OKSTruth, Matching]:
+    """Match as COCO's evaluator does for people of some sizes: others are ignored, and so are poses of other sizes that
+    found nobody.
+
+    Args:
+        area_range: smallest and largest area in square pixels, both included.
+
+    Returns:
+        The truth with more people ignored, and the matching.
+    """
+    low, high = area_range
+    truth = replace(truth, is_ignored=truth.is_ignored | (truth.areas < low) | (truth.areas > high))
+    matching = match(truth, pairs, similarity)
+    is_other_size = (pairs.areas < low) | (pairs.areas > high)
+    return truth, Matching(matching.person, matching.is_ignored | ((matching.person < 0) & is_other_size))
 
 
 def precision_and_recall(truth: OKSTruth, pairs: Pairs, matching: Matching,

@@ -9,7 +9,7 @@ from made_up_data import write_json
 from src.data.oks_truth import load_coco_truth, load_crowdpose_truth
 from src.data.skeletons import COCO, CROWDPOSE
 from src.metrics import crowdpose
-from src.metrics.coco import run_coco_evaluator
+from src.metrics.coco import coco_numbers, run_coco_evaluator
 from src.metrics.crowdpose import METRIC_NAMES, evaluate_crowdpose
 from src.metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
 from src.metrics.oks_matching import match, pair_up, precision_and_recall
@@ -63,6 +63,26 @@ def precision_table(truth, results, skeleton):
 
 
 # Against COCO's evaluator
+
+@pytest.mark.parametrize('seed', range(24))
+def test_all_ten_numbers_equal_those_of_coco(tmp_path, seed):
+    """On people of all sizes, crowds, people without keypoints, equal scores, more than twenty results of a picture,
+    pictures with nobody."""
+    content, results = made_up(seed, COCO, images=(3, 5, 9)[seed % 3])
+    rng = np.random.default_rng(seed)
+    for annotation in content['annotations']:
+        # At the limits themselves as well.
+        sizes = [10.0, 1024.0, 1023.0, 5000.0, 9216.0, 9217.0, 40000.0, annotation['area']]
+        annotation['area'] = float(rng.choice(sizes))
+    for each in results[::3]:
+        # Poses of other sizes than the people.
+        each['keypoints'] = [value * float(rng.choice([0.1, 1.0])) for value in each['keypoints']]
+    results += results[:1] * 25 if seed % 4 == 1 else []
+    path = write_json(tmp_path / 'gt.json', content)
+    truth, found = load_coco_truth(path, COCO), read_records(results, 17)
+    expected = run_coco_evaluator(path, results, COCO).stats
+    np.testing.assert_allclose(list(coco_numbers(truth, found, COCO).values()), expected, rtol=0, atol=1e-12)
+
 
 @pytest.mark.parametrize('seed', range(6))
 def test_precision_and_recall_equal_those_of_coco(tmp_path, seed):

@@ -274,9 +274,9 @@ def test_a_bad_calibration_is_refused(material, monkeypatch):
 
 def test_export_keeps_nothing_of_a_file_that_differs(material, monkeypatch):
     """What was there under the name stays."""
-    from src.export import export as exporting
+    from src.export import compare as comparing
     Path('kept.onnx').write_bytes(b'of an earlier export')
-    monkeypatch.setattr(exporting, 'HEATMAP_TOLERANCE', 1e-12)
+    monkeypatch.setattr(comparing, 'HEATMAP_TOLERANCE', 1e-12)
     outcome = call('export', '--ckpt_path mspn.ckpt --file_format ONNX --file_name kept')
     assert outcome.status == 2 and 'does not compute in onnxruntime what the network computes' in outcome.err
     assert Path('kept.onnx').read_bytes() == b'of an earlier export'

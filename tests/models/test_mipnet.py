@@ -21,9 +21,8 @@ from mindspore import Tensor, nn
 
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
 from src.models.common.mse_loss import JointsMSELoss
-from src.models.hrnet.network import NUM_PARTS
 from src.models.mipnet.codes import instance_codes
-from src.models.mipnet.network import Modulation, ModulationBlock
+from src.models.mipnet.network import NUM_PARTS, Modulation, ModulationBlock
 from src.models.registry import build_network
 
 BATCH_NORM_EPSILON = 1e-5
@@ -249,7 +248,7 @@ def test_modulation_of_zeros_multiplies_by_a_quarter(kind, baseline, operator_by
     assign_weights(network, blank)
     x = (Tensor(seeded_input(0, (2, 3, 64, 64))),)
     # The network without modulation, run in the parts of the other.
-    part = type(network).part if kind == 'resnet' else type(plain).part
+    part = type(network).part
     for number in range(NUM_PARTS):
         x = part(plain, number, x)
         x = tuple(0.25 * each for each in x) if number in (2, 3) else x

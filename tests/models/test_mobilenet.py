@@ -34,10 +34,12 @@ from src.config import load_recipe, resolve
 from src.data.skeletons import COCO
 from src.evaluation.load_model import network_keys
 from src.evaluation.predictors import network_predictor
+from src.export.compare import compare
 from src.export.example_crops import painted_crops, random_crops
-from src.export.export import FILE_FORMATS, ExportPlan, build_exported_model, compare, describe, write_model
 from src.export.folding import fold_batch_norms
+from src.export.plan import FILE_FORMATS, ExportPlan
 from src.export.runtimes import installed_runtimes, open_model_file
+from src.export.write import build_exported_model, describe, write_model
 from src.models.common.blocks import BatchNorm, set_precision
 from src.models.common.gaussian_targets import GaussianTargets
 from src.models.common.mse_loss import JointsMSELoss

@@ -239,7 +239,7 @@ def reference():
 def deviations(got: dict, wanted: dict, *endings: str) -> dict:
     """Return the largest difference of each tensor, relative to its largest value."""
     names = [name for name in wanted if name.startswith(endings) or name.endswith(endings)]
-    assert len(names) > 20
+    assert names
     return {name: np.abs(got[name].astype(np.float64) - wanted[name]).max() / np.abs(wanted[name]).max()
             for name in names}
 
@@ -257,12 +257,10 @@ def test_averaged_gradient_is_that_of_the_joint_batch(of_two, reference, case):
 
 
 def test_synchronised_normalisation_is_that_of_the_joint_batch(of_two, reference):
-    """The gradient passes 23 normalisations over few values, each of which magnifies float32's rounding: 1.2e-5 is
-    found here. The statistics have no such excuse."""
     wanted = reference[True]
     for got in of_two['synchronised']:
         assert max(deviations(got, wanted, 'moving_mean', 'moving_variance').values()) < 1e-5
-        assert max(deviations(got, wanted, 'moment1.').values()) < 1e-4
+        assert max(deviations(got, wanted, 'moment1.').values()) < 1e-5
         assert got['loss'] == pytest.approx(wanted['loss'], rel=1e-5)
 
 
@@ -275,7 +273,7 @@ def test_synchronised_normalisation_with_fewer_people_than_parts(of_two):
     wanted = program.take_step(ALONE, num_people=5, normalise_batch=True, rows=rows, ACCUMULATE=2)
     for got in (first, second):
         assert max(deviations(got, wanted, 'moving_mean', 'moving_variance').values()) < 1e-5
-        assert max(deviations(got, wanted, 'moment1.').values()) < 1e-4
+        assert max(deviations(got, wanted, 'moment1.').values()) < 1e-5
 
 
 def test_synchronised_normalisation_in_float16_gathers_in_float32(of_two):
@@ -295,7 +293,7 @@ def test_without_synchronisation_every_process_normalises_its_own_part(of_two, r
     first, second = of_two['unsynchronised']
     for got in (first, second):
         assert max(deviations(got, wanted, 'moving_mean', 'moving_variance').values()) > 1e-2
-        assert np.median(list(deviations(got, wanted, 'moment1.').values())) > 1e-1
+        assert min(deviations(got, wanted, 'moment1.').values()) > 1e-2
     assert max(deviations(first, second, 'moving_mean').values()) > 1e-2
     # But the gradient is the same on both.
     assert not any(deviations(first, second, 'moment1.').values())

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from training_runs import (
     STEPS_PER_EPOCH,
+    TOY,
     Training,
     assert_same_ending,
     rows_of,
@@ -33,9 +34,9 @@ pytestmark = pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='process
 
 EPOCHS = 12
 STEPS = EPOCHS * STEPS_PER_EPOCH
-PLAIN = f'TRAIN.SAVE_STEPS=1 --epoch {EPOCHS} --num_parallel_workers 2'
+PLAIN = f'{TOY} TRAIN.SAVE_STEPS=1 --epoch {EPOCHS} --num_parallel_workers 2'
 # Two batches of one make a step, and everything that a step may carry along goes into the states.
-RICH = (f'TRAIN.SAVE_STEPS=1 TRAIN.BATCH_SIZE=1 TRAIN.ACCUMULATE=2 TRAIN.EMA_DECAY=0.9 TRAIN.CLIP_NORM=0.01 '
+RICH = (f'{TOY} TRAIN.SAVE_STEPS=1 TRAIN.BATCH_SIZE=1 TRAIN.ACCUMULATE=2 TRAIN.EMA_DECAY=0.9 TRAIN.CLIP_NORM=0.01 '
         f'--epoch {EPOCHS}')
 
 # Runs train.py and dies in the middle of its n-th save of a state: half of the file is written.

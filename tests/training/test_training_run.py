@@ -13,6 +13,7 @@ from mindspore import Parameter, Tensor, nn
 from script_runs import run_script
 from training_runs import (
     STEPS_PER_EPOCH,
+    TOY,
     assert_same_ending,
     rows_of,
     states_of,
@@ -213,7 +214,7 @@ def test_a_best_checkpoint_that_could_not_be_written_keeps_no_other_from_it(eval
 
 # An early stop
 
-FLAT = 'TEST.USE_GT_BBOX=true TRAIN.EVAL_EPOCHS=1 TRAIN.EARLY_STOP={} --lr 1e-12 --epoch 9'
+FLAT = f'{TOY} TEST.USE_GT_BBOX=true TRAIN.EVAL_EPOCHS=1 TRAIN.EARLY_STOP={{}} --lr 1e-12 --epoch 9'
 
 
 def test_early_stop(data, tmp_path):
@@ -240,7 +241,7 @@ def test_early_stop(data, tmp_path):
 
 # Limits, and runs one after the other
 
-PLAIN = 'TRAIN.SAVE_STEPS=1 TRAIN.SCHEDULE=step TRAIN.LR_STEP=[2] --num_parallel_workers 1 --epoch 3'
+PLAIN = f'{TOY} TRAIN.SAVE_STEPS=1 TRAIN.SCHEDULE=step TRAIN.LR_STEP=[2] --num_parallel_workers 1 --epoch 3'
 
 
 @pytest.fixture(scope='module')

@@ -20,9 +20,6 @@ from ..common.blocks import (
 )
 from ..common.resnet import BasicBlock, Bottleneck, make_layer
 
-# What runs one after the other: up to the inputs of stage 2, of stage 3, of stage 4, its output, the head.
-NUM_PARTS = 5
-
 
 def conv_bn(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, relu: bool) -> nn.SequentialCell:
     """Return a convolution without bias, BatchNorm and, optionally, ReLU."""
@@ -113,8 +110,8 @@ class HRNet(nn.Cell):
                             f'stages 2 to 4; got {width}, {blocks}, {list(modules)}')
         channels = [width * 2 ** branch for branch in range(4)]
         shapes = [(height // 2 ** level, width_of_input // 2 ** level) for level in range(2, 6)]
-        # Channels of the features behind each part but the last.
-        self.part_channels = (*(tuple(channels[:count]) for count in (2, 3, 4)), (width,))
+        # Of the branches that enter stages 2, 3 and 4, and the head.
+        self.stage_channels = (*(tuple(channels[:count]) for count in (2, 3, 4)), (width,))
         self.conv1 = conv(3, stem_channels, 3, stride=2)
         self.bn1 = BatchNorm(stem_channels)
         self.conv2 = conv(stem_channels, stem_channels, 3, stride=2)
@@ -137,27 +134,28 @@ class HRNet(nn.Cell):
         return nn.SequentialCell([HRModule(channels, shapes, blocks, number) for number in outputs])
 
     def construct(self, images):
-        features = (images,)
-        for number in range(NUM_PARTS):
-            features = self.part(number, features)
-        return features[0]
+        features = self.enter_stage2(images)
+        features = self.enter_stage3(self.stage2(features))
+        features = self.enter_stage4(self.stage3(features))
+        return self.head(self.stage4(features))
 
-    def part(self, number: int, features):
-        """Run one of the parts, 0 to NUM_PARTS - 1: the features of every branch -> those of the branches behind it.
+    def enter_stage2(self, images):
+        """Run the stem and the first stage: images -> features of 2 branches."""
+        x = self.relu(self.bn1(self.conv1(images)))
+        x = self.layer1(self.relu(self.bn2(self.conv2(x))))
+        return self._branch_off(self.transition1, (x,))
 
-        The first takes the images, the last returns the heatmaps.
-        """
-        if number == 0:
-            x = self.relu(self.bn1(self.conv1(features[0])))
-            x = self.layer1(self.relu(self.bn2(self.conv2(x))))
-            return self._branch_off(self.transition1, (x,))
-        if number == 1:
-            return self._branch_off(self.transition2, self.stage2(features))
-        if number == 2:
-            return self._branch_off(self.transition3, self.stage3(features))
-        if number == 3:
-            return self.stage4(features)
-        return (self.final_layer(features[0]),)
+    def enter_stage3(self, features):
+        """Features of 2 branches -> those of 3."""
+        return self._branch_off(self.transition2, features)
+
+    def enter_stage4(self, features):
+        """Features of 3 branches -> those of 4."""
+        return self._branch_off(self.transition3, features)
+
+    def head(self, features):
+        """The finest branch of stage 4, as a tuple of one -> heatmaps."""
+        return self.final_layer(features[0])
 
     def _branch_off(self, transition, features):
         coarsest, outputs = features[-1], ()

@@ -11,13 +11,15 @@ from mindspore import Tensor, nn, ops
 
 from ...system.errors import PoseError
 from ..common.blocks import BatchNorm, GlobalMean, Scale, initialise_parameters, narrow_normal, uniform_fan_in
-from ..hrnet.network import NUM_PARTS, HRNet
+from ..hrnet.network import HRNet
 from ..simple_pose.network import SimplePoseNet
 from .codes import instance_codes
 
 # A block's hidden layers have so many times fewer channels than its feature map.
 REDUCTION = 4
 CODE_SIZE = 2
+# A network runs in so many parts, with a place for modulation between two of them.
+NUM_PARTS = 5
 PUBLISHED_PLACES = (False, False, True, True)
 
 
@@ -150,8 +152,22 @@ class MIPNetHRNet(MIPNet, HRNet):
                  **options):
         super().__init__(seed=seed, **options)
         names = tuple(f'stage{number}_se' for number in (1, 2, 3, 4))
-        self.add_modulation(names, self.part_channels, se_modules, num_instances)
+        self.add_modulation(names, self.stage_channels, se_modules, num_instances)
         initialise_parameters(self, seed, _draw_narrow, only=names)
+
+    def part(self, number: int, features):
+        """Run one of the parts, 0 to NUM_PARTS - 1: up to the inputs of stages 2, 3 and 4, stage 4, the head."""
+        if number == 0:
+            features = self.enter_stage2(features[0])
+        elif number == 1:
+            features = self.enter_stage3(self.stage2(features))
+        elif number == 2:
+            features = self.enter_stage4(self.stage3(features))
+        elif number == 3:
+            features = self.stage4(features)
+        else:
+            features = (self.head(features),)
+        return features
 
 
 class MIPNetResNet(MIPNet, SimplePoseNet):
