@@ -78,13 +78,13 @@ def run_inputs(arguments: argparse.Namespace, config, source, skeleton: Skeleton
     boxes = _box_source(arguments, inputs)
     make_folder(arguments.img_save_dir)
     folder = DrawingFolder(arguments.img_save_dir, inputs)
-    tables = ResultTables(arguments.img_save_dir, skeleton.keypoint_names, with_lines=arguments.jsonl,
-                          with_csv=arguments.csv)
     options = DrawingOptions(
         arguments.score_thresh, arguments.keypoint_thresh, show_boxes=not arguments.no_boxes, labels=arguments.labels,
         line_width=arguments.line_width, is_black=arguments.black, by_person=arguments.person_colors)
     poser = BoxPoser(config, source.build_predictor(config, skeleton.flip_index), skeleton,
                      is_compiled=source.needs_mindspore)
+    tables = ResultTables(arguments.img_save_dir, skeleton.keypoint_names, with_lines=arguments.jsonl,
+                          with_csv=arguments.csv)
     run = _Run(folder, tables, options, skeleton, with_hypothesis=num_hypotheses(config) > 1, shows=arguments.show)
     tracker = None
     if arguments.track or arguments.smooth != 'off':
@@ -123,6 +123,9 @@ def _has_display() -> bool:
 
 
 def _box_source(arguments: argparse.Namespace, inputs: List[Input]) -> BoxSource:
+    if (arguments.box or arguments.detector) and any(each.boxes_xywh is not None for each in inputs):
+        raise PoseError('an annotation file as INPUT has its own boxes: give it without --box and --detector, or give '
+                        'the folder of its pictures as INPUT')
     if arguments.box:
         say(f'boxes: {len(arguments.box)} by hand')
         return BoxSource(boxes_xywh=np.array(arguments.box, np.float64))

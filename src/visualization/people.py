@@ -59,38 +59,36 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
     if num_people == 0:
         return canvas
     keypoints = _as_array('keypoints', keypoints, (num_people, skeleton.num_keypoints, 3))
-    boxes = np.full((num_people, 4), np.nan)
-    if boxes_xywh is not None:
-        boxes = _as_array('boxes_xywh', boxes_xywh, (num_people, 4))
+    boxes = _as_array('boxes_xywh', boxes_xywh, (num_people, 4), default=np.nan)
     boxes = np.where(_is_box(boxes)[:, None], np.clip(boxes, -_FARTHEST, _FARTHEST), np.nan)
     is_shown = np.isfinite(keypoints).all(axis=2) & (keypoints[..., 2] > keypoint_score_thresh)
     points = np.clip(np.where(is_shown[..., None], keypoints[..., :2], np.nan), -_FARTHEST, _FARTHEST)
-    ranks = np.where(is_shown, keypoints[..., 2], 0.0).sum(axis=1) / np.maximum(is_shown.sum(axis=1), 1)
-    if person_scores is not None:
-        ranks = _as_array('person_scores', person_scores, (num_people,))
+    means = np.where(is_shown, keypoints[..., 2], 0.0).sum(axis=1) / np.maximum(is_shown.sum(axis=1), 1)
+    ranks = _as_array('person_scores', person_scores, (num_people,), default=means)
     texts = _label_texts(labels, person_scores, num_people)
-    is_light = np.zeros(num_people, bool)
-    if is_further is not None:
-        is_light = _as_array('is_further', is_further, (num_people,)) > 0
-    chosen = np.arange(num_people) if numbers is None else _as_array('numbers', numbers, (num_people,)).astype(int)
-
+    is_light = _as_array('is_further', is_further, (num_people,), default=0) > 0
+    chosen = _as_array('numbers', numbers, (num_people,), default=np.arange(num_people)).astype(int)
     drawing_order = np.argsort(np.where(np.isnan(ranks), -np.inf, ranks), kind='stable')
     lengths = [measure_person(points[person], boxes[person], canvas.shape[:2]) for person in range(num_people)]
     styles = [choose_style(int(chosen[person]), lengths[person], canvas.shape[:2], is_light=bool(is_light[person]),
                            by_person=by_person, line_width=line_width) for person in range(num_people)]
     for person in drawing_order:
-        if show_boxes and np.isfinite(boxes[person]).all() and not is_light[person]:
-            _draw_box_corners(canvas, boxes[person], styles[person])
-        _draw_limbs(canvas, points[person], skeleton, styles[person])
-        _draw_keypoints(canvas, points[person], skeleton, styles[person])
+        _draw_person(canvas, points[person], boxes[person] if show_boxes else None, skeleton, styles[person])
     places = LabelPlaces(canvas.shape[:2], points, lengths, skeleton)
     # The surest person chooses the place of the label first.
-    for person in drawing_order[::-1]:
-        if texts[person] and np.isfinite(points[person]).any():
-            places.draw(canvas, texts[person], person, styles[person])
+    for person in (each for each in drawing_order[::-1] if texts[each] and is_shown[each].any()):
+        places.draw(canvas, texts[person], person, styles[person])
     if legend and not by_person and keypoint_colors(skeleton) is None and is_shown.any():
         draw_legend(canvas, places, skeleton)
     return canvas
+
+
+def _draw_person(canvas: np.ndarray, points: np.ndarray, box_xywh: Optional[np.ndarray], skeleton: Skeleton,
+                 style: PersonStyle) -> None:
+    if box_xywh is not None and np.isfinite(box_xywh).all() and not style.is_light:
+        _draw_box_corners(canvas, box_xywh, style)
+    _draw_limbs(canvas, points, skeleton, style)
+    _draw_keypoints(canvas, points, skeleton, style)
 
 
 def _label_texts(labels: Optional[Sequence[str]], scores: Optional[np.ndarray], count: int) -> List[str]:
@@ -103,7 +101,10 @@ def _label_texts(labels: Optional[Sequence[str]], scores: Optional[np.ndarray], 
     return [f'{score:.2f}' if np.isfinite(score) else '' for score in np.asarray(scores, np.float64)]
 
 
-def _as_array(name: str, values: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
+def _as_array(name: str, values: Optional[np.ndarray], shape: Tuple[int, ...], *, default=None) -> np.ndarray:
+    """Return values as float64 of a shape; where there are none, the default filled up to it."""
+    if values is None:
+        return np.broadcast_to(np.asarray(default, np.float64), shape)
     array = np.asarray(values, np.float64)
     if array.shape != shape:
         raise PoseError(f'{name} must have shape {shape}, got {array.shape}')

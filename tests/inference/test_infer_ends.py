@@ -142,6 +142,7 @@ def prepare(folder: Path) -> None:
              'latin.txt': b'caf\xe9.jpg\n', 'people.json': b'[]', 'gone.json': json.dumps(
                  {'images': [{'id': 1, 'file_name': 'gone.jpg', 'width': 9, 'height': 9}],
                   'annotations': []}).encode(), 'detector.onnx': b'no graph'}
+    files['boxed.json'] = files['gone.json'].replace(b'gone.jpg', b'good.png')
     for name, content in files.items():
         (folder / name).write_bytes(content)
     cv2.imwrite(str(folder / 'good.png'), moving_square(1)[0])
@@ -187,6 +188,7 @@ BAD = [
     ('good.png --detect_every 0', '--detect_every should be 1 or more, is 0'),
     ('good.png --line_width -3', '--line_width should be 1 or more, is -3'),
     ('good.png --det_file_url people.json', '--det_file_url is for the numbered pictures of --data_url'),
+    ('boxed.json --box 1 2 3 4', 'an annotation file as INPUT has its own boxes: give it without --box and'),
     ('good.png --data_url texts', '--data_url is for an annotation file as INPUT, or for numbered pictures'),
     ('good.png --img_save_dir .', 'the drawing of good.png would overwrite it: give another folder'),
     ('good.png --show', '--show needs a display'),
