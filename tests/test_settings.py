@@ -533,7 +533,7 @@ def test_a_flag_reaches_its_part(row, scripts):
 def test_every_flag_is_shown_to_have_an_effect(script, scripts):
     seen = {}
 
-    def parse(parser):
+    def parse(parser, *_):
         seen.update(parser._option_string_actions)
         raise SystemExit(0)
 
