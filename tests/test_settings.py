@@ -457,7 +457,7 @@ NEEDED = {'train': '', 'eval': '--ckpt_path {folder}/start.ckpt', 'infer': '--ck
 @pytest.mark.parametrize('script, flag', [(script, flag) for script, flags in CONFIG_FLAGS.items() for flag in flags])
 def test_a_classic_flag_sets_its_key(script, flag, scripts):
     """In the script itself; that the key reaches its part is shown above."""
-    place = 'config' if script == 'train' else 'checkpoints.configuration'
+    place = 'training.arguments' if script == 'train' else 'checkpoints.configuration'
     places = {f'src.{place}.resolve': end_with('recipe', 'overrides')}
     words, expected = ('9 7', '7 9') if flag.endswith('shape') else ('5 6 7', '5 6 7')
     run = scripts.run(script, 'simplepose', {}, {}, f'{NEEDED[script]} --{flag} {words}', places)
