@@ -7,7 +7,7 @@ from easydict import EasyDict
 from ..config import input_shape
 from ..data.annotation_checks import AnnotationFile
 from ..data.images import exif_rule
-from ..data.locate_pictures import describe_folders, locate_pictures
+from ..data.locate_pictures import describe_folders, locate_pictures, other_split
 from ..data.photo_changes import build_photo_changes
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -38,7 +38,8 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
                                        True)
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
                             needed=people.image_index)
-    say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in people.notes))
+    notes = [text for text in (*people.notes, other_split(paths, gt_file)) if text]
+    say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in notes))
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
                          exif_rule(config.DATASET.EXIF), build_photo_changes(config))
 
