@@ -8,6 +8,7 @@ from ..config import input_shape
 from ..data.annotation_checks import AnnotationFile
 from ..data.images import exif_rule
 from ..data.locate_pictures import describe_folders, locate_pictures, other_split
+from ..data.people import release_memory
 from ..data.photo_changes import build_photo_changes
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -36,6 +37,8 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
     crops = model_of(config).crops(config)
     people = dataset_of(config).people(AnnotationFile(gt_file, config.DATASET.CATEGORY), skeleton, crops.sample_rule,
                                        True)
+    # The content of the file is gone only now; loader processes should not inherit it.
+    release_memory()
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
                             needed=people.image_index)
     notes = [text for text in (*people.notes, other_split(paths, gt_file)) if text]
