@@ -57,7 +57,7 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     warn_of_other_flavour(config, carried, path)
     adopt_source(config, carried, state, overrides, path)
     network = build_configured_network(config)
-    conversion = load_weights(network, state, config, path, is_start=True)
+    conversion = load_weights(network, state, config, path, is_start=True, may_be_partial=True)
     rest = f'; initial weights: {", ".join(conversion.initial_parts)}' if conversion.initial else ''
     say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
         f'({conversion.source.name}){rest}')
