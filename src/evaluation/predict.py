@@ -68,7 +68,8 @@ class Predictor(NamedTuple):
 
 def describe_progress(done: int, count: int, seconds: float) -> str:
     """Return how far a prediction is, for a log that shows no bar."""
-    return f'{done} of {count} people, {seconds:.0f} s, {done / max(seconds, 1e-9):.3g} people/s'
+    pace = done / max(seconds, 1e-9)
+    return f'{done} of {count} people, {seconds:.0f} s, {pace:.{0 if pace >= 10 else 2}f} people/s'
 
 
 def _first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
@@ -125,7 +126,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
                 places.append((np.arange(hypotheses)[:, None] * len(samples) + rows).ravel())
                 bar.update(len(rows) * processes.size)
                 done += len(rows) * processes.size
-                if not shows_bar and time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                if processes.is_first and not shows_bar and time.monotonic() - told >= SECONDS_BETWEEN_LINES:
                     told = time.monotonic()
                     say(describe_progress(min(done, len(samples)), len(samples), told - started))
             collect(0)

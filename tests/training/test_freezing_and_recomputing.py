@@ -91,4 +91,5 @@ def test_a_frozen_batch_norm_keeps_and_uses_its_statistics():
 def test_what_a_log_is_told():
     times = [StepTime(0.5, 0.1, 8)] * 4
     assert describe_pace(times, 0.001, 7200) == 'rate 0.001, 16.0 FPS, 1:00:00 left, 20% waiting for data'
-    assert describe_progress(1024, 104125, 30.0) == '1024 of 104125 people, 30 s, 34.1 people/s'
+    assert describe_progress(1024, 104125, 30.0) == '1024 of 104125 people, 30 s, 34 people/s'
+    assert describe_progress(60, 104125, 30.0) == '60 of 104125 people, 30 s, 2.00 people/s'
