@@ -2,8 +2,8 @@
 
     python -m benchmarks.recompute [RECIPE] [BATCH_SIZE]
 
-Takes two steps on random pictures in float32 on a CPU, in a process for each setting, and reads the peak resident memory
-of the process from the kernel. Loss and weights should be the same.
+Takes two steps on random pictures in float32 on a CPU, in a process for each setting, and reads the peak resident
+memory of the process from the kernel. Loss and weights should be the same.
 """
 import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
@@ -35,7 +35,8 @@ def measure(recipe: str, batch_size: int, recompute: bool) -> None:
         start = time.perf_counter()
         loss = step(pixels, joints, validity).loss
         seconds = time.perf_counter() - start
-    weights = sum(float(np.abs(each.asnumpy().astype(np.float64)).sum()) for each in named_parameters(network).values())
+    weights = sum(float(np.abs(each.asnumpy().astype(np.float64)).sum())
+                  for each in named_parameters(network).values())
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f'TRAIN.RECOMPUTE={recompute}: {most:.0f} MB at most, second step {seconds:.1f} s, loss {loss:.6f}, sum of all '
           f'weights {weights:.6f}', flush=True)
