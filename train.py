@@ -64,6 +64,7 @@ def main() -> None:
         times = [] if run.stopped_early else train(
             step, batches, plan=plan, rates=rates, progress=progress, log=log, stop=stop, hooks=run,
             max_steps=config.TRAIN.MAX_STEPS, max_skipped_steps=config.TRAIN.MAX_SKIPPED_STEPS,
+            print_every=config.TRAIN.PRINT_STEP,
             describe_rows=samples.describe)
         run.finish()
     run.draw_curve()

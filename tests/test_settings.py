@@ -349,6 +349,11 @@ KEY_ROWS = [
     *rows('TRAIN.LR_FACTOR TRAIN.LR_STEP', [0.5, [2]], RATES, also={'TRAIN.SCHEDULE': 'step', 'TRAIN.LR_STEP': [1]}),
     *rows('TRAIN.WARMUP_FACTOR', [0.5], RATES, also={'TRAIN.WARMUP_STEPS': 2}),
     *rows('TRAIN.WEIGHT_DECAY TRAIN.CLIP_NORM TRAIN.EMA_DECAY TRAIN.AMP_LEVEL', [0.1, 1e-9, 0.9, 'O2'], TRAINED),
+    *rows('TRAIN.FREEZE', ['trunk'], at_the_loop(lambda run: len(run['step'].optimizer.parameters))),
+    *rows('TRAIN.RECOMPUTE', ['true'], Observation(
+        lambda run: len(run['step'] and run.found.get('recomputed', ())), 'train',
+        {**AT_THE_LOOP, 'src.training.setup.recompute_blocks': watch('recomputed', result=1)})),
+    *rows('TRAIN.PRINT_STEP', [1], of_a_loop(lambda run: re.findall(r' step \d+ of \d+: loss', run.out))),
     # Half a batch twice instead of a batch once: the same people in a step.
     Row('TRAIN.ACCUMULATE', {'TRAIN.ACCUMULATE': 2, 'TRAIN.BATCH_SIZE': 2}, TRAINED, also={'TRAIN.BATCH_SIZE': 4}),
     *rows('TRAIN.ACCUMULATE', [2], ORDER),

@@ -119,15 +119,16 @@ def adopt_settings(config: EasyDict, names: Sequence[str], overrides: Mapping[st
 
 
 def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_kind: str, where: str, *,
-                    is_start: bool = False, ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
+                    is_start: bool = False, may_be_partial: bool = False, ignore: Sequence[str] = (),
+                    first_stage_only: bool = False) -> Conversion:
     """Give the weights of a file the names of `network`, and account for every one.
 
     Args:
         state: {name: array}, as in the file, without an optimiser's entries.
         network_kind: MODEL.NAME.
         where: file name for messages.
-        is_start: training begins from these weights: what the file lacks keeps its initial values, and a head for
-            another number of keypoints is left out.
+        is_start: training begins from these weights: a head for another number of keypoints is left out.
+        may_be_partial: what the file lacks keeps its initial values, as long as all that it has fits.
         ignore: shell patterns of names that may be left over.
         first_stage_only: put an ImageNet trunk into the first stage of an MSPN only, instead of into all.
 
@@ -135,7 +136,7 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
         ConversionError: the format is unknown, or names or shapes do not fit; all kinds of problems are named.
     """
     source = (recognise(list(state), network_kind)
-              or _own_names(list(state), network, network_kind, may_be_partial=is_start))
+              or _own_names(list(state), network, network_kind, may_be_partial=may_be_partial))
     does_not_fit = f'{where} does not fit the network ({type(network).__name__})'
     if source is None:
         raise ConversionError(f'{does_not_fit}: {_describe_unknown(list(state), network_kind)}')
@@ -155,7 +156,7 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
     kinds = (('missing', missing), ('unexpected', matched.unexpected), ('of another shape', matched.mis_shaped),
              ('named twice', matched.twice), ('with NaN or infinity', not_finite))
     # A start need not be whole; but what has no place says that it is one for another network.
-    is_partial_start = is_start and weights and not any(names for kind, names in kinds if kind != 'missing')
+    is_partial_start = may_be_partial and weights and not any(names for kind, names in kinds if kind != 'missing')
     problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in kinds if names]
     if problems and not is_partial_start:
         needs_hint = missing or matched.mis_shaped or matched.unexpected

@@ -115,7 +115,8 @@ def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[s
 
 
 def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: EasyDict, where: str, *,
-                 is_start: bool = False, ignore: Sequence[str] = (), first_stage_only: bool = False) -> Conversion:
+                 is_start: bool = False, may_be_partial: bool = False, ignore: Sequence[str] = (),
+                 first_stage_only: bool = False) -> Conversion:
     """Load the weights of a file, whatever published format its names are of, into the network of `config`.
 
     Args:
@@ -123,13 +124,13 @@ def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: Easy
         where: file name for messages.
         is_start: training begins from these weights, so an ImageNet trunk will do, or a network for other keypoints or
             without modulation; the rest keeps its initial weights.
-        ignore, first_stage_only: see `convert_weights`.
+        may_be_partial, ignore, first_stage_only: see `convert_weights`.
 
     Raises:
         PoseError: they do not fit; the network is then unchanged.
     """
-    conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start, ignore=ignore,
-                                 first_stage_only=first_stage_only)
+    conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start,
+                                 may_be_partial=may_be_partial, ignore=ignore, first_stage_only=first_stage_only)
     source = conversion.source
     if conversion.initial and not is_start:
         raise PoseError(f'{where} does not fit the network ({type(network).__name__}): being {source.name} it lacks '

@@ -4,7 +4,7 @@ from typing import Callable, NamedTuple, Optional, Tuple
 import numpy as np
 
 from .crops import CropRule
-from .detections import detected_people, find_inference_boxes, load_detections
+from .detections import UNKNOWN, detected_people, find_inference_boxes, load_detections
 from .images import NumberedPictures, find_numbered_pictures
 from .samples import PersonSamples
 from .skeletons import Skeleton
@@ -33,9 +33,14 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
     """
     detections = load_detections(find_inference_boxes(det_file, say), people_only=False)
     pictures = find_numbered_pictures(folder, say)
+    detections = detections.on(pictures.image_ids, pictures.paths)
+    unknown = sorted(set(detections.names.values()))
+    if unknown:
+        say(f'boxes without a picture: {", ".join(unknown[:20])}'
+            + (f' and {len(unknown) - 20} more' if len(unknown) > 20 else ''))
     for ids, others, what in ((detections.image_ids, pictures.image_ids, 'boxes without a picture: image ids'),
                               (pictures.image_ids, detections.image_ids, 'pictures without a box: image ids')):
-        unmatched = sorted(set(ids.tolist()) - set(others.tolist()))
+        unmatched = sorted(set(ids.tolist()) - set(others.tolist()) - {UNKNOWN})
         if unmatched:
             more = f' and {len(unmatched) - 20} more' if len(unmatched) > 20 else ''
             say(f'{what} {", ".join(map(str, unmatched[:20]))}{more}')

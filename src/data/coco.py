@@ -184,7 +184,8 @@ def check_evaluable(file: Union[str, JsonFile], skeleton: Skeleton, *, trust_cou
     reasons['crowds'] = int(is_crowd.sum())
     reasons['with num_keypoints 0 though keypoints are labelled'] = hidden = int(((counts == 0) & (labelled > 0)
                                                                                  & ~is_crowd).sum())
-    reasons['without a labelled keypoint'] = int((labelled == 0).sum()) - reasons['without keypoints']
+    reasons['without a labelled keypoint'] = int((labelled == 0).sum()) - sum(
+        not row.has_keypoints and row.box_xywh is not None for row in file.rows)
     if not (is_counted & (labelled > 0)).any():
         raise nobody_left(file, count_left_out(file, +reasons), 'with labelled keypoints to evaluate on')
     if trust_counts:

@@ -44,7 +44,11 @@ class _ErrorStream:
         """Open the file in memory; False where that cannot be."""
         if self._file is None:
             try:
-                library, descriptor = ctypes.CDLL(None), os.memfd_create('decoder')
+                library = ctypes.CDLL(None)
+                # Of another library the pointer may lie where nobody may write.
+                if not hasattr(library, 'gnu_get_libc_version'):
+                    raise OSError
+                descriptor = os.memfd_create('decoder')
                 library.fdopen.restype, library.fdopen.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_char_p]
                 library.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
                 stream = library.fdopen(descriptor, b'a+')

@@ -79,6 +79,18 @@ def describe_folders(paths: np.ndarray) -> str:
     return 'pictures: ' + ', '.join(f'{folders[each]} in {os.fsdecode(each)}' for each in most[:3]) + more
 
 
+def other_split(paths: np.ndarray, gt_file: str) -> str:
+    """Return what is odd about an annotation file of one of COCO's splits with pictures of another, or ''. Pictures of
+    equal names, bare numbers, show something else there."""
+    splits = [name for name in SPLIT_FOLDERS if name in os.path.basename(gt_file)]
+    there = next((path for path in paths.tolist() if path and not os.path.basename(path).startswith(b'COCO_')), b'')
+    folder = os.fsdecode(os.path.basename(os.path.dirname(there)))
+    if not splits or folder not in SPLIT_FOLDERS or folder in splits:
+        return ''
+    return (f'{os.path.basename(gt_file)} is used with pictures of {folder}, where other pictures may have the same '
+            'names (DATASET.TRAIN_SET and DATASET.TEST_SET name the folder)')
+
+
 class _Listing(Dict[bytes, Set[bytes]]):
     """{folder: names in it}, listed when first asked for; empty where there is no such folder."""
 

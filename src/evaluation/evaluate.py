@@ -9,7 +9,7 @@ from ..config import input_shape
 from ..data.detections import BoxReport, detected_people, load_detections
 from ..data.images import exif_rule
 from ..data.keypoint_names import open_annotations
-from ..data.locate_pictures import describe_folders, locate_pictures
+from ..data.locate_pictures import describe_folders, locate_pictures, other_split
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
@@ -77,7 +77,8 @@ class Evaluation:
                 min_score=config.TEST.IMAGE_THRE, category=category, source=f'detected boxes of {det_file}')
         paths = locate_pictures(config.DATASET.ROOT, self.people.file_names, split_folder=config.DATASET.TEST_SET,
                                 needed=self.people.image_index)
-        self.notes = [describe_folders(paths), *(f'note: {text}' for text in self._annotations.notes)]
+        self.notes = [describe_folders(paths), *(f'note: {text}' for text in (
+            *self._annotations.notes, other_split(paths, self.gt_file)) if text)]
         self.samples = PersonSamples(self.people, paths, crops, self.skeleton, input_shape(config),
                                      honour_exif=exif_rule(config.DATASET.EXIF))
         self._predictor: Optional[Predictor] = None

@@ -1,5 +1,6 @@
 """People on pictures → heatmaps → keypoints in the pictures."""
 import sys
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from tqdm import tqdm
 from ..data.geometry import PIXELS_PER_SCALE
 from ..data.loader import TestBatches, iterate_test_batches
 from ..data.samples import PersonSamples
+from ..system.command_line import say
 from ..system.device import Processes
 from ..system.errors import PoseError
 
 # Batches of heatmaps that may wait for the decoder: more would only fill the memory.
 WAITING_BATCHES = 2
+# In a log, which shows no bar.
+SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,12 @@ class Predictor(NamedTuple):
     num_hypotheses: int = 1
 
 
+def describe_progress(done: int, count: int, seconds: float) -> str:
+    """Return how far a prediction is, for a log that shows no bar."""
+    pace = done / max(seconds, 1e-9)
+    return f'{done} of {count} people, {seconds:.0f} s, {pace:.{0 if pace >= 10 else 2}f} people/s'
+
+
 def first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
     """Return those of values (I * N, ...), hypothesis by hypothesis, that belong to the first `count` of N crops."""
     return values.reshape(num_hypotheses, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
@@ -92,8 +102,11 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
         batch_size = min(batch_size, len(samples))
     source = TestBatches(samples, batch_size, num_shards=processes.size, shard=processes.rank)
     keypoints: List[np.ndarray] = [np.empty((0, samples.skeleton.num_keypoints, 3))]
-    areas, places = [np.empty(0)], [np.empty(0, np.int64)]
+    areas, places, done = [np.empty(0)], [np.empty(0, np.int64)], 0
     waiting: Deque[Future] = deque()
+
+    started = told = time.monotonic()
+    shows_bar = sys.stderr.isatty()
 
     def collect(most: int) -> None:
         while len(waiting) > most:
@@ -101,7 +114,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
             keypoints.append(np.concatenate([positions, scores[..., None]], axis=2))
 
     with ThreadPoolExecutor(1, thread_name_prefix='decoder') as decoder, \
-            tqdm(total=len(samples), unit='person', disable=not sys.stderr.isatty() or not processes.is_first) as bar:
+            tqdm(total=len(samples), unit='person', disable=not shows_bar or not processes.is_first) as bar:
         try:
             for crops, centers, scales, rows in iterate_test_batches(source, num_threads=num_threads):
                 filled = np.resize(crops, (batch_size, *crops.shape[1:])) if len(rows) < batch_size else crops
@@ -112,6 +125,10 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
                 areas.append(np.tile(np.prod(scales.astype(np.float64) * PIXELS_PER_SCALE, axis=1), hypotheses))
                 places.append((np.arange(hypotheses)[:, None] * len(samples) + rows).ravel())
                 bar.update(len(rows) * processes.size)
+                done += len(rows) * processes.size
+                if processes.is_first and not shows_bar and time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                    told = time.monotonic()
+                    say(describe_progress(min(done, len(samples)), len(samples), told - started))
             collect(0)
         finally:
             # After a failure nobody wants what still waits.

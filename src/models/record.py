@@ -85,6 +85,7 @@ class PoseModel:
         resnet_hint: (depth, is of bottlenecks, blocks of each layer) -> what to say of a ResNet that does not fit.
         start: what the published trainings of it start from.
         usual_start: config -> path of the start file in its usual place, which is taken where nothing else is named.
+        trunk: regular expression of the names of the parameters before the heads, which TRAIN.FREEZE=trunk keeps.
         published: () -> {name: function that builds the published network of this name}.
     """
 
@@ -110,4 +111,5 @@ class PoseModel:
     resnet_hint: Callable[[int, bool, Sequence[int]], str] = _nothing
     start: str = 'ImageNet weights'
     usual_start: Callable[[Any], str] = _nothing
+    trunk: str = r'(?!(deconv_layers|final_layer)\.).+'
     published: Callable[[], Mapping[str, Callable]] = dict

@@ -117,7 +117,7 @@ def draw_comparison(paths: Sequence[str], png_path: str, *, title: str = '') -> 
         raise PoseError(f'{len(paths)} runs are too many for one picture; at most {len(COLORS)}')
     figure, runs = new_figure(), load_runs(paths)
     has_scores = any(len(run.evaluations) for run in runs)
-    heights = (4, 2, 1) if has_scores else (4, 1)
+    heights = (4, 1.5, 1.2) if has_scores else (4, 1)
     panels = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={'height_ratios': heights})
     for run, color in zip(runs, COLORS):
         finite = np.isfinite(run.losses)

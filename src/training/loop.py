@@ -1,4 +1,5 @@
 """The loop around the training step: what it prints, logs, saves, and when it ends."""
+import datetime
 import math
 import statistics
 import sys
@@ -48,7 +49,8 @@ class Hooks:
 
 def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: np.ndarray, progress: Progress,
           log: MetricsLog, stop: StopRequest, hooks: Hooks = Hooks(), max_steps: int = 0,  # noqa: B008  it has no state
-          max_skipped_steps: int = 30, describe_rows: Callable[[np.ndarray], str] = str) -> List[StepTime]:
+          max_skipped_steps: int = 30, print_every: int = 0, describe_rows: Callable[[np.ndarray], str] = str
+          ) -> List[StepTime]:
     """Run `step` over all batches, print the classic lines and, on a terminal, a bar with the remaining time.
 
     Args:
@@ -61,6 +63,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
         stop: ends the run, on all processes after the same step.
         max_steps: ends the run after this many steps; 0 leaves it to the plan.
         max_skipped_steps: overflowing steps in a row that are too many.
+        print_every: after so many steps print what a log should tell as well; 0 never.
         describe_rows: says which samples the rows of a batch are, for the message of a non-finite loss.
 
     Returns:
@@ -70,6 +73,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
         NonFiniteLossError: naming epoch, step, learning rate, and what was in the batch.
     """
     times: List[StepTime] = []
+    told = 0
     step.set_train()
     first = progress.step
     last = min(len(rates), max_steps or len(rates))
@@ -95,12 +99,16 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
                 raise NonFiniteLossError(_describe_batch(report.loss, where, batch, plan, describe_rows))
             now = time.perf_counter()
             note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
+            times.append(StepTime(now - step_start, waited, len(plan.joint_batch(index)[1])))
             say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
+            if print_every and (index + 1) % print_every == 0:
+                say(f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S} step {index + 1} of {last}: loss {report.loss:.6g}, '
+                    + describe_pace(times[told:], float(rates[index]), last - index - 1))
+                told = len(times)
             bar.update()
             scaling = {'loss_scale': report.loss_scale, 'skipped': progress.skipped} if step.scaler else {}
             log.write(epoch=epoch, step=within, loss=report.loss, lr=float(rates[index]),
                       seconds=round(now - step_start, 4), data_seconds=round(waited, 4), **scaling)
-            times.append(StepTime(now - step_start, waited, len(plan.joint_batch(index)[1])))
             ends_run = report.stop
             if within == plan.steps_per_epoch:
                 elapsed, steps = now - epoch_start, min(plan.steps_per_epoch, len(times))
@@ -114,6 +122,15 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
             # Saving and evaluating are no part of a step's time.
             step_start = time.perf_counter()
     return times
+
+
+def describe_pace(times: Sequence[StepTime], rate: float, steps_left: int) -> str:
+    """Return what a log should tell of some steps: learning rate, people per second of all devices, the time that the
+    rest of the run will take, and which part of the time the steps waited for data."""
+    seconds = sum(each.seconds for each in times)
+    left = datetime.timedelta(seconds=round(seconds / len(times) * steps_left))
+    return (f'rate {rate:.3g}, {sum(each.images for each in times) / seconds:.1f} FPS, {left} left, '
+            f'{sum(each.waited for each in times) / seconds:.0%} waiting for data')
 
 
 def _count_skipped(progress: Progress, report: StepReport) -> None:

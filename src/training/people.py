@@ -7,7 +7,8 @@ from easydict import EasyDict
 from ..config import input_shape
 from ..data.images import exif_rule
 from ..data.keypoint_names import open_annotations
-from ..data.locate_pictures import describe_folders, locate_pictures
+from ..data.locate_pictures import describe_folders, locate_pictures, other_split
+from ..data.people import release_memory
 from ..data.photo_changes import build_photo_changes
 from ..data.samples import PersonSamples
 from ..data.skeleton_files import describe_lines
@@ -38,9 +39,13 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
     crops = model_of(config).crops(config)
     annotations = open_annotations(gt_file, skeleton, config.DATASET.CATEGORY)
     people = dataset_of(config).people(annotations, skeleton, crops.sample_rule, True)
+    del annotations
+    # The content of the file is gone only now; loader processes should not inherit it.
+    release_memory()
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
                             needed=people.image_index)
-    say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in people.notes))
+    notes = [text for text in (*people.notes, other_split(paths, gt_file)) if text]
+    say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in notes))
     return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
                          exif_rule(config.DATASET.EXIF), build_photo_changes(config))
 

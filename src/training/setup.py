@@ -1,5 +1,7 @@
 """A resolved configuration → the start weights, the precision and the training step of a run."""
+import fnmatch
 import os
+import re
 from typing import Mapping
 
 import numpy as np
@@ -9,11 +11,12 @@ from mindspore import nn
 from ..checkpoints.configuration import warn_of_other_flavour
 from ..checkpoints.load import adopt_source, load_weights, read_weights
 from ..checkpoints.names import named_parameters
-from ..models.common.blocks import set_precision, synchronise_batch_norm
+from ..models.common.blocks import freeze_weights, recompute_blocks, set_precision, synchronise_batch_norm
 from ..models.common.normalise import build_normaliser
 from ..models.registry import build_configured_network, model_of
 from ..system.command_line import say
 from ..system.device import Processes
+from ..system.errors import PoseError
 from .optimizers import TorchAdam
 from .step import LossGraph, TrainStep
 
@@ -54,7 +57,7 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     warn_of_other_flavour(config, carried, path)
     adopt_source(config, carried, state, overrides, path)
     network = build_configured_network(config)
-    conversion = load_weights(network, state, config, path, is_start=True)
+    conversion = load_weights(network, state, config, path, is_start=True, may_be_partial=True)
     rest = f'; initial weights: {", ".join(conversion.initial_parts)}' if conversion.initial else ''
     say(f'start: {len(conversion.weights)} of {len(named_parameters(network))} parameters from {path} '
         f'({conversion.source.name}){rest}')
@@ -63,10 +66,32 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     return network
 
 
+def _freeze(network: nn.Cell, wanted: str, trunk: str) -> None:
+    """Freeze what TRAIN.FREEZE names, and say how much is left to train."""
+    patterns = [each for each in wanted.replace(',', ' ').split() if each]
+    if not patterns:
+        return
+    every = list(named_parameters(network))
+    frozen = {name for name in every for pattern in patterns
+              if (re.fullmatch(trunk, name) if pattern == 'trunk' else fnmatch.fnmatchcase(name, pattern))}
+    unused = [pattern for pattern in patterns if pattern != 'trunk' and not fnmatch.filter(every, pattern)]
+    if unused:
+        raise PoseError(f'TRAIN.FREEZE: no parameter is called {unused[0]}; known are trunk and names such as '
+                        f'{every[0]} and {every[-1]}')
+    freeze_weights(network, frozen)
+    left = len(network.trainable_params())
+    if not left:
+        raise PoseError(f'TRAIN.FREEZE={wanted} leaves nothing to train')
+    say(f'frozen: {len(frozen)} of {len(every)} parameters ({wanted}); {left} are trained')
+
+
 def build_train_step(config: EasyDict, network: nn.Cell, rates: np.ndarray, processes: Processes, *,
                      first_step: int = 0) -> TrainStep:
     """Return the training step of a resolved configuration; `network` computes as TRAIN.AMP_LEVEL says from then on."""
     train, model = config.TRAIN, model_of(config)
+    _freeze(network, train.FREEZE, model.trunk)
+    if train.RECOMPUTE and not recompute_blocks(network):
+        raise PoseError(f'TRAIN.RECOMPUTE: {config.MODEL.NAME} has no blocks that could be computed again')
     set_precision(network, train.AMP_LEVEL)
     if train.SYNC_BN:
         synchronise_batch_norm(network, processes.size)

@@ -11,7 +11,7 @@ import pytest
 from src.data.annotation_checks import AnnotationFile
 from src.data.coco import check_evaluable, load_coco_images, load_coco_people
 from src.data.detections import detected_people, load_detections
-from src.data.locate_pictures import describe_folders, locate_pictures
+from src.data.locate_pictures import describe_folders, locate_pictures, other_split
 from src.data.oks_truth import load_coco_truth
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
@@ -366,6 +366,16 @@ def test_pictures_that_nobody_is_on_need_not_be_there(tmp_path):
     with pytest.raises(PoseError, match='1 of 2 pictures are missing, e.g. 3.jpg'):
         locate_pictures(str(tmp_path), np.array([name.encode() for name in names]), split_folder='x',
                         needed=np.array([2, 3]))
+
+
+@pytest.mark.parametrize('gt_file, folder, name, is_odd', [
+    ('person_keypoints_train2017.json', 'val2017', '1.jpg', True),
+    ('person_keypoints_val2017.json', 'val2017', '1.jpg', False), ('mine.json', 'val2017', '1.jpg', False),
+    ('person_keypoints_train2017.json', 'pictures', '1.jpg', False),
+    ('train_val_minus_minival_2014.json', 'val2014', 'COCO_val2014_1.jpg', False)])
+def test_an_annotation_file_with_pictures_of_another_split_is_told(gt_file, folder, name, is_odd):
+    told = other_split(np.array([b'', f'data/{folder}/{name}'.encode()]), f'data/annotations/{gt_file}')
+    assert bool(told) == is_odd and (not told or f'{gt_file} is used with pictures of {folder}' in told)
 
 
 # Boxes

@@ -1,6 +1,6 @@
 """Small parts that several networks share: padded convolution, BatchNorm, stem pooling, resizing, initial values."""
 import zlib
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -42,7 +42,7 @@ class BatchNorm(nn.BatchNorm2d):
         return self._of_maps(x)
 
     def _of_maps(self, x):
-        if self.training and self.num_processes > 1:
+        if self.training and self.num_processes > 1 and self.use_batch_statistics is None:
             return self._synchronised(x)
         return super().construct(x)
 
@@ -79,6 +79,29 @@ def synchronise_batch_norm(network: nn.Cell, num_processes: int) -> None:
     for _, cell in network.cells_and_names():
         if isinstance(cell, BatchNorm):
             cell.synchronise(num_processes)
+
+
+def recompute_blocks(network: nn.Cell) -> int:
+    """Let the blocks of `network` that say so (`is_recomputed`) compute their activations again for the gradients
+    instead of keeping them; return how many."""
+    blocks = [cell for _, cell in network.cells_and_names() if getattr(cell, 'is_recomputed', False)]
+    for block in blocks:
+        block.recompute()
+        for _, cell in block.cells_and_names():
+            if isinstance(cell, BatchNorm):
+                # Computed twice it would move its statistics twice.
+                cell.bn_train.recompute(False)
+    return len(blocks)
+
+
+def freeze_weights(network: nn.Cell, names: Sequence[str]) -> None:
+    """Keep parameters of these names as they are; a BatchNorm among them also keeps its statistics, and uses them."""
+    for name, cell in network.cells_and_names():
+        if isinstance(cell, BatchNorm) and f'{name}.gamma' in names:
+            cell.use_batch_statistics = False
+    for name, parameter in network.parameters_and_names():
+        if name in names:
+            parameter.requires_grad = False
 
 
 class StemPool(nn.Cell):

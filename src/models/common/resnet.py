@@ -12,6 +12,7 @@ class BasicBlock(nn.Cell):
     """Two 3x3 convolutions plus the shortcut."""
 
     expansion = 1
+    is_recomputed = True
 
     def __init__(self, in_channels: int, planes: int, *, stride: int, downsample):
         super().__init__()
@@ -32,6 +33,7 @@ class Bottleneck(nn.Cell):
     """1x1, 3x3 (which carries the stride), 1x1 to four times the planes, plus the shortcut."""
 
     expansion = 4
+    is_recomputed = True
 
     def __init__(self, in_channels: int, planes: int, *, stride: int, downsample):
         super().__init__()

@@ -68,5 +68,4 @@ MODEL = PoseModel(
             'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}),
     # Its scores are 0.5 where there is nothing, and its release lets all of them count.
     keypoint_threshold=lambda config: None, draw_threshold=0.7, draw_person_threshold=0.7, shifts_flipped=False,
-    formats=_formats,
-    resnet_hint=_resnet_hint, published=_published)
+    formats=_formats, resnet_hint=_resnet_hint, trunk=r'(top|stage\d\.downsample)\..+', published=_published)

@@ -41,6 +41,8 @@ class ConvBNReLU(nn.Cell):
 class Bottleneck(nn.Cell):
     """1x1, 3x3 (which carries the stride), 1x1 to four times the planes, plus the shortcut."""
 
+    is_recomputed = True
+
     def __init__(self, in_channels: int, planes: int, *, stride: int, project: bool):
         super().__init__()
         self.conv_bn_relu1 = ConvBNReLU(in_channels, planes, 1)

@@ -43,6 +43,8 @@ class InvertedResidual(nn.Cell):
     """1x1 to `expansion` times the channels, depthwise 3x3 (which carries the stride), linear 1x1, plus the input
     where the shape stays."""
 
+    is_recomputed = True
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int):
         super().__init__()
         hidden = in_channels * expansion
