@@ -38,8 +38,8 @@ def measure(recipe: str, batch_size: int, recompute: bool) -> None:
     weights = sum(float(np.abs(each.asnumpy().astype(np.float64)).sum())
                   for each in named_parameters(network).values())
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f'TRAIN.RECOMPUTE={recompute}: {most:.0f} MB at most, second step {seconds:.1f} s, loss {loss:.6f}, sum of all '
-          f'weights {weights:.6f}', flush=True)
+    print(f'TRAIN.RECOMPUTE={recompute}: {most:.0f} MB at most, second step {seconds:.1f} s, loss {loss:.6f}, sum of '
+          f'all weights {weights:.6f}', flush=True)
 
 
 def main() -> None:

@@ -40,5 +40,5 @@ launch() { # SCRIPT [WORD…]
         echo "error: no Python found at '$python'; choose one with PYTHON=/path/to/python" >&2
         exit 2
     fi
-    exec "$python" "$(dirname -- "$(readlink -f -- "$0")")/../src/launch/__main__.py" "$@"
+    exec "$python" "$(dirname -- "$(readlink -f -- "$0")")/launch.py" "$@"
 }

@@ -60,14 +60,16 @@ def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -
         return ''
     readings = {f'{name}, in pixels': read(boxes_xywh) for name, read in READINGS.items()}
     # Shares of the sides, which may reach a little beyond 1.
-    if np.abs(boxes_xywh).max() <= 2:
+    are_shares = np.abs(boxes_xywh).max() <= 2
+    if are_shares:
         sides = np.tile(sizes, (1, 2))
         readings = {'[x, y, width, height] from 0 to 1': boxes_xywh * sides,
                     **{f'{name}, from 0 to 1': read(boxes_xywh * sides) for name, read in READINGS.items()}}
     shares = {name: lie_in_pictures(boxes, sizes).mean() for name, boxes in readings.items()}
     best = max(shares, key=shares.get)
     misfits = round((1 - as_given) * len(sizes))
-    if shares[best] >= (FITS_MOST if as_given < ENOUGH else FITS_ALL) and (as_given < ENOUGH or misfits >= A_FEW):
+    # One or two boxes that somebody has drawn may well reach beyond a picture.
+    if shares[best] >= (FITS_MOST if as_given < ENOUGH else FITS_ALL) and (are_shares or misfits >= A_FEW):
         likely = [name for name, share in shares.items() if share >= shares[best] - 0.02]
         raise PoseError(f'{where}: {_count(as_given, len(sizes))} boxes reach beyond their pictures or are under two '
                         f'pixels as [x, y, width, height] in pixels; they look like {" or ".join(likely)}; first '

@@ -10,7 +10,7 @@ from ..system.command_line import say
 from ..system.printing import printable
 from .job_files import Log
 from .jobs import Job
-from .records import close_record, describe_job, write_record
+from .records import ROOT, close_record, describe_job, write_record
 from .settings import clean_environment
 from .signals import Signals
 from .supervisor import Ending, Supervisor
@@ -18,7 +18,7 @@ from .watchdog import Watchdog
 
 # Lines of a failed rank's log that are shown.
 SHOWN_LINES = 20
-MAIN_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), '__main__.py')
+STARTER = os.path.join(ROOT, 'scripts', 'launch.py')
 
 
 def run_in_foreground(job: Job, signals: Signals, typed: Sequence[str]) -> int:
@@ -44,7 +44,7 @@ def run_in_background(job: Job, typed: Sequence[str]) -> int:
     Raises:
         PoseError, OSError: see `run_in_foreground`.
     """
-    status = subprocess.run([job.command[0], MAIN_FILE, 'check', job.task, *job.flags], stdin=subprocess.DEVNULL,
+    status = subprocess.run([job.command[0], STARTER, 'check', job.task, *job.flags], stdin=subprocess.DEVNULL,
                             env=clean_environment(), check=False).returncode
     if status:
         return status if status > 0 else 128 - status

@@ -8,12 +8,12 @@ from ..system.command_line import say
 from ..system.errors import PoseError
 from ..system.printing import did_you_mean, printable
 from .jobs import Job, job_of_many, job_of_one
+from .records import ROOT
 from .running import run_in_background, run_in_foreground
 from .settings import VARIABLES, Settings, read_settings
 from .signals import Signals
 from .words import HELP, UsageError, check_file, check_folder, read_flags, read_number, read_words, split_words
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # How the lines begin that are printed last.
 SPEED, SCORE = 'speed: {', 'AP '
 # A script and its words, as they were typed.

@@ -408,6 +408,16 @@ def test_boxes_of_another_form_are_refused(write, boxes, message):
         place(write, boxes, source='detected boxes of x.json')
 
 
+def test_a_few_boxes_may_reach_beyond_their_pictures(write):
+    beyond = [{**BOXES[0], 'bbox': [600, 100, 100, 150]}, {**BOXES[0], 'bbox': [-60, 100, 100, 150]}]
+    for boxes in (beyond[:1], beyond, BOXES + beyond):
+        people, report = place(write, boxes)
+        assert len(people) == len(boxes)
+        assert ('reach beyond their pictures' in str(report)) == (len(boxes) < 3)
+    with pytest.raises(PoseError, match='1 of 1 boxes reach beyond .* from 0 to 1'):
+        place(write, [{**BOXES[0], 'bbox': [0.1, 0.2, 0.3, 0.4]}])
+
+
 NAMED = {
     'padded text': lambda each: {**each, 'image_id': f'{each["image_id"]:012d}'},
     'name': lambda each: {**each, 'image_id': f'{each["image_id"]:012d}.jpg'},

@@ -22,7 +22,7 @@ JOB_VARIABLES = ('RANK_TABLE_FILE', 'RANK_SIZE', 'RANK_ID', 'DEVICE_ID', 'ASCEND
 STAND_IN = '''#!{python} -SE
 import json, os, signal, sys, time
 
-if sys.argv[1].endswith('/src/launch/__main__.py'):
+if sys.argv[1].endswith('/scripts/launch.py'):
     if sys.argv[2:3] == ['check'] and 'REAL_CHECK' not in os.environ:
         sys.exit(0)
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
