@@ -15,7 +15,7 @@ MODULES = ['src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.r
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.
 NEED_MINDSPORE = {f'benchmarks.{name}' for name in (
-    'hypotheses', 'imagenet_start', 'inference', 'runtime_ap', 'targets', 'whole_path')}
+    'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
 SCRIPTS = sorted(path.name for path in ROOT.glob('scripts/*.sh') if not path.stem.endswith('_functions'))
 # It hands its words to a root script.
 EXPORT = 'run_export.sh'
