@@ -23,8 +23,8 @@ from src.system.device import set_up_device  # noqa: E402
 
 # Files that compile graphs or start processes for more than ten seconds: not for the everyday run (`-m quick`).
 SLOW = {f'test_{name}' for name in (
-    'bad_input', 'data_sets', 'distributed', 'ensembles', 'estimator', 'exporting', 'gradients',
-    'hrnet_weight_sources', 'hypotheses_training', 'infer_ends', 'infer_inputs', 'launch_scripts',
+    'bad_input', 'data_sets', 'distributed', 'ensembles', 'estimator', 'exporting', 'gradients', 'help',
+    'hrnet_weight_sources', 'hypotheses_training', 'infer_ends', 'infer_inputs', 'job_files', 'launch_scripts',
     'loader_processes', 'losses', 'mipnet', 'mipnet_run', 'mipnet_scripts', 'mobilenet', 'networks', 'onnx_cells',
     'own_skeleton', 'param_convert', 'plugins', 'precision', 'resume', 'runtimes', 'scripts', 'settings', 'synthetic',
     'targets', 'training', 'training_run', 'training_step', 'weight_sources')}
