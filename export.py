@@ -12,7 +12,8 @@ from src.export.compare import compare_all
 from src.export.example_crops import CALIBRATION, find_example_crops
 from src.export.plan import FILE_FORMATS, check_air, read_plan
 from src.export.quantise import quantise
-from src.export.runtimes import INPUT_KINDS, installed_runtimes, open_model_file
+from src.export.model_file import INPUT_KINDS, open_model_file
+from src.export.runtimes import installed_runtimes
 from src.export.write import build_exported_model, describe, write_model
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
 from src.models.registry import build_configured_network, model_of, network_name

@@ -9,9 +9,9 @@ from src.config import resolve
 from src.data.skeletons import COCO
 from src.evaluation.predict import Predictor
 from src.evaluation.predictors import file_predictor, network_predictor
+from src.export.model_file import open_model_file
 from src.export.plan import ExportPlan
 from src.export.quantise import quantise
-from src.export.runtimes import open_model_file
 from src.export.write import build_exported_model, describe, write_model
 from src.models.registry import build_configured_network
 

@@ -15,7 +15,7 @@ from src import PoseEstimator
 from src.checkpoints.ckpt import read_checkpoint, read_entries
 from src.config import from_json
 from src.datasets.registry import configured_skeleton
-from src.export.runtimes import open_model_file
+from src.export.model_file import open_model_file
 from src.synthetic.animals import KEYPOINTS, LIMBS
 
 

@@ -13,7 +13,8 @@ from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
 from ..data.skeleton_files import find_skeleton
-from ..export.runtimes import PRECISIONS, RUNTIMES, ModelFile, default_runtime, open_model_file
+from ..export.model_file import ModelFile, open_model_file
+from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
 from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
 from ..system.device import share_of_cores

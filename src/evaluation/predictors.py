@@ -3,7 +3,7 @@ from typing import Any, Callable, Sequence, Tuple
 
 import numpy as np
 
-from ..export.runtimes import ModelFile
+from ..export.model_file import ModelFile
 from ..models.registry import build_flip_test, model_of, num_hypotheses, shifts_heatmap
 from ..system.errors import PoseError
 from .multi_shift import average_over_shifts

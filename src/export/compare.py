@@ -7,7 +7,7 @@ from typing import Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, 
 import numpy as np
 
 from ..system.errors import PoseError
-from .runtimes import ModelFile
+from .model_file import ModelFile
 
 # Largest difference between a float32 file and the network: heatmaps as a part of their largest value, keypoints in
 # crop pixels, scores as a part of the largest.

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..system.errors import MissingPackageError, PoseError
 from .compare import relative_difference, run_in_batches
+from .model_file import open_model_file
 from .onnx_graph import import_onnx
-from .runtimes import installed_runtimes, open_model_file
+from .runtimes import installed_runtimes
 from .write import DECODER_SCOPE, NETWORK_SCOPE
 
 QUANTISED_OPERATORS = ('Conv', 'ConvTranspose', 'Add', 'MaxPool', 'Resize')

@@ -1,32 +1,18 @@
-"""Exported models and the runtimes that serve them: MindSpore's MINDIR, ONNX Runtime, OpenVINO.
-
-A file says what it computes: `export.py` writes the entries below into ONNX's metadata and MINDIR's user info.
-"""
+"""The runtimes that run files of graphs: MindSpore's MINDIR, ONNX Runtime, OpenVINO."""
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
 from math import prod
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-from easydict import EasyDict
 
-from ..config import from_json, input_shape
-from ..models.registry import model_of, num_hypotheses
 from ..system.device import instruction_sets_unlimited, usable_cores
 from ..system.errors import MissingPackageError, PoseError
-from ..system.files import parse_json
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
 # Not float16: OpenVINO would compute a decoder inside the file in it as well, whose places it cannot hold.
 PRECISIONS = ('f32', 'bf16')
-INPUT_KINDS = ('images', 'pixels')
-# What every exported file carries, each as JSON.
-METADATA_KEYS = ('recipe', 'network', 'input', 'normalisation', 'keypoint_names', 'outputs', 'decoder', 'flip_test',
-                 'versions')
-
-
 # Of the first picture that a graph of any height and width sees.
 FREE_SIDE = 64
 # Bytes of a number by the code of its type in a MINDIR file.
@@ -53,86 +39,8 @@ class LoadedGraph(NamedTuple):
     outputs: Tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ModelFile:
-    """An exported model, ready to run.
-
-    Attributes:
-        path: of the file.
-        runtime, precision: that run it, and in which it computes.
-        config: the recipe that it was exported with.
-        facts: {key of METADATA_KEYS but recipe: what its JSON says}.
-        graph: inside the runtime.
-        has_decoder, has_flip_test: whether they are inside.
-        input_kind: one of INPUT_KINDS.
-        factor, shift: (3,) float32 of the normalisation, image = pixel * factor + shift, in the images' channel order.
-        is_rgb: whether that order is R, G, B; pixels are always B, G, R.
-        num_hypotheses: I, how many people it looks for in a crop.
-        codes: (I, 2) float32 of those people, where the model takes the code of one; None where it computes all.
-    """
-
-    path: str
-    runtime: str
-    precision: str
-    config: EasyDict
-    facts: Dict[str, Any]
-    graph: LoadedGraph
-    has_decoder: bool
-    has_flip_test: bool
-    input_kind: str
-    factor: np.ndarray
-    shift: np.ndarray
-    is_rgb: bool
-    num_hypotheses: int
-    codes: Optional[np.ndarray]
-
-    @property
-    def batch_size(self) -> int:
-        """Of every call; 0 for any."""
-        return self.graph.shapes[0][0] or 0
-
-    def __str__(self) -> str:
-        """Return runtime and numbers in words: 'openvino (f32)'."""
-        return f'{self.runtime} ({"int8" if self.facts["versions"].get("weights") == "int8" else self.precision})'
-
-    def run(self, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-        """Return the outputs for crops (N, H, W, 3) uint8 BGR: heatmaps, or keypoints and scores. Their first axis is
-        I * N: all crops of the first hypothesis, then all of the next.
-
-        Raises:
-            PoseError: the runtime fails; the message names the file.
-        """
-        calls = list(self.calls(crops))
-        try:
-            outputs = [self.graph.run(*arrays) for arrays in calls]
-        except Exception as error:  # noqa: BLE001  each runtime has its own kinds
-            raise PoseError(f'{self.path} fails in {self.runtime} on an input of the shape {calls[0][0].shape}: '
-                            f'{_one_line(error)}') from None
-        return tuple(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*outputs))
-
-    def calls(self, crops: np.ndarray) -> Iterator[Tuple[np.ndarray, ...]]:
-        """Yield what goes into the model for crops (N, H, W, 3) uint8 BGR, call by call: once, or once for every
-        code."""
-        array = self.as_input(crops)
-        if self.codes is None:
-            yield (array,)
-            return
-        for code in self.codes:
-            yield array, np.tile(code, (len(crops), 1))
-
-    def as_input(self, crops: np.ndarray) -> np.ndarray:
-        """Return crops as the model wants them: pixels as they are, or normalised images (N, 3, H, W) float32."""
-        if self.input_kind == 'pixels':
-            return crops
-        images = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-        for channel in range(3):
-            of_pixels = crops[..., 2 - channel if self.is_rgb else channel]
-            np.multiply(of_pixels, self.factor[channel], out=images[:, channel], casting='unsafe')
-            images[:, channel] += self.shift[channel]
-        return images
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the beginning of a message, without line breaks."""
     return ' '.join(str(error).split())[:300]
 
 
@@ -153,30 +61,6 @@ def installed_runtimes(path: str) -> List[str]:
     if default_runtime(path) == 'mindir':
         return ['mindir']
     return [name for name in ('onnxruntime', 'openvino') if importlib.util.find_spec(name)]
-
-
-def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', threads: int = 0) -> ModelFile:
-    """Load an exported model.
-
-    Args:
-        path: .onnx or .mindir.
-        runtime: 'mindir', 'onnxruntime' or 'openvino', all on the CPU but mindir, which runs where MindSpore does; ''
-            chooses by the ending.
-        precision: what OpenVINO computes in; the other runtimes know 'f32' only.
-        threads: of ONNX Runtime and OpenVINO; 0 leaves the choice to them.
-
-    Raises:
-        ImportError: the runtime is not installed; the message says how to.
-        PoseError: the file is missing, damaged, of another kind or not one of `export.py`, or the flags do not fit;
-            the message names it.
-    """
-    graph = load_graph(path, runtime, precision=precision, threads=threads)
-    runtime = runtime or default_runtime(path)
-    missing = [key for key in METADATA_KEYS if key not in graph.metadata]
-    if missing:
-        raise PoseError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
-                        'export.py wrote can be used here')
-    return _understand(path, runtime, precision, graph)
 
 
 def load_graph(path: str, runtime: str, *, precision: str = 'f32', threads: int = 0, what: str = 'the model file'
@@ -210,7 +94,7 @@ def load_graph(path: str, runtime: str, *, precision: str = 'f32', threads: int 
     except Exception as error:  # noqa: BLE001  each runtime has its own kinds, all of which mean the same
         writer = 'no file of export.py' if what == 'the model file' else 'no ONNX file'
         raise PoseError(f'{path} ({os.path.getsize(path)} bytes) is damaged, {writer} or too new for the '
-                        f'{runtime} here: {_one_line(error)}') from None
+                        f'{runtime} here: {one_line(error)}') from None
 
 
 def _check_settings(runtime: str, precision: str, threads: int) -> None:
@@ -223,42 +107,6 @@ def _check_settings(runtime: str, precision: str, threads: int) -> None:
                         f"runtime's choice; is {threads}")
     if threads and runtime == 'mindir':
         raise PoseError('threads are for onnxruntime and openvino; MindSpore takes all cores of the process')
-
-
-def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> ModelFile:
-    """Read what the file says of itself, once and for all."""
-    config = from_json(graph.metadata['recipe'], path)
-    key = ''
-    try:
-        facts = {}
-        for key in METADATA_KEYS[1:]:
-            facts[key] = parse_json(graph.metadata[key])
-        key = 'decoder'
-        has_decoder = bool(facts['decoder']['inside'])
-        key = 'flip_test'
-        has_flip_test = bool(facts['flip_test']['inside'])
-        key = 'input'
-        kind = facts['input']['kind']
-        is_rgb = kind == 'images' and facts['input']['channel_order'] == 'RGB'
-        sizes = [{'images': (3, *input_shape(config)), 'pixels': (*input_shape(config), 3)}[kind]]
-        hypotheses, codes = num_hypotheses(config), None
-        if 'codes' in facts['input']:
-            codes = model_of(config).codes(config)
-            sizes.append(codes.shape[1:])
-        taken = [tuple(shape[1:]) for shape in graph.shapes]
-        if taken != sizes:
-            raise PoseError(f'its graph takes {", ".join(map(str, taken))} instead of {", ".join(map(str, sizes))}')
-        key = 'normalisation'
-        factor, shift = (np.array(facts[key][name], np.float32).reshape(3) for name in ('factor', 'shift'))
-        if not np.isfinite([factor, shift]).all():
-            raise PoseError('it holds numbers that are not finite')
-        key = 'versions'
-        facts['versions'].get('weights')
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PoseError(f'{path} says something impossible of its {key} ({_one_line(error)}): only files that '
-                        'export.py wrote can be used here') from None
-    return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift,
-                     is_rgb, hypotheses, codes)
 
 
 def _import(name: str):

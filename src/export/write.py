@@ -87,7 +87,7 @@ def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:
 
 
 def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) -> Dict[str, str]:
-    """Return what a file says of itself, {key: JSON}: the keys are METADATA_KEYS of `runtimes.py`."""
+    """Return what a file says of itself, {key: JSON}: the keys are METADATA_KEYS of `model_file.py`."""
     height, width = input_shape(config)
     images = {'kind': 'images', 'axes': 'N, 3, H, W', 'type': 'float32', 'range': 'normalised'}
     pixels = {'kind': 'pixels', 'axes': 'N, H, W, 3', 'type': 'uint8', 'range': '0 to 255'}

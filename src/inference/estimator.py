@@ -13,7 +13,8 @@ from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..evaluation.load_model import LoadedModel
-from ..export.runtimes import default_runtime, open_model_file
+from ..export.model_file import open_model_file
+from ..export.runtimes import default_runtime
 from ..media.inputs import find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError

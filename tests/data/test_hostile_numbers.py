@@ -17,7 +17,7 @@ from src.data.locate_pictures import locate_pictures
 from src.data.mpii import load_mpii_people, read_mat_file
 from src.data.oks_truth import load_coco_truth, load_crowdpose_truth
 from src.data.skeletons import COCO, CROWDPOSE
-from src.export.runtimes import open_model_file
+from src.export.model_file import open_model_file
 from src.system.files import parse_json, read_json
 
 DIGITS = '7' * 5000

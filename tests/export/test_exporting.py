@@ -36,11 +36,12 @@ from src.export import plan as plans
 from src.export.compare import compare, compare_all, relative_difference, run_in_batches
 from src.export.example_crops import painted_crops, random_crops
 from src.export.folding import fold_batch_norms
+from src.export.model_file import METADATA_KEYS, open_model_file
 from src.export.onnx_cells import follow
 from src.export.onnx_graph import OnnxGraph, Value
 from src.export.plan import FILE_FORMATS, ExportPlan, check_air
 from src.export.quantise import quantise
-from src.export.runtimes import METADATA_KEYS, installed_runtimes, open_model_file
+from src.export.runtimes import installed_runtimes
 from src.export.write import LOCAL_KEYS, build_exported_model, describe, write_model
 from src.models.common.blocks import BatchNorm
 from src.models.registry import build_configured_network, model_of

@@ -24,7 +24,8 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
-from src.export.runtimes import UnsupportedPrecisionError, open_model_file
+from src.export.model_file import open_model_file
+from src.export.runtimes import UnsupportedPrecisionError
 from src.models.registry import build_configured_network
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import instruction_sets_unlimited, usable_cores

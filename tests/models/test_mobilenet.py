@@ -37,8 +37,9 @@ from src.evaluation.predictors import network_predictor
 from src.export.compare import compare
 from src.export.example_crops import painted_crops, random_crops
 from src.export.folding import fold_batch_norms
+from src.export.model_file import open_model_file
 from src.export.plan import FILE_FORMATS, ExportPlan
-from src.export.runtimes import installed_runtimes, open_model_file
+from src.export.runtimes import installed_runtimes
 from src.export.write import build_exported_model, describe, write_model
 from src.models.common.blocks import BatchNorm, set_precision
 from src.models.common.gaussian_targets import GaussianTargets
