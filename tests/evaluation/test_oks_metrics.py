@@ -236,7 +236,7 @@ class OneKeypoint:
     """A layout of one of COCO's keypoints, as far as the evaluator wants to know it."""
 
     def __init__(self, keypoint):
-        self.oks_sigmas = COCO.oks_sigmas[keypoint:keypoint + 1]
+        self.oks_sigmas, self.num_keypoints, self.name = COCO.oks_sigmas[keypoint:keypoint + 1], 1, 'one'
 
 
 def test_keypoint_ap_is_that_of_a_layout_with_it_alone(tmp_path):
