@@ -1,5 +1,4 @@
 """The loop around the training step: what it prints, logs, saves, and when it ends."""
-import datetime
 import math
 import statistics
 import sys
@@ -102,7 +101,7 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
             times.append(StepTime(now - step_start, waited, len(plan.joint_batch(index)[1])))
             say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
             if print_every and (index + 1) % print_every == 0:
-                say(f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S} step {index + 1} of {last}: loss {report.loss:.6g}, '
+                say(f'{time.strftime("%Y-%m-%d %H:%M:%S")} step {index + 1} of {last}: loss {report.loss:.6g}, '
                     + describe_pace(times[told:], float(rates[index]), last - index - 1))
                 told = len(times)
             bar.update()
@@ -128,7 +127,7 @@ def describe_pace(times: Sequence[StepTime], rate: float, steps_left: int) -> st
     """Return what a log should tell of some steps: learning rate, people per second of all devices, the time that the
     rest of the run will take, and which part of the time the steps waited for data."""
     seconds = sum(each.seconds for each in times)
-    left = datetime.timedelta(seconds=round(seconds / len(times) * steps_left))
+    left = tqdm.format_interval(round(seconds / len(times) * steps_left))
     return (f'rate {rate:.3g}, {sum(each.images for each in times) / seconds:.1f} FPS, {left} left, '
             f'{sum(each.waited for each in times) / seconds:.0%} waiting for data')
 
