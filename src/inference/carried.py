@@ -3,12 +3,11 @@ import argparse
 import os
 from typing import NamedTuple, Optional
 
+from ..evaluation.load_model import USUAL_CHECKPOINTS
 from ..system.command_line import say
 from ..system.device import installed_mindspore_version
 from ..system.errors import PoseError
 
-# Of the course's own programs: taken where they lie in the current folder.
-CLASSIC_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'weights')
 NAME, RECIPE = 'pose_small', 'simplepose_mobilenetv2_small_people18k_192x160'
 BETTER = ('better ones are published weights (the table in README.md, docs/weights.md), given with --ckpt_path and '
@@ -43,7 +42,7 @@ def default_weights() -> CarriedWeights:
     Raises:
         PoseError: there is neither.
     """
-    for path in CLASSIC_CHECKPOINTS:
+    for path in USUAL_CHECKPOINTS:
         if os.path.isfile(path):
             return CarriedWeights(path)
     return carried_weights()
@@ -60,4 +59,4 @@ def name_default_weights(arguments: argparse.Namespace) -> None:
         arguments.model_file = path
     else:
         arguments.ckpt_path, arguments.recipe = [path], arguments.recipe or recipe
-    say(f'weights: {path}, since none are named' + ('' if path in CLASSIC_CHECKPOINTS else f'; {BETTER}'))
+    say(f'weights: {path}, since none are named' + ('' if path in USUAL_CHECKPOINTS else f'; {BETTER}'))
