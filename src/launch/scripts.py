@@ -18,6 +18,8 @@ from .words import HELP, UsageError, check_file, check_folder, read_flags, read_
 SPEED, SCORE = 'speed: {', 'AP '
 # A script and its words, as they were typed.
 Typed = Sequence[str]
+# A short training at a low rate: the weights know most of it.
+FINE_TUNING = ('--epoch', '10', '--lr', '0.0001')
 
 
 class Script(NamedTuple):
@@ -144,16 +146,22 @@ def _train_performance_8p(typed: Typed) -> int:
 
 
 def _train_finetune_1p(typed: Typed) -> int:
-    flags, more = read_flags(typed[1:], {'data_path': '', 'pth_path': '', 'recipe': '', 'device_id': '0',
-                                         'ckpt_dir': 'ckpt_finetune_1p'})
+    flags, more = read_flags(typed[1:], {'data_path': '', 'pth_path': '', 'recipe': '', 'det_path': '', 'freeze': '',
+                                         'device_id': '0', 'ckpt_dir': 'ckpt_finetune_1p'})
     check_folder('--data_path', flags['data_path'])
     device = read_number('--device_id', flags['device_id'])
     if not flags['pth_path']:
         raise UsageError('--pth_path is missing')
     check_file('--pth_path', flags['pth_path'])
-    job = training_of_one(read_settings(), device, flags['ckpt_dir'], flags['recipe'],
-                          ['--data_url', flags['data_path'], '--pretrained_path', flags['pth_path'], *more])
-    return _run_for_speed(job, typed)
+    if flags['det_path']:
+        check_file('--det_path', flags['det_path'])
+    settings = read_settings()
+    frozen = ['--set', f'TRAIN.FREEZE={flags["freeze"]}'] if flags['freeze'] else []
+    # Behind these the user's own flags win.
+    training = training_of_one(settings, device, flags['ckpt_dir'], flags['recipe'],
+                               ['--data_url', flags['data_path'], '--pretrained_path', flags['pth_path'],
+                                *FINE_TUNING, *frozen, *more])
+    return _train_and_evaluate(training, typed, settings, device, flags)
 
 
 def _train_full_8p(typed: Typed) -> int:
@@ -163,16 +171,35 @@ def _train_full_8p(typed: Typed) -> int:
     num_devices = read_number('--device_num', flags['device_num'], 1)
     if flags['det_path']:
         check_file('--det_path', flags['det_path'])
-    settings, data, ckpt_dir = read_settings(), ['--data_url', flags['data_path']], flags['ckpt_dir']
-    training = training_of_many(settings, flags['rank_table'], ckpt_dir, num_devices, flags['recipe'], [*data, *more])
-    boxes = ['--det_file_url', flags['det_path']] if flags['det_path'] else ['--use_gt_bbox']
+    settings = read_settings()
+    training = training_of_many(settings, flags['rank_table'], flags['ckpt_dir'], num_devices, flags['recipe'],
+                                ['--data_url', flags['data_path'], *more])
+    return _train_and_evaluate(training, typed, settings, 0, flags)
+
+
+def _boxes(flags: Dict[str, str]) -> List[str]:
+    """Return the flags of eval.py for the detections that are given or in place, else for the ground-truth boxes."""
+    if flags['det_path']:
+        return ['--det_file_url', flags['det_path']]
+    # Here, not above: most calls need no recipe.
+    from ..config import DEFAULT_RECIPE, load_recipe, resolve
+    from ..datasets.annotation_files import find_detection_file
+    config = resolve(load_recipe(flags['recipe'] or DEFAULT_RECIPE), {'DATASET.ROOT': flags['data_path']})
+    try:
+        return ['--det_file_url', find_detection_file(config, is_explicit=False)]
+    except PoseError:
+        return ['--use_gt_bbox']
+
+
+def _train_and_evaluate(training: Job, typed: Typed, settings: Settings, device: int, flags: Dict[str, str]) -> int:
+    boxes, ckpt_dir = _boxes(flags), flags['ckpt_dir']
     with Signals() as signals:
         status = run_in_foreground(training, signals, typed)
         # A training that was stopped ends with status 0 too, but it is not to be judged.
         if status or signals.stop_requested:
             return status
-        evaluation = evaluation_of_one(settings, 0, f'{ckpt_dir}/pose.ckpt',
-                                       [*data, '--save_path', f'{ckpt_dir}/results.json', *boxes])
+        evaluation = evaluation_of_one(settings, device, f'{ckpt_dir}/pose.ckpt', [
+            '--data_url', flags['data_path'], '--save_path', f'{ckpt_dir}/results.json', *boxes])
         status = run_in_foreground(evaluation, signals, typed)
         if not status:
             _print_last_line(training, SPEED, signals)
@@ -233,11 +260,15 @@ SCRIPTS: Dict[str, Script] = {
     'train_full_8p': Script(
         '--data_path=COCO [--recipe=RECIPE] [--det_path=FILE] [--rank_table=FILE] [--device_num=8] [--ckpt_dir=DIR] '
         + _FLAGS,
-        'Trains on several devices of this server, evaluates the checkpoint on device 0 (with the boxes of the '
-        'annotation file unless detections are given) and prints the lines of speed and AP last.', _train_full_8p),
+        'Trains on several devices of this server, evaluates the checkpoint on device 0 (with the detections '
+        'that are given or in their usual place, else with the boxes of the annotation file) and prints the lines of '
+        'speed and AP last.', _train_full_8p),
     'train_finetune_1p': Script(
-        '--data_path=COCO --pth_path=FILE [--recipe=RECIPE] [--device_id=0] [--ckpt_dir=DIR] ' + _FLAGS,
-        'Trains on one device from the weights of a file; the line of speed figures is printed last.',
+        '--data_path=COCO --pth_path=FILE [--recipe=RECIPE] [--det_path=FILE] [--freeze=trunk] [--device_id=0] '
+        '[--ckpt_dir=DIR] ' + _FLAGS,
+        'Fine-tunes the weights of a file on one device, ten epochs at a rate of 0.0001 unless flags of train.py say '
+        'otherwise, --freeze=trunk without changing the trunk; then evaluates the checkpoint as train_full_8p does and '
+        'prints the lines of speed and AP last.',
         _train_finetune_1p),
 }
 

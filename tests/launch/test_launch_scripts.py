@@ -18,6 +18,7 @@ from lost_streams import LOST, lost_streams
 from script_runs import ROOT
 from stand_in import JOB_VARIABLES, SCRIPTS, eventually, heed_signals
 
+from src.config import DEFAULT_RECIPE, load_recipe
 from src.launch.scripts import SCRIPTS as LAUNCHED
 from src.system.files import write_json
 
@@ -553,13 +554,24 @@ def test_full_training_and_evaluation(coco, boxes, wanted):
 
 
 def test_finetuning(coco):
+    """A short schedule, a low rate, AP at its end, with the detections that are in place."""
     (coco.folder / 'start.ckpt').touch()
-    status, out, _ = coco.run('train_finetune_1p.sh', '--data_path=coco --pth_path=start.ckpt --device_id=2',
-                              shell='bash', LAST_LINE=SPEED)
-    assert status == 0 and out.splitlines()[-1] == SPEED
+    (coco.folder / 'ckpt').mkdir()
+    (coco.folder / 'ckpt' / 'pose.ckpt').touch()
+    boxes = coco.folder / 'coco' / 'det_json' / os.path.basename(load_recipe(DEFAULT_RECIPE).TEST.COCO_BBOX_FILE)
+    boxes.parent.mkdir()
+    boxes.touch()
+    status, out, err = coco.run('train_finetune_1p.sh', '--data_path=coco --pth_path=start.ckpt --device_id=2 '
+                                '--ckpt_dir=ckpt --freeze=trunk -- --epoch 3', shell='bash',
+                                LAST_LINE=f'{SPEED}\nAP 0.5 with 3 of 3')
+    assert (status, err) == (0, '') and out.splitlines()[-2:] == [SPEED, 'AP 0.5 with 3 of 3']
     assert coco.record('one')['words'] == [
-        '-u', TRAIN, '--ckpt_save_path', 'ckpt_finetune_1p/pose.ckpt', '--device_id', '2', '--data_url', 'coco',
-        '--pretrained_path', 'start.ckpt']
+        '-u', EVAL, '--ckpt_path', 'ckpt/pose.ckpt', '--device_id', '2', '--data_url', 'coco', '--save_path',
+        'ckpt/results.json', '--det_file_url', f'coco/det_json/{boxes.name}']
+    job = json.loads((coco.folder / 'ckpt' / 'job.json').read_text())
+    assert job['command'].endswith(
+        f'{TRAIN} --ckpt_save_path ckpt/pose.ckpt --device_id 2 --data_url coco --pretrained_path start.ckpt '
+        '--epoch 10 --lr 0.0001 --set TRAIN.FREEZE=trunk --epoch 3')
 
 
 def test_a_stopped_training_is_not_evaluated(coco):
