@@ -600,7 +600,7 @@ def quick_poses(monkeypatch):
 
 
 def test_results_are_written_before_they_are_scored(call, quick_poses, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         assert load('out/results.json') and load('out/submission.json')
         raise TypeError("int() argument must be a number, not 'NoneType'")
 
