@@ -14,7 +14,7 @@ from typing import Callable, List, Optional, Tuple
 import mindspore as ms
 import numpy as np
 import pytest
-from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
+from script_runs import MSPN, SIMPLE_POSE, TINY, TOY_POSE, run_script
 
 from src.data import images
 from src.data.coco import SAMPLE_RULES, load_coco_people
@@ -547,16 +547,20 @@ def test_any_batch_size_gives_the_same_results(call):
                                    [record['keypoints'] for record in ones], atol=1e-3)
 
 
+# A network that compiles at once.
+TOY = f'--plugin {TOY_POSE} --input_shape 64 64 --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]'
+
+
 def test_training_on_a_single_person(call):
     edit(TRAIN_JSON, lambda content: content.update(annotations=content['annotations'][:1]))()
-    outcome = call('train', '--batch_size 1 --epoch 2')
+    outcome = call('train', f'--batch_size 1 --epoch 2 {TOY}')
     assert outcome.status == 0, outcome.err
     assert 'epoch: 2 step: 1, loss is' in outcome.out
 
 
 def test_training_keeps_a_last_smaller_batch_on_request(call):
     people = len(load(TRAIN_JSON)['annotations'])
-    outcome = call('train', f'--batch_size {people - 1} --epoch 1 --set TRAIN.DROP_REMAINDER=false')
+    outcome = call('train', f'--batch_size {people - 1} --epoch 1 {TOY} TRAIN.DROP_REMAINDER=false')
     assert outcome.status == 0, outcome.err
     assert 'epoch: 1 step: 2, loss is' in outcome.out
 

@@ -345,7 +345,7 @@ def train_evaluate_and_draw(protocol, root, pictures, boxes, recipe, folder, cap
     return out
 
 
-@pytest.mark.parametrize('protocol, recipe', [('crowdpose', SIMPLE_POSE), ('mpii', MSPN)])
+@pytest.mark.parametrize('protocol, recipe', [('crowdpose', SIMPLE_POSE), ('mpii', SIMPLE_POSE)])
 def test_train_evaluate_and_infer_on_made_up_data(protocol, recipe, roots, tmp_path, capfd):
     pytest.importorskip('scipy')
     root = roots[protocol]

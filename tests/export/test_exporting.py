@@ -146,6 +146,8 @@ def test_full_size_files_meet_the_golden_heatmaps(recipe, tmp_path):
         if file_format == 'AIR':
             continue
         # What the batch size changes does not depend on the depth of a network, and one deep MINDIR is proof of all.
+        if recipe in BOTH_BATCHES and file_format == 'MINDIR':
+            continue
         for batch_size in (0, 3) if recipe in BOTH_BATCHES else ((0,) if file_format == 'ONNX' else (3,)):
             plan = ExportPlan(file_format, batch_size=batch_size)
             path = str(tmp_path / f'{batch_size}{ending}')
@@ -217,7 +219,7 @@ def test_every_plan_computes_what_the_network_computes(name, recipe, tmp_path):
         assert file.graph.outputs == plan.output_names
 
 
-@pytest.mark.parametrize('opset, recipe', list(zip([13, 15, 18, 21], 2 * TINY)))
+@pytest.mark.parametrize('opset, recipe', list(zip([13, 21], TINY)))
 def test_opsets(recipe, opset, tmp_path):
     config, plan = tiny_config(recipe), ExportPlan('ONNX', 'pixels', with_decode=True, flip_test=True, opset=opset)
     path = written(tmp_path / 'pose.onnx', config, plan)

@@ -107,9 +107,9 @@ def assert_same_poses(ours: list, expected: list) -> None:
 
 # Poses
 
-@pytest.mark.parametrize('batch, flip', [('--batch_size 4', 'false'), ('--batch_size dynamic', 'true')])
 @pytest.mark.parametrize('runtime', RUNTIMES)
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name, batch, flip', [('mspn', '--batch_size dynamic', 'true'),
+                                               ('simplepose', '--batch_size 4', 'false')])
 def test_evaluation_of_a_file_is_that_of_the_checkpoint(name, runtime, flip, batch, material):
     """The flip test is made outside of a file that does not have it; a fixed batch serves any number of people."""
     flags = f'--set TEST.FLIP_TEST={flip} --num_parallel_workers 2'
@@ -233,8 +233,7 @@ INT8_FLAGS = ('--int8 --data_url pictures --det_file_url data/annotations/val201
               '--calibration_people 6')
 
 
-@pytest.mark.parametrize('name, flags', [('mspn', ''), ('mspn', '--with_decode'), ('simplepose', '--with_decode'),
-                                         ('simplepose', '--batch_size 2 --input pixels')])
+@pytest.mark.parametrize('name, flags', [('mspn', ''), ('simplepose', '--with_decode --batch_size 2 --input pixels')])
 def test_int8_files_compute_in_integers_and_nearly_the_same(name, flags, material):
     path = f'{name}_int8.onnx'
     outcome = call('export', f'--ckpt_path {name}.ckpt --file_format ONNX --file_name {path} {flags} {INT8_FLAGS}')

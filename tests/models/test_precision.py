@@ -7,7 +7,7 @@ import pytest
 from golden_data import SMALL_NETWORKS, small_mipnet
 from mindspore import Tensor, nn
 from mindspore import dtype as mstype
-from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
+from script_runs import MSPN, SIMPLE_POSE, TINY, TOY_POSE, run_script
 
 from src.checkpoints.names import named_parameters
 from src.config import load_recipe, resolve
@@ -145,16 +145,20 @@ def train(recipe, data, folder, arguments, capfd):
 
 
 def test_a_run_that_only_overflows_stops_and_says_where(data, tmp_path, capfd):
-    status, out, error = train(MSPN, data, tmp_path, 'TRAIN.MAX_SKIPPED_STEPS=3 --amp_level O2 --epoch 3', capfd)
+    """A network of two convolutions, which compiles at once, and a scale that is beyond float16 for all gradients."""
+    status, out, error = train(
+        SIMPLE_POSE, data, tmp_path, f'TRAIN.MAX_SKIPPED_STEPS=3 TRAIN.LOSS_SCALE=1e36 --amp_level O2 --epoch 3 --plugin '
+        f'{TOY_POSE} --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]', capfd)
     assert status == 2 and 'precision: O2' in out
     lines = [line for line in out.splitlines() if line.startswith('epoch: ')]
     assert [line.split(', ', 2)[2] for line in lines] == [
-        f'skipped: overflow at loss scale {scale}' for scale in (65536, 32768, 16384)]
-    for part in ('error: 4 steps in a row overflowed in mixed precision', 'epoch ', 'step ', 'learning rate 0.01',
-                 'a loss scale of 8192', 'a loss of ', '.jpg', '--amp_level O0'):
+        f'skipped: overflow at loss scale {scale}' for scale in ('1e+36', '5e+35', '2.5e+35')]
+    for part in ('error: 4 steps in a row overflowed in mixed precision', 'epoch ', 'step ', 'learning rate 0.002',
+                 'a loss scale of 1.25e+35', 'a loss of ', '.jpg', '--amp_level O0'):
         assert part in error
     rows = [json.loads(line) for line in (tmp_path / 'pose_metrics.jsonl').read_text().splitlines()]
-    assert [(row['loss_scale'], row['skipped']) for row in rows] == [(65536, 1), (32768, 2), (16384, 3)]
+    assert [row['skipped'] for row in rows] == [1, 2, 3]
+    assert [row['loss_scale'] for row in rows] == pytest.approx([1e36, 5e35, 2.5e35], rel=1e-6)
 
 
 def test_a_cpu_run_says_its_precision(data, tmp_path, capfd):
