@@ -147,8 +147,8 @@ def train(recipe, data, folder, arguments, capfd):
 def test_a_run_that_only_overflows_stops_and_says_where(data, tmp_path, capfd):
     """A network of two convolutions, which compiles at once, and a scale that is beyond float16 for all gradients."""
     status, out, error = train(
-        SIMPLE_POSE, data, tmp_path, f'TRAIN.MAX_SKIPPED_STEPS=3 TRAIN.LOSS_SCALE=1e36 --amp_level O2 --epoch 3 --plugin '
-        f'{TOY_POSE} --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]', capfd)
+        SIMPLE_POSE, data, tmp_path, f'TRAIN.MAX_SKIPPED_STEPS=3 TRAIN.LOSS_SCALE=1e36 --amp_level O2 --epoch 3 '
+        f'--plugin {TOY_POSE} --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]', capfd)
     assert status == 2 and 'precision: O2' in out
     lines = [line for line in out.splitlines() if line.startswith('epoch: ')]
     assert [line.split(', ', 2)[2] for line in lines] == [
