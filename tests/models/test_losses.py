@@ -1,4 +1,6 @@
 """The losses against PyTorch, against sums written out joint by joint, and the magnitudes of an empty prediction."""
+from functools import cache
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -63,6 +65,12 @@ def _empty_outputs(num_stages, shape, num_people=1):
     return [[ms.Tensor(np.zeros((num_people, 17) + shape, np.float32)) for _ in range(4)] for _ in range(num_stages)]
 
 
+@cache
+def _mspn_loss(ohkm, coarse_to_fine):
+    """One for all tests of the same shapes: it is compiled once."""
+    return JointsL2Loss(ohkm=ohkm, coarse_to_fine=coarse_to_fine)
+
+
 @pytest.mark.parametrize('visible, occluded', [(17, 0), (9, 4), (5, 0), (2, 3), (0, 12), (0, 0)])
 @pytest.mark.parametrize('ohkm', [True, False])
 @pytest.mark.parametrize('coarse_to_fine', [True, False])
@@ -70,7 +78,7 @@ def test_mspn_loss_of_constant_labels_and_empty_predictions(visible, occluded, o
     """A label of constant c costs c*c*(#v>1)/17 in a plain term and c*c*min(8, #v>0)/8 in a mined one."""
     constants = np.array([3., 5., 7., 11., 13.])
     labels = [ms.Tensor(np.full((1, 17) + SHAPE, constant, np.float32)) for constant in constants]
-    loss = JointsL2Loss(ohkm=ohkm, coarse_to_fine=coarse_to_fine)(
+    loss = _mspn_loss(ohkm, coarse_to_fine)(
         _empty_outputs(2, SHAPE), labels, ms.Tensor(_validity(visible, occluded)))
     expected = 0
     for first in (0, 1 if coarse_to_fine else 0):
