@@ -11,7 +11,7 @@ What is different there, and what becomes of it:
   gamma is the standard deviation and beta takes the rest, so that nothing changes in evaluation, next to nothing in
   training, and what gamma and beta act on has mean 0 and variance 1, as training wants it.
 - Pixels are (byte - 128) / 128, not (byte / 255 - mean) / std. The first convolution takes that over exactly but for
-  the border, where zeros now stand for the mean colour instead of middle grey.
+  the border, where zeros now stand for the mean color instead of middle grey.
 - Padding 'SAME' at stride 2 pads even sides right and below only. With the symmetric padding of the pose networks the
   same weights look at the picture half a cell further left and up: inside, the maps are those of a picture shifted by
   1 + 2 + 4 + 8 + 16 = 31 pixels. Symmetric padding puts cell i of a heatmap on pixel 4 i, where the targets have it, so
@@ -53,8 +53,8 @@ def dequantised(numbers: np.ndarray, scales: Sequence[float], zero_points: Seque
     """Return (numbers - zero point) * scale, float32; several scales belong to the places along `axis`."""
     shape = [1] * numbers.ndim
     shape[axis] = len(scales)
-    centred = numbers.astype(np.float64) - np.reshape(zero_points, shape)
-    return (centred * np.reshape(scales, shape)).astype(np.float32)
+    centerd = numbers.astype(np.float64) - np.reshape(zero_points, shape)
+    return (centerd * np.reshape(scales, shape)).astype(np.float32)
 
 
 def read_convolutions(path: str) -> List[Convolution]:

@@ -41,7 +41,7 @@ def coco_to_crowdpose(content: dict) -> dict:
 
 
 def coco_to_mpii(content: dict) -> list:
-    """COCO content -> MPII entries, in 1-based pixels; the centre stands 15 scales above that of the box."""
+    """COCO content -> MPII entries, in 1-based pixels; the center stands 15 scales above that of the box."""
     names = {image['id']: image['file_name'] for image in content['images']}
     entries = []
     for each in content['annotations']:

@@ -576,7 +576,7 @@ def test_inference_leaves_out_pictures_that_cannot_be_used(call):
     cut('data/val2017/000000000001.jpg', 0.5)()
     shutil.copy('data/val2017/000000000002.jpg', 'data/val2017/holiday.jpg')
     shutil.copy('data/val2017/000000000002.jpg', 'data/val2017/2.jpg')
-    # Latin-1, with a colour for the terminal; and one that nobody ever writes into.
+    # Latin-1, with a color for the terminal; and one that nobody ever writes into.
     shutil.copy('data/val2017/000000000002.jpg', os.fsdecode(b'data/val2017/caf\xe9\x1b[31m.jpg'))
     os.mkfifo('data/val2017/5.jpg')
     outcome = call('infer')

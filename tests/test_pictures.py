@@ -93,7 +93,7 @@ def test_left_is_warm_and_right_is_cool(person):
         assert red - blue > 80 if side == 'left' else blue - red > 80
 
 
-def test_people_differ_in_colour():
+def test_people_differ_in_color():
     keypoints = np.concatenate([_person((80, 120)), _person((240, 120))])
     drawn = draw_people(_picture(), keypoints, COCO)
     assert (drawn[:, :160] != drawn[:, 160:]).any()
@@ -164,7 +164,7 @@ def test_labels_stay_inside_and_apart():
 # Further people of a box
 
 def _line_profile(drawn, names):
-    """The colours (n, 3) along the middle of a limb of `_person`."""
+    """The colors (n, 3) along the middle of a limb of `_person`."""
     start, end = (_person()[0, COCO.keypoint_names.index(name), :2] for name in names)
     steps = np.linspace(0.15, 0.85, 200)[:, None]
     x, y = np.round(start + steps * (end - start)).astype(int).T

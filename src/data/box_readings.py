@@ -20,15 +20,15 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _centres(boxes: np.ndarray) -> np.ndarray:
-    """[centre x, centre y, width, height] -> [x, y, width, height]."""
+def _centers(boxes: np.ndarray) -> np.ndarray:
+    """[center x, center y, width, height] -> [x, y, width, height]."""
     return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
 
 
 # What boxes (N, 4) may be -> the [x, y, width, height] that they mean.
 READINGS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
     '[x1, y1, x2, y2], two corners': _corners,
-    '[centre x, centre y, width, height]': _centres,
+    '[center x, center y, width, height]': _centers,
 }
 
 

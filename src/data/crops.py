@@ -1,6 +1,6 @@
 """Which part of a picture a sample shows: what the crop rules of all networks share.
 
-A box goes through   box → centre, scale → (augmentation) → Crop → affine matrix.
+A box goes through   box → center, scale → (augmentation) → Crop → affine matrix.
 
 A crop rule draws all random numbers of a sample at once, always the same count in the same order (`draw_dice`); the
 rest is a pure function of them. Each network has its own: `models/*/crops.py`.
@@ -16,7 +16,7 @@ from .skeletons import Skeleton
 
 @dataclass(frozen=True)
 class Crop:
-    """Where to cut: centre (2,) in pixels of the (mirrored, if `flip`) picture, scale (2,) in units of 200 pixels."""
+    """Where to cut: center (2,) in pixels of the (mirrored, if `flip`) picture, scale (2,) in units of 200 pixels."""
 
     center: np.ndarray
     scale: np.ndarray

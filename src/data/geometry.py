@@ -1,4 +1,4 @@
-"""Boxes, the centre-and-scale form in which the published pipelines carry a crop, and the similarity transform between
+"""Boxes, the center-and-scale form in which the published pipelines carry a crop, and the similarity transform between
 a picture and a crop, with the exact arithmetic of the published code. No pictures.
 
 A scale is (width, height) of the crop in units of 200 pixels, the convention that MPII introduced.
@@ -14,7 +14,7 @@ SMALLEST_SIDE = 1e-3
 
 
 def center_scale_from_box(box_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return centre (2,) in pixels and scale (2,) of a box, float32 as in the published code."""
+    """Return center (2,) in pixels and scale (2,) of a box, float32 as in the published code."""
     x, y, width, height = (float(value) for value in box_xywh)
     center = np.array([x + width * 0.5, y + height * 0.5], np.float32)
     return center, np.array([width / PIXELS_PER_SCALE, height / PIXELS_PER_SCALE], np.float32)

@@ -1,9 +1,9 @@
-"""Colours of keypoints and limbs by limb group, for layouts of one's own: a finger, a leg, a face.
+"""Colors of keypoints and limbs by limb group, for layouts of one's own: a finger, a leg, a face.
 
 A group is what the limbs of one side of the body connect. A keypoint where many limbs meet, such as the wrist of a
 hand, separates them; keypoints without limbs are together where their names differ by a number only. Left groups are
-drawn in warm colours and right ones in cool colours, partners in colours of the same place; without left and right
-every group has a colour of its own. Published layouts are drawn by side alone.
+drawn in warm colors and right ones in cool colors, partners in colors of the same place; without left and right
+every group has a color of its own. Published layouts are drawn by side alone.
 """
 import re
 from functools import lru_cache
@@ -15,7 +15,7 @@ from .skeletons import COCO, CROWDPOSE, MPII, Skeleton
 Color = Tuple[int, int, int]  # blue, green, red in 0..255
 # Limbs of one side that meet in a keypoint which separates them.
 MANY_LIMBS = 5
-# Orange and blue first, which stay apart for every common kind of colour blindness (Okabe and Ito, 2008).
+# Orange and blue first, which stay apart for every common kind of color blindness (Okabe and Ito, 2008).
 _LEFT = ('#ff8c00', '#ffd60a', '#ff5c5c', '#ff9ec4', '#c9a227', '#ffc48a')
 _RIGHT = ('#1e82f5', '#5ac8fa', '#8f7bff', '#2ec4a6', '#a5d8ff', '#5b8def')
 _MIDDLE = ('#e6f5e1', '#b6e36b', '#d9c2ff', '#f2e2b8')
@@ -63,7 +63,7 @@ def limb_groups(skeleton: Skeleton) -> List[List[int]]:
 
 @lru_cache(maxsize=16)
 def keypoint_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
-    """Return the colour of each keypoint of a layout of one's own; None for a published one."""
+    """Return the color of each keypoint of a layout of one's own; None for a published one."""
     if skeleton in (COCO, CROWDPOSE, MPII):
         return None
     names, sides, groups = skeleton.keypoint_names, _sides(skeleton), limb_groups(skeleton)
@@ -90,8 +90,8 @@ def keypoint_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
 
 @lru_cache(maxsize=16)
 def limb_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
-    """Return the colour of each limb: that of its keypoints or, where they differ, of the one with fewer limbs; what
-    joins left and right is in the first colour of the middle. None for a published layout."""
+    """Return the color of each limb: that of its keypoints or, where they differ, of the one with fewer limbs; what
+    joins left and right is in the first color of the middle. None for a published layout."""
     colors = keypoint_colors(skeleton)
     if colors is None:
         return None

@@ -227,7 +227,7 @@ class TestBatches:
 
 
 def iterate_test_batches(source: TestBatches, *, num_threads: int) -> Iterator[tuple]:
-    """Yield the batches of an evaluation in order: crops, centres, scales, rows of the people.
+    """Yield the batches of an evaluation in order: crops, centers, scales, rows of the people.
 
     Threads, since reading and cropping happen outside Python's lock, and neither start-up nor copies cost anything.
 

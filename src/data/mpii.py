@@ -19,8 +19,8 @@ from .skeletons import MPII
 
 # MPII's files count pixels from 1.
 MPII_FIRST_PIXEL = 1
-# Pixels per unit of scale by which all published loaders move the annotated centre down, so as not to cut off limbs.
-CENTRE_SHIFT = 15
+# Pixels per unit of scale by which all published loaders move the annotated center down, so as not to cut off limbs.
+CENTER_SHIFT = 15
 # Size of a head, in diagonals of its box.
 HEAD_SIZE_OF_DIAGONAL = 0.6
 # Files of the same people differ by rounding only; places further apart than this are of others.
@@ -117,15 +117,15 @@ def number_pictures(names: List[str]) -> Tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
-    """Return the centre (2,) in 0-based pixels, moved down as the published loaders do, and the scale."""
+    """Return the center (2,) in 0-based pixels, moved down as the published loaders do, and the scale."""
     center = _read_numbers(entry, 'center', (2,), where)
     scale = read_field(entry, 'scale', (int, float), where)
-    # The published loaders take a centre of -1 for a mark that the person has no place.
+    # The published loaders take a center of -1 for a mark that the person has no place.
     if center[0] == -1:
         raise PoseError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
     if not 0 < scale < LARGEST_COORDINATE / PIXELS_PER_SCALE:
         raise PoseError(f"{where}: 'scale' should be positive (the person's height / 200 pixels), is {scale}")
-    return center + [0, CENTRE_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
+    return center + [0, CENTER_SHIFT * scale] - np.array(MPII_FIRST_PIXEL), float(scale)
 
 
 def _read_joints(entry: Dict, where: str) -> np.ndarray:

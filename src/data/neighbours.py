@@ -7,7 +7,7 @@ from .people import People
 def nearest_neighbours(people: People, count: int) -> np.ndarray:
     """Return the `count` people nearest to each person on the same picture, (P, count) int32 rows, nearest first.
 
-    Near is who has the centre of its box near, whatever the sizes and whether the boxes touch; of two at the same
+    Near is who has the center of its box near, whatever the sizes and whether the boxes touch; of two at the same
     distance the first in the annotation file. Where a picture has too few others, the person itself fills up.
     """
     centers = people.boxes_xywh[:, :2] + people.boxes_xywh[:, 2:] / 2

@@ -1,4 +1,4 @@
-"""What else a training sample may change about its photo before the crop is cut: where the photo ends, and its colours.
+"""What else a training sample may change about its photo before the crop is cut: where the photo ends, and its colors.
 
 Dice apart from deed, as in `crops.py`. No published recipe here does either; both are off by default.
 """
@@ -24,14 +24,14 @@ class PhotoDice:
         sides: (2,) at which side first, and at which else.
         second: whether at a second side as well.
         depths: (2,) how much is lost at each of the two.
-        colours: (3,) brightness, contrast, saturation.
+        colors: (3,) brightness, contrast, saturation.
     """
 
     cut: float
     sides: np.ndarray
     second: float
     depths: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class PhotoChanges:
 
     Attributes:
         cut_off_probability: of ending the photo somewhere within the person's box, at one side or at two.
-        colour_jitter: brightness, contrast and saturation are multiplied by uniform factors within 1 ± this.
+        color_jitter: brightness, contrast and saturation are multiplied by uniform factors within 1 ± this.
     """
 
     cut_off_probability: float = 0.0
-    colour_jitter: float = 0.0
+    color_jitter: float = 0.0
 
     second_side_probability = 0.3
     largest_loss = 0.6
@@ -52,12 +52,12 @@ class PhotoChanges:
 
     @property
     def are_off(self) -> bool:
-        return not self.cut_off_probability and not self.colour_jitter
+        return not self.cut_off_probability and not self.color_jitter
 
     def draw_dice(self, rng: np.random.Generator) -> PhotoDice:
         uniform = rng.random(9)
         return PhotoDice(cut=uniform[0], sides=uniform[1:3], second=uniform[3], depths=uniform[4:6],
-                         colours=uniform[6:9])
+                         colors=uniform[6:9])
 
     def frame(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
               dice: PhotoDice) -> Optional[np.ndarray]:
@@ -88,14 +88,14 @@ class PhotoChanges:
         has_area = min(x + width, right) - max(x, left) >= 2 and min(y + height, bottom) - max(y, top) >= 2
         return frame if has_area and (is_inside & (keypoints[:, 2] > 0)).sum() >= self.min_keypoints else None
 
-    def recoloured(self, picture: np.ndarray, dice: PhotoDice) -> np.ndarray:
+    def recolored(self, picture: np.ndarray, dice: PhotoDice) -> np.ndarray:
         """Return a picture (H, W, 3) uint8, B, G, R, in other light."""
-        if not self.colour_jitter:
+        if not self.color_jitter:
             return picture
-        brightness, contrast, saturation = 1 + (2 * dice.colours - 1) * self.colour_jitter
-        of_colour = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMINANCE_OF_BGR, (3, 1))
+        brightness, contrast, saturation = 1 + (2 * dice.colors - 1) * self.color_jitter
+        of_color = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMINANCE_OF_BGR, (3, 1))
         shift = np.full((3, 1), brightness * (1 - contrast) * MIDDLE_GREY)
-        return cv2.transform(picture, np.hstack((brightness * contrast * of_colour, shift)))
+        return cv2.transform(picture, np.hstack((brightness * contrast * of_color, shift)))
 
 
 def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """One person → the arrays of one sample.
 
 A training sample is a crop with keypoint positions in it; label maps are made from those inside the graph. A test
-sample is a crop with the centre and scale that lead back to the picture.
+sample is a crop with the center and scale that lead back to the picture.
 """
 import os
 from dataclasses import dataclass
@@ -120,10 +120,10 @@ class PersonSamples:
             left, top, right, bottom = frame
             picture = picture[top:bottom, left:right]
             box, keypoints = end_at_frame(box, keypoints, frame)
-        return self.photo.recoloured(picture, dice), box, keypoints
+        return self.photo.recolored(picture, dice), box, keypoints
 
     def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the crops (P, H, W, 3) uint8 of some people, with their centres (P, 2) and scales (P, 2), float32.
+        """Return the crops (P, H, W, 3) uint8 of some people, with their centers (P, 2) and scales (P, 2), float32.
 
         A picture is read once for people that follow each other.
         """

@@ -216,7 +216,7 @@ def _read_halves(content: Dict, names: Sequence[str], where: str) -> Tuple[str, 
 
 def _read_colors(colors: Any, names: Sequence[str], where: str) -> Tuple[Tuple[str, Tuple[str, ...]], ...]:
     if not isinstance(colors, dict):
-        raise PoseError(f"{where}: 'colors' should be colours with the keypoints drawn in them, such as '#e69f00': "
+        raise PoseError(f"{where}: 'colors' should be colors with the keypoints drawn in them, such as '#e69f00': "
                         f'[{names[0]}], is {brief(colors)}')
     found, drawn = [], set()
     for color, members in colors.items():

@@ -26,7 +26,7 @@ class Skeleton:
         upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper". HRNet's calls those above
             the hips so: `is_above_hips`. Without any there are no half bodies.
         swap_pairs: names that trade places in a mirrored picture; None finds them by the names (`keypoint_sides.py`).
-        colors: ('#rrggbb', names) of what is drawn in colours of one's own.
+        colors: ('#rrggbb', names) of what is drawn in colors of one's own.
         other_names: (name in an annotation file, keypoint) of files that call it otherwise; '' for those that are
             left out.
     """

@@ -275,10 +275,10 @@ def other_reading(boxes: np.ndarray, sizes: np.ndarray) -> Optional[str]:
         return None
     readings = {
         '[left, top, right, bottom] in pixels': boxes,
-        '[centre x, centre y, width, height] in pixels': np.concatenate([start - rest / 2, start + rest / 2], axis=1),
+        '[center x, center y, width, height] in pixels': np.concatenate([start - rest / 2, start + rest / 2], axis=1),
         '[x, y, width, height] in shares of the picture': np.concatenate([start, start + rest], axis=1) * scale,
         '[left, top, right, bottom] in shares of the picture': boxes * scale,
-        '[centre x, centre y, width, height] in shares of the picture':
+        '[center x, center y, width, height] in shares of the picture':
             np.concatenate([start - rest / 2, start + rest / 2], axis=1) * scale}
     best = max(readings, key=lambda name: fit(readings[name]))
     return best if fit(readings[best]) > max(0.5, as_is) else None

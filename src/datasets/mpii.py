@@ -1,4 +1,4 @@
-"""MPII Human Pose (Andriluka et al., CVPR 2014), scored by PCKh on annotated centres and scales."""
+"""MPII Human Pose (Andriluka et al., CVPR 2014), scored by PCKh on annotated centers and scales."""
 from typing import List
 
 import numpy as np
@@ -19,7 +19,7 @@ def people(file: JsonFile, _skeleton: Skeleton, _sample_rule: str, needs_keypoin
 
 def images(_file: JsonFile):
     """There are no boxes but its own."""
-    raise PoseError('MPII is evaluated on its annotated centres and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
+    raise PoseError('MPII is evaluated on its annotated centers and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
                     'not on detected boxes')
 
 

@@ -59,7 +59,7 @@ def add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--no_boxes', action='store_true', help='draw no boxes')
     group.add_argument('--line_width', type=int, metavar='PIXELS', help='of limbs (default: by the size of people)')
     group.add_argument('--black', action='store_true', help='draw on black')
-    group.add_argument('--person_colors', action='store_true', help='a colour for each person, not for left and right')
+    group.add_argument('--person_colors', action='store_true', help='a color for each person, not for left and right')
 
 
 def run_inputs(arguments: argparse.Namespace, config, source, skeleton: Skeleton) -> None:

@@ -113,7 +113,7 @@ class VideoFile:
         Raises:
             OSError: the disk is nearly full: what was written before will play.
         """
-        # The codec halves the resolution of colours and would cut an odd row or column.
+        # The codec halves the resolution of colors and would cut an odd row or column.
         picture = cv2.copyMakeBorder(picture, 0, picture.shape[0] % 2, 0, picture.shape[1] % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
             self._open((picture.shape[1], picture.shape[0]))

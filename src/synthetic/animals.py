@@ -16,7 +16,7 @@ from ..system.command_line import run_command, say
 from ..system.errors import PoseError
 from ..system.files import make_folder, write_bytes, write_json
 from ..system.printing import ArgumentParser
-from .canvas import Canvas, capsule, ellipse, sample_colour, shaded
+from .canvas import Canvas, capsule, ellipse, sample_color, shaded
 from .scenery import paint_background, photograph
 
 KEYPOINTS = ('nose', 'left_ear', 'right_ear', 'chest', 'left_front_paw', 'right_front_paw', 'left_hind_paw',
@@ -38,7 +38,7 @@ def paint_animal(rng: np.random.Generator, image_size: Tuple[int, int]) -> Tuple
         The picture (H, W, 3) uint8 BGR, the keypoints (8, 2) in its pixels and the box [x, y, width, height].
     """
     width, height = image_size
-    fur = sample_colour(rng, (0.3, 0.8), (0.35, 0.95))
+    fur = sample_color(rng, (0.3, 0.8), (0.35, 0.95))
     canvas = Canvas(paint_background(rng, image_size, fur))
     places = _pose(rng)
     shapes = _shapes(places, fur)
@@ -48,8 +48,8 @@ def paint_animal(rng: np.random.Generator, image_size: Tuple[int, int]) -> Tuple
     extent = np.concatenate([outline for outline, _ in shapes]) @ turn
     low, high = extent.min(axis=0), extent.max(axis=0)
     shift = rng.uniform(0.05, 0.95, 2) * np.maximum(np.array(image_size) - 1 - (high - low), 0) - low
-    for outline, colour in shapes:
-        canvas.fill(outline @ turn + shift, colour)
+    for outline, color in shapes:
+        canvas.fill(outline @ turn + shift, color)
     keypoints = np.array([places[name] for name in KEYPOINTS]) @ turn + shift
     box = [round(float(value), 2) for value in (*(low + shift), *(high - low))]
     return photograph(rng, canvas.picture()), keypoints, box
@@ -73,7 +73,7 @@ def _pose(rng: np.random.Generator) -> Dict[str, np.ndarray]:
 
 
 def _shapes(places: Dict[str, np.ndarray], fur: Tuple[float, ...]) -> List[tuple]:
-    """Return the outlines and colours of an animal, from far to near."""
+    """Return the outlines and colors of an animal, from far to near."""
     dark, light, up = shaded(fur, 0.62), shaded(fur, 1.3), np.array([0.0, -1.0])
     head, sides = places['head'], (('left', 1), ('right', -1))
     shapes = [(capsule(np.array([sign * 0.16, 0.22]), places[f'{side}_hind_paw'], 0.13, 0.05), dark)

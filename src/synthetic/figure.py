@@ -100,7 +100,7 @@ class Figure:
 
     Attributes:
         points: place (3,) of every COCO keypoint and of neck, head, crown, mouth, {left,right}_{hand,toe}: x and y in
-            pixels of the picture (whole numbers are pixel centres), and the depth towards the camera in pixels.
+            pixels of the picture (whole numbers are pixel centers), and the depth towards the camera in pixels.
         stature: body height in pixels.
         build: factor on all widths, 1 is average.
         from_front: whether the camera sees the face.

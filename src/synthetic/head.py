@@ -3,7 +3,7 @@ from typing import Tuple
 
 import numpy as np
 
-from .canvas import Canvas, Colour, capsule, ellipse, shaded
+from .canvas import Canvas, Color, capsule, ellipse, shaded
 from .figure import HEAD_HALF_SIZE, Figure
 
 _EYE_WHITE = (246, 246, 246)
@@ -14,7 +14,7 @@ _LIPS = (88, 78, 178)
 class HeadPainter:
     """Paints one head; make one per figure and call paint."""
 
-    def __init__(self, canvas: Canvas, figure: Figure, part: int, *, skin: Colour, hair: Colour, hair_style: str):
+    def __init__(self, canvas: Canvas, figure: Figure, part: int, *, skin: Color, hair: Color, hair_style: str):
         """Args: part is the number of the head in the canvas's map; hair_style is short, long, bun or bald."""
         self.canvas = canvas
         self.figure = figure
@@ -22,8 +22,8 @@ class HeadPainter:
         self.skin = skin
         self.hair = hair
         self.hair_style = hair_style
-        self.centre = figure.at('head')
-        up = figure.at('crown') - self.centre
+        self.center = figure.at('head')
+        up = figure.at('crown') - self.center
         self.up = up / np.linalg.norm(up)
         self.across = np.array([-self.up[1], self.up[0]])  # to the right of an upright person's picture
         self.half_width, self.half_height = (half * figure.stature for half in HEAD_HALF_SIZE[:2])
@@ -45,11 +45,11 @@ class HeadPainter:
         return ellipse(place, (right * self.half_width, up * self.half_width), self.up)
 
     def _in_head(self, right: float, up: float) -> np.ndarray:
-        """A place (2,) counted in half sizes of the head from its centre."""
-        return self.centre + right * self.half_width * self.across + up * self.half_height * self.up
+        """A place (2,) counted in half sizes of the head from its center."""
+        return self.center + right * self.half_width * self.across + up * self.half_height * self.up
 
     def _skull(self, growth: float = 1.0) -> np.ndarray:
-        return ellipse(self.centre, (growth * self.half_width, growth * self.half_height), self.up)
+        return ellipse(self.center, (growth * self.half_width, growth * self.half_height), self.up)
 
     def _paint_ear(self, name: str) -> None:
         place = self.figure.at(name)
@@ -57,10 +57,10 @@ class HeadPainter:
         self.canvas.fill(self._oval(place, 0.11, 0.18), shaded(self.skin, 0.68))
 
     def _paint_back_of_head(self) -> None:
-        colour = shaded(self.skin, 0.95) if self.hair_style == 'bald' else self.hair
-        self.canvas.fill(self._skull(1.05), shaded(colour, 0.85), self.part)
+        color = shaded(self.skin, 0.95) if self.hair_style == 'bald' else self.hair
+        self.canvas.fill(self._skull(1.05), shaded(color, 0.85), self.part)
         sheen = ellipse(self._in_head(-0.12, 0.14), (0.86 * self.half_width, 0.86 * self.half_height), self.up)
-        self.canvas.fill(sheen, colour)
+        self.canvas.fill(sheen, color)
 
     def _paint_face(self) -> None:
         skull = self._skull()
@@ -78,7 +78,7 @@ class HeadPainter:
 
     def _hair_cap(self) -> np.ndarray:
         """The hair seen from the front: between the top of the head and a hairline that turns with the face."""
-        turned = float(np.dot(self.figure.at('nose') - self.centre, self.across)) / self.half_width
+        turned = float(np.dot(self.figure.at('nose') - self.center, self.across)) / self.half_width
         angles = np.linspace(-0.12, np.pi + 0.12, 24)
         outer = [self._in_head(1.10 * np.cos(angle), 1.12 * np.sin(angle)) for angle in angles]
         inner = [self._in_head(0.86 * np.cos(angle) + 0.16 * turned, 0.10 + 0.46 * np.sin(angle) ** 0.6)

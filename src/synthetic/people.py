@@ -5,7 +5,7 @@ from typing import List, Tuple
 import numpy as np
 
 from ..data.skeletons import COCO
-from .canvas import Canvas, Colour, capsule, ellipse, rounded, sample_colour, shaded
+from .canvas import Canvas, Color, capsule, ellipse, rounded, sample_color, shaded
 from .figure import HEAD_HALF_SIZE, SIDES, Figure
 from .head import HeadPainter
 
@@ -47,33 +47,33 @@ SHOWN_BY = {name: _shown_by(name) for name in COCO.keypoint_names}
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a person looks like; colours are BGR, 0 to 255."""
+    """What a person looks like; colors are BGR, 0 to 255."""
 
-    skin: Colour
-    hair: Colour
+    skin: Color
+    hair: Color
     hair_style: str
-    shirt: Colour
-    stripe: Colour
+    shirt: Color
+    stripe: Color
     pattern: str
     long_sleeves: bool
-    trousers: Colour
+    trousers: Color
     legwear: str
-    shoes: Colour
+    shoes: Color
 
 
 def sample_outfit(rng: np.random.Generator) -> Outfit:
     """Draw clothes, skin and hair."""
     skin = SKIN_TONES[rng.integers(len(SKIN_TONES))]
-    shirt = sample_colour(rng, (0.15, 0.75), (0.5, 0.95))
+    shirt = sample_color(rng, (0.15, 0.75), (0.5, 0.95))
     return Outfit(
         skin=skin,
         hair=HAIR_TONES[rng.integers(len(HAIR_TONES))],
         hair_style=str(rng.choice(('short', 'long', 'bun', 'bald'), p=(0.48, 0.27, 0.18, 0.07))),
         shirt=shirt,
-        stripe=sample_colour(rng, (0.0, 0.6), (0.75, 1.0)) if rng.random() < 0.5 else shaded(shirt, 0.62),
+        stripe=sample_color(rng, (0.0, 0.6), (0.75, 1.0)) if rng.random() < 0.5 else shaded(shirt, 0.62),
         pattern=str(rng.choice(('plain', 'stripes', 'band', 'panel'), p=(0.5, 0.22, 0.16, 0.12))),
         long_sleeves=bool(rng.random() < 0.45),
-        trousers=sample_colour(rng, (0.1, 0.7), (0.22, 0.75)),
+        trousers=sample_color(rng, (0.1, 0.7), (0.22, 0.75)),
         legwear=str(rng.choice(('trousers', 'shorts', 'skirt'), p=(0.6, 0.26, 0.14))),
         shoes=_SHOE_TONES[rng.integers(len(_SHOE_TONES))])
 
@@ -115,21 +115,21 @@ class FigurePainter:
     def _middle(self, joint: str) -> np.ndarray:
         return (self.figure.at(f'left_{joint}') + self.figure.at(f'right_{joint}')) / 2
 
-    def _paint_chain(self, pieces: List[Tuple[str, str, float, float, str]], colour: Colour) -> None:
+    def _paint_chain(self, pieces: List[Tuple[str, str, float, float, str]], color: Color) -> None:
         """Paint connected capsules as one shape: first all in shadow, then all lit, so that no seam shows.
 
         Args:
             pieces: start point, end point, start radius, end radius (pixels), part that the piece belongs to.
-            colour: of the lit side.
+            color: of the lit side.
         """
         for start, end, start_radius, end_radius, part in pieces:
             outline = capsule(self._place(start), self._place(end), start_radius, end_radius)
-            self.canvas.fill(outline, shaded(colour, SHADOW), PART_NUMBERS[part])
+            self.canvas.fill(outline, shaded(color, SHADOW), PART_NUMBERS[part])
         for start, end, start_radius, end_radius, _ in pieces:
             outline = capsule(self._place(start) + (1 - LIT_SHARE) * start_radius * LIGHT,
                               self._place(end) + (1 - LIT_SHARE) * end_radius * LIGHT,
                               LIT_SHARE * start_radius, LIT_SHARE * end_radius)
-            self.canvas.fill(outline, colour)
+            self.canvas.fill(outline, color)
 
     def _place(self, name: str) -> np.ndarray:
         """A named point, or one on the way: 'left_shoulder>left_elbow@0.5'."""
@@ -139,8 +139,8 @@ class FigurePainter:
         end, _, share = rest.partition('@')
         return self.figure.at(start) + float(share) * (self.figure.at(end) - self.figure.at(start))
 
-    def _paint_patch(self, place: np.ndarray, radius: float, colour: Colour) -> None:
-        self.canvas.fill(ellipse(place, (radius, radius), self.trunk_up), colour)
+    def _paint_patch(self, place: np.ndarray, radius: float, color: Color) -> None:
+        self.canvas.fill(ellipse(place, (radius, radius), self.trunk_up), color)
 
     def _paint_arm(self, side: str) -> None:
         radius, outfit = self.radius, self.outfit
@@ -238,7 +238,7 @@ class FigurePainter:
             neckline = ellipse(place, (1.05 * radius['neck'], 0.75 * radius['neck']), self.trunk_up)
             self.canvas.fill_inside(outline, [(neckline, outfit.skin)])
 
-    def _pattern_shapes(self) -> List[Tuple[np.ndarray, Colour]]:
+    def _pattern_shapes(self) -> List[Tuple[np.ndarray, Color]]:
         """Decoration of the shirt: polygons that are cut off at its outline."""
         shoulders, hips, across = self._middle('shoulder'), self._middle('hip'), self._across('hip')
         wide = 0.3 * self.unit * across

@@ -12,7 +12,7 @@ from ..system.errors import PoseError
 from ..system.printing import printable
 from .curve_parts import TEXT_COLOR, load_metrics, new_figure, read_columns, running_median, tidy_axes, write_figure
 
-# Told apart by people who see colours differently, too (Okabe and Ito); more runs than these make no picture.
+# Told apart by people who see colors differently, too (Okabe and Ito); more runs than these make no picture.
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
 
 

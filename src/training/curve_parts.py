@@ -115,7 +115,7 @@ def running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Median over windows of a fiftieth of the run, cut at both ends; a spike leaves no trace in it, unlike in a mean.
 
     Returns:
-        Indices of the window centres (M,) and medians (M,), M at most 1000.
+        Indices of the window centers (M,) and medians (M,), M at most 1000.
     """
     count = len(values)
     half = max(4, count // 100)

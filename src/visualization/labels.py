@@ -54,7 +54,7 @@ class LabelPlaces:
         return cost + (_ON_LABEL * _shared(plate, np.array(self.taken, np.float64)) if self.taken else 0.0)
 
     def draw(self, canvas: np.ndarray, text: str, person: int, style: PersonStyle) -> None:
-        """Write a text on a plate of the person's accent colour where it hides least, above the head if possible."""
+        """Write a text on a plate of the person's accent color where it hides least, above the head if possible."""
         letter_scale, thickness = style.text_height / 21, max(1, round(style.text_height / 10))
         (width, height), _ = cv2.getTextSize(text, _FONT, letter_scale, thickness)
         pad = max(2, round(0.35 * style.text_height))
@@ -91,7 +91,7 @@ class LabelPlaces:
 
 
 def draw_legend(canvas: np.ndarray, places: LabelPlaces, skeleton: Skeleton) -> None:
-    """Say in the corner that is the freest which colour is the person's left and which the right."""
+    """Say in the corner that is the freest which color is the person's left and which the right."""
     if not any(name.startswith('left_') for name in skeleton.keypoint_names):
         return
     side = max(canvas.shape[:2])

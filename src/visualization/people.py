@@ -2,8 +2,8 @@
 
 P people, K keypoints, H, W picture. Layouts of one's own are drawn by limb group (`data/limb_groups.py`). Further
 people, whom a network has found in the box of another one, are drawn lightly: thin dashed limbs, rings for keypoints
-and a label in reversed colours. How one person looks is decided in `styles.py` and carried by a `PersonStyle`; the
-functions that put it on the picture know no colours and no sizes of their own.
+and a label in reversed colors. How one person looks is decided in `styles.py` and carried by a `PersonStyle`; the
+functions that put it on the picture know no colors and no sizes of their own.
 """
 from typing import List, Optional, Sequence, Tuple
 
@@ -33,7 +33,7 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
 
     Args:
         picture_bgr: (H, W, 3) uint8; not changed.
-        keypoints: (P, K, 3) x and y in picture pixels (0 is the centre of the first one) and the keypoint score.
+        keypoints: (P, K, 3) x and y in picture pixels (0 is the center of the first one) and the keypoint score.
         skeleton: the layout of the K keypoints.
         person_scores: (P,), written beside the head unless there are labels; without them the mean keypoint score
             decides the order and nothing is written.
@@ -41,11 +41,11 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
         is_further: (P,) bool, who was found in the box of another person; drawn lightly, without the box.
         keypoint_score_thresh: keypoints with this score or less are left out.
         labels: P texts for the labels instead of the scores; an empty one gives no label.
-        numbers: (P,) of the people, which choose their colours; their place in the list unless given.
+        numbers: (P,) of the people, which choose their colors; their place in the list unless given.
         show_boxes: draw the corners of the boxes.
-        by_person: a colour for each person instead of one for each side of the body.
+        by_person: a color for each person instead of one for each side of the body.
         line_width: of limbs in pixels; by the person's size unless given.
-        legend: say in a corner which colour is the person's left and which the right.
+        legend: say in a corner which color is the person's left and which the right.
 
     Returns:
         A new (H, W, 3) uint8 picture.

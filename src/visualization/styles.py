@@ -1,7 +1,7 @@
-"""How one person looks: colours by the person's number, sizes by the person's length on the picture.
+"""How one person looks: colors by the person's number, sizes by the person's length on the picture.
 
-The person's left side is orange, the right side blue: orange against blue stays apart for every common kind of colour
-blindness (Okabe and Ito, "Color Universal Design", 2008). What joins the two sides has the colour of the person's label
+The person's left side is orange, the right side blue: orange against blue stays apart for every common kind of color
+blindness (Okabe and Ito, "Color Universal Design", 2008). What joins the two sides has the color of the person's label
 and box.
 """
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ RIGHT_COLORS: Tuple[Color, ...] = ((245, 130, 30), (255, 205, 95), (235, 75, 65)
 # Far from both families.
 ACCENT_COLORS: Tuple[Color, ...] = (
     (235, 235, 235), (110, 225, 110), (215, 130, 245), (175, 245, 225), (150, 190, 120), (220, 190, 235))
-# Where the colour tells people apart instead of sides: far from each other, and no dark ones.
+# Where the color tells people apart instead of sides: far from each other, and no dark ones.
 PERSON_COLORS: Tuple[Color, ...] = (
     (0, 150, 255), (240, 190, 40), (110, 225, 110), (225, 110, 235), (60, 230, 250), (100, 100, 245), (235, 130, 110),
     (190, 235, 190), (150, 160, 230), (200, 200, 120))
@@ -30,14 +30,14 @@ class PersonStyle:
     """How one person is drawn; all lengths in picture pixels.
 
     Attributes:
-        left, right, middle: colours of the person's left and right side and of what joins them.
-        accent: colour of the box corners and of the label, different from person to person.
+        left, right, middle: colors of the person's left and right side and of what joins them.
+        accent: color of the box corners and of the label, different from person to person.
         line_width: width of a limb without its outline.
         outlined_width: width of a limb with the dark edges on both its sides.
         keypoint_radius: radius of a keypoint without its rim, where its neighbours leave room.
         text_height: height of a capital letter in the label.
-        is_light: dashed limbs, rings for keypoints, a label in reversed colours.
-        is_one_color: the whole person has the colour of its number, whatever the layout.
+        is_light: dashed limbs, rings for keypoints, a label in reversed colors.
+        is_one_color: the whole person has the color of its number, whatever the layout.
     """
 
     left: Color
@@ -57,11 +57,11 @@ def choose_style(number: int, length: float, picture_shape: Tuple[int, int], *, 
     """Return how a person looks.
 
     Args:
-        number: of the person, which chooses among the colours.
+        number: of the person, which chooses among the colors.
         length: of the person on the picture, in pixels.
         picture_shape: (H, W); sizes stay within bounds that follow it.
         is_light: drawn lightly.
-        by_person: one colour for the whole person instead of one for each side.
+        by_person: one color for the whole person instead of one for each side.
         line_width: of a limb in pixels; None lets the length decide.
     """
     side = max(picture_shape)
@@ -76,7 +76,7 @@ def choose_style(number: int, length: float, picture_shape: Tuple[int, int], *, 
         left = right = accent = PERSON_COLORS[number % len(PERSON_COLORS)]
     return PersonStyle(
         left=left, right=right, middle=accent, accent=accent, line_width=width,
-        # Around the thinnest line a full pixel of edge on either side would drown the colour.
+        # Around the thinnest line a full pixel of edge on either side would drown the color.
         outlined_width=3 if width <= 2 else width + 2 * max(1, round(0.25 * width)),
         keypoint_radius=keypoint_radius,
         # Small where people are small, and never too small to read when the whole picture is on a screen.

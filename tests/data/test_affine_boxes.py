@@ -1,4 +1,4 @@
-"""Boxes, centres, scales and the matrices between picture and crop: closed forms and worked examples."""
+"""Boxes, centers, scales and the matrices between picture and crop: closed forms and worked examples."""
 import numpy as np
 import pytest
 
@@ -60,7 +60,7 @@ def test_only_the_width_of_the_scale_matters():
     np.testing.assert_array_equal(picture_matrix(CENTER, SCALE, SIZE), picture_matrix(CENTER, other, SIZE))
 
 
-def test_centre_goes_to_the_middle_of_the_crop():
+def test_center_goes_to_the_middle_of_the_crop():
     for center, scale, degrees, size in random_crops():
         matrix = crop_matrix(center, scale, degrees, size)
         np.testing.assert_allclose(transform_points(center, matrix), np.array(size) / 2, atol=1e-3)
@@ -68,9 +68,9 @@ def test_centre_goes_to_the_middle_of_the_crop():
 
 def test_positive_rotation_turns_the_content_counter_clockwise():
     matrix = crop_matrix(CENTER, SCALE, 90, SIZE)
-    right_of_centre, above_centre = transform_points(CENTER + np.array([[50, 0], [0, -50]]), matrix)
-    np.testing.assert_allclose(right_of_centre, (96, 128 - 40), atol=1e-3)
-    np.testing.assert_allclose(above_centre, (96 - 40, 128), atol=1e-3)
+    right_of_center, above_center = transform_points(CENTER + np.array([[50, 0], [0, -50]]), matrix)
+    np.testing.assert_allclose(right_of_center, (96, 128 - 40), atol=1e-3)
+    np.testing.assert_allclose(above_center, (96 - 40, 128), atol=1e-3)
 
 
 def test_picture_matrix_is_the_inverse():
@@ -92,7 +92,7 @@ def test_points_of_any_number_of_axes():
     np.testing.assert_array_equal(transform_points(np.array([3, 4]), matrix), [7, 11])
 
 
-def test_centre_and_scale_of_a_box():
+def test_center_and_scale_of_a_box():
     center, scale = center_scale_from_box(np.array([10.5, 20, 40, 100]))
     assert center.dtype == scale.dtype == np.float32
     assert center.tolist() == [30.5, 70] and scale.tolist() == pytest.approx([0.2, 0.5])

@@ -496,12 +496,12 @@ def test_an_inference_looks_at_photographs_upright(write, tmp_path, recipe):
 
 
 def test_pictures_of_any_kind_come_as_three_channels(write):
-    colours = np.random.default_rng(1).integers(0, 255, (10, 12, 4), np.uint8)
-    for channels in (colours[:, :, 0], colours[:, :, :3], colours):
+    colors = np.random.default_rng(1).integers(0, 255, (10, 12, 4), np.uint8)
+    for channels in (colors[:, :, 0], colors[:, :, :3], colors):
         picture = read_picture(write(cv2.imencode('.png', channels)[1].tobytes(), 'x.png'))
         assert picture.shape == (10, 12, 3) and picture.dtype == np.uint8
     # BGR, as OpenCV reads it.
-    np.testing.assert_array_equal(picture, colours[:, :, :3])
+    np.testing.assert_array_equal(picture, colors[:, :, :3])
 
 
 @pytest.mark.parametrize('content, message', [

@@ -225,7 +225,7 @@ def test_simple_pose_crop_in_numbers():
 
 
 @pytest.mark.parametrize('crop_of', [mspn_crop, simple_crop], ids=['mspn', 'simple'])
-def test_flip_mirrors_the_centre_and_keeps_the_angle(crop_of):
+def test_flip_mirrors_the_center_and_keeps_the_angle(crop_of):
     angle = {'rotate': 0.0, 'angle': 0.75}
     plain, mirrored = crop_of(**angle), crop_of(flip=0.0, **angle)
     assert mirrored.flip and mirrored.rotation_degrees == plain.rotation_degrees != 0
@@ -435,21 +435,21 @@ def test_mirrored_keypoints():
 
 @pytest.fixture(scope='module')
 def dotted(tmp_path_factory):
-    """A person whose keypoints are dots of 17 colours: {kind: samples}, the table and the colours."""
+    """A person whose keypoints are dots of 17 colors: {kind: samples}, the table and the colors."""
     rng = np.random.default_rng(7)
     # A grid keeps the dots apart.
     cells = rng.permutation([(x, y) for x in range(60, 360, 50) for y in range(50, 290, 48)])[:17]
     table = np.column_stack([cells, rng.integers(1, 3, 17)]).astype(np.int32)
-    colours = np.array([(60 + 190 * (k % 2), 60 + 95 * (k // 2 % 3), 60 + 65 * (k // 6)) for k in range(17)])
+    colors = np.array([(60 + 190 * (k % 2), 60 + 95 * (k // 2 % 3), 60 + 65 * (k // 6)) for k in range(17)])
     picture = np.zeros((320, PICTURE_WIDTH, 3), np.uint8)
-    for (x, y, _), colour in zip(table.tolist(), colours.tolist()):
-        cv2.circle(picture, (x, y), 12, colour, -1)
+    for (x, y, _), color in zip(table.tolist(), colors.tolist()):
+        cv2.circle(picture, (x, y), 12, color, -1)
     path = tmp_path_factory.mktemp('dotted') / '1.png'
     assert cv2.imwrite(str(path), picture)
     people = People(np.array([1]), np.array([b'1.png']), np.array([[PICTURE_WIDTH, 320]], np.int32),
                     np.zeros(1, np.int32), np.array([[60.0, 50, 260, 200]]), np.ones(1), table[None])
     return {kind: PersonSamples(people, np.array([str(path).encode()]), recipe, COCO, INPUT_SHAPE, seed=3)
-            for kind, recipe in RECIPES.items()}, colours
+            for kind, recipe in RECIPES.items()}, colors
 
 
 def sample_of(samples, epoch, index=0):
@@ -461,16 +461,16 @@ def sample_of(samples, epoch, index=0):
 @pytest.mark.parametrize('kind', RECIPES)
 def test_dots_lie_under_their_keypoints(dotted, kind):
     """Also in mirrored and turned samples; a mirrored left wrist is where the right one was painted."""
-    samples, colours = dotted[0][kind], dotted[1]
+    samples, colors = dotted[0][kind], dotted[1]
     checked, mirrored = 0, 0
     for epoch in range(40):
         dice = samples.crops.draw_dice(np.random.default_rng((3, epoch, 0)))
         flip = dice.flip < 0.5
-        expected = colours[COCO.flip_index] if flip else colours
+        expected = colors[COCO.flip_index] if flip else colors
         crop, joints, validity = sample_of(samples, epoch)
-        for (x, y), valid, colour in zip(joints, validity, expected):
+        for (x, y), valid, color in zip(joints, validity, expected):
             if valid and 0 <= x < 191 and 0 <= y < 255:
-                np.testing.assert_allclose(crop[int(y + 0.5), int(x + 0.5)].astype(int), colour, atol=2)
+                np.testing.assert_allclose(crop[int(y + 0.5), int(x + 0.5)].astype(int), color, atol=2)
                 checked += 1
                 mirrored += flip
     assert checked > 250 and mirrored > 80
@@ -506,14 +506,14 @@ def test_samples_change_nothing_but_the_crop(dotted, kind):
 
 @pytest.mark.parametrize('kind', RECIPES)
 def test_test_sample_leads_back_to_the_picture(dotted, kind):
-    samples, colours = dotted[0][kind], dotted[1]
+    samples, colors = dotted[0][kind], dotted[1]
     (out,), (center,), (scale,) = samples.test_samples(np.array([0]))
     expected = samples.crops.test_crop(samples.people.boxes_xywh[0], ASPECT)
     assert center.tolist() == expected.center.tolist() and scale.tolist() == expected.scale.tolist()
     matrix = crop_matrix(center, scale, 0, INPUT_SHAPE[::-1])
-    for (x, y), colour in zip(transform_points(samples.people.keypoints[0, :, :2], matrix), colours):
+    for (x, y), color in zip(transform_points(samples.people.keypoints[0, :, :2], matrix), colors):
         if 0 <= x < 191 and 0 <= y < 255:
-            np.testing.assert_allclose(out[int(y + 0.5), int(x + 0.5)].astype(int), colour, atol=2)
+            np.testing.assert_allclose(out[int(y + 0.5), int(x + 0.5)].astype(int), color, atol=2)
 
 
 def test_outside_the_picture_is_black():

@@ -391,13 +391,13 @@ def with_boxes(form):
 
 OTHER_BOXES = {
     'corners': (with_boxes(lambda x, y, w, h: [x, y, x + w, y + h]), 'look like [x1, y1, x2, y2], two corners, in'),
-    'centres': (with_boxes(lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]), 'look like [centre x, centre y, width, '),
+    'centers': (with_boxes(lambda x, y, w, h: [x + w / 2, y + h / 2, w, h]), 'look like [center x, center y, width, '),
     'shares': (with_boxes(lambda x, y, w, h: [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]), 'from 0 to 1'),
     'shares of corners': (with_boxes(lambda x, y, w, h: [x / WIDTH, y / HEIGHT, (x + w) / WIDTH, (y + h) / HEIGHT]),
                           '[x1, y1, x2, y2], two corners, from 0 to 1'),
-    'shares of centres': (with_boxes(lambda x, y, w, h: [(x + w / 2) / WIDTH, (y + h / 2) / HEIGHT, w / WIDTH,
+    'shares of centers': (with_boxes(lambda x, y, w, h: [(x + w / 2) / WIDTH, (y + h / 2) / HEIGHT, w / WIDTH,
                                                          h / HEIGHT]),
-                          '[centre x, centre y, width, height], from 0 to 1'),
+                          '[center x, center y, width, height], from 0 to 1'),
     'larger pictures': (with_boxes(lambda *box: [3 * side for side in box]), 'on pictures of another size?'),
 }
 

@@ -141,7 +141,7 @@ def test_crowdpose_counts_labels_of_head_and_neck(tmp_path, roots):
 
 
 def test_mpii_knows_no_detected_boxes(roots):
-    with pytest.raises(ValueError, match='MPII is evaluated on its annotated centres and scales .*USE_GT_BBOX'):
+    with pytest.raises(ValueError, match='MPII is evaluated on its annotated centers and scales .*USE_GT_BBOX'):
         Evaluation(config_of('mpii', roots['mpii'], **{'TEST.USE_GT_BBOX': False}), Processes('CPU'))
 
 

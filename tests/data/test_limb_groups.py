@@ -1,4 +1,4 @@
-"""Colours of layouts of one's own by limb group, and drawings of 4, 21, 24 and 133 keypoints."""
+"""Colors of layouts of one's own by limb group, and drawings of 4, 21, 24 and 133 keypoints."""
 import numpy as np
 import pytest
 
@@ -44,11 +44,11 @@ def layout(parts):
     return skeleton_of({'keypoints': names, 'limbs': limbs}, 'a test')
 
 
-def test_published_layouts_keep_their_colours():
+def test_published_layouts_keep_their_colors():
     assert all(keypoint_colors(skeleton) is limb_colors(skeleton) is None for skeleton in SKELETONS.values())
 
 
-def test_every_finger_has_its_colour():
+def test_every_finger_has_its_color():
     skeleton = layout(hand())
     assert [len(group) for group in limb_groups(skeleton)] == [1, 4, 4, 4, 4, 4]
     colors = keypoint_colors(skeleton)
@@ -81,14 +81,14 @@ def test_four_corners_are_told_apart():
     assert len(set(keypoint_colors(layout((corners, list(zip(corners, corners[1:]))))))) == 4
 
 
-def test_colours_of_a_file_win():
+def test_colors_of_a_file_win():
     skeleton = skeleton_of({'keypoints': ['a', 'b'], 'limbs': [['a', 'b']], 'colors': {'#102030': ['b']}}, 'a test')
     assert keypoint_colors(skeleton)[1] == (0x30, 0x20, 0x10) != keypoint_colors(skeleton)[0]
 
 
 @pytest.mark.parametrize('parts', [hand(), dog(), whole_body(), (['a', 'b', 'c', 'd'], [])],
                          ids=['21', '24', '133', '4'])
-def test_every_keypoint_is_drawn_in_its_colour(parts):
+def test_every_keypoint_is_drawn_in_its_color(parts):
     """One keypoint at a time, so that none covers another."""
     skeleton = layout(parts)
     ground = np.full((60, 60, 3), 110, np.uint8)

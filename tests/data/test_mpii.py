@@ -1,4 +1,4 @@
-"""MPII: people whose boxes give back centre and scale, the MATLAB ground truth, and the PCKh table."""
+"""MPII: people whose boxes give back center and scale, the MATLAB ground truth, and the PCKh table."""
 import json
 
 import numpy as np
@@ -35,7 +35,7 @@ def load(tmp_path):
 # People
 
 def published_center_and_scale(entry):
-    """Centre and scale, in float64, as the loaders of Simple Baselines, HRNet and MSPN compute them, before padding."""
+    """Center and scale, in float64, as the loaders of Simple Baselines, HRNet and MSPN compute them, before padding."""
     center, scale = np.array(entry['center'], float), np.array([entry['scale']] * 2, float)
     center[1] = center[1] + 15 * scale[1]
     return center - 1, scale
@@ -59,7 +59,7 @@ def assert_boxes_give_back(entries, people):
         np.testing.assert_array_equal(of_mspn.center, center)
 
 
-def test_boxes_give_back_centre_and_scale(load):
+def test_boxes_give_back_center_and_scale(load):
     rng = np.random.default_rng(0)
     entries = [person(center=rng.uniform(0, 2000, 2).round(rng.integers(0, 5)).tolist(),
                       scale=round(float(rng.uniform(0.2, 9)), 6)) for _ in range(500)]

@@ -77,7 +77,7 @@ def test_who_is_missing_is_filled_up_with_the_person_itself():
 
 
 def test_neighbours_are_those_of_the_clipped_boxes(tmp_path):
-    """A box that reaches far out of the picture would have its centre elsewhere."""
+    """A box that reaches far out of the picture would have its center elsewhere."""
     keypoints = [150, 150, 2] * 17
     boxes = ([100, 100, 40, 40], [150, 100, 400, 40], [100, 190, 40, 40])
     content = {'images': [{'id': 1, 'file_name': '1.jpg', 'width': 200, 'height': 300}],
@@ -148,20 +148,20 @@ def test_all_people_are_mirrored():
 
 @pytest.fixture(scope='module')
 def dotted(tmp_path_factory):
-    """Three people on one picture and one alone on another; the second person's keypoints are dots of 17 colours.
+    """Three people on one picture and one alone on another; the second person's keypoints are dots of 17 colors.
 
-    Returns ({number of neighbours: samples}, colours).
+    Returns ({number of neighbours: samples}, colors).
     """
     rng = np.random.default_rng(7)
     tables = rng.integers((60, 50, 1), (340, 290, 3), (4, 17, 3))
     cells = rng.permutation([(x, y) for x in range(60, 360, 50) for y in range(50, 290, 48)])[:17]
     tables[1, :, :2] = cells
     tables[1, 16] = 0
-    colours = np.array([(60 + 190 * (k % 2), 60 + 95 * (k // 2 % 3), 60 + 65 * (k // 6)) for k in range(17)])
+    colors = np.array([(60 + 190 * (k % 2), 60 + 95 * (k // 2 % 3), 60 + 65 * (k // 6)) for k in range(17)])
     picture = np.zeros((*PICTURE_SIZE[::-1], 3), np.uint8)
-    for (x, y, visibility), colour in zip(tables[1].tolist(), colours.tolist()):
+    for (x, y, visibility), color in zip(tables[1].tolist(), colors.tolist()):
         if visibility:
-            cv2.circle(picture, (x, y), 12, colour, -1)
+            cv2.circle(picture, (x, y), 12, color, -1)
     folder = tmp_path_factory.mktemp('dotted')
     paths = [str(folder / f'{number}.png') for number in range(2)]
     for path in paths:
@@ -171,7 +171,7 @@ def dotted(tmp_path_factory):
     return {count: PersonSamples(people, np.array([path.encode() for path in paths]), recipe, COCO, INPUT_SHAPE, seed=3)
             for count, recipe in ((0, SimplePoseCrops(half_body_probability=0.3)),
                                   (1, MIPNetCrops(half_body_probability=0.3)), (2, MIPNetCrops(num_neighbours=2)))
-            }, colours
+            }, colors
 
 
 def sample_of(samples, index, epoch):
@@ -197,7 +197,7 @@ def test_the_crop_and_the_first_person_are_those_of_the_single_sample(dotted):
 
 def test_dots_lie_under_the_neighbours_keypoints(dotted):
     """The crop is around the first person; what is painted are the keypoints of the second."""
-    samples, colours = dotted[0][1], dotted[1]
+    samples, colors = dotted[0][1], dotted[1]
     assert samples.neighbours[:, 0].tolist() == [1, 0, 1, 3]
     checked = mirrored = replaced = 0
     for epoch in range(60):
@@ -208,9 +208,9 @@ def test_dots_lie_under_the_neighbours_keypoints(dotted):
             replaced += 1
             continue
         assert validity[1].sum() >= 4
-        for (x, y), valid, colour in zip(joints[1], validity[1], colours[COCO.flip_index] if flip else colours):
+        for (x, y), valid, color in zip(joints[1], validity[1], colors[COCO.flip_index] if flip else colors):
             if valid and x < 191 and y < 255:
-                np.testing.assert_allclose(crop[int(y + 0.5), int(x + 0.5)].astype(int), colour, atol=2)
+                np.testing.assert_allclose(crop[int(y + 0.5), int(x + 0.5)].astype(int), color, atol=2)
                 checked += 1
                 mirrored += flip
     # Whether enough of the neighbour is in the crop is decided anew in every epoch.

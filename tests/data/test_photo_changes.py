@@ -28,7 +28,7 @@ def grid() -> np.ndarray:
 
 def dice(**thrown):
     plain = {'cut': 0.0, 'sides': np.array([BOTTOM, 0.0]), 'second': 1.0, 'depths': np.zeros(2),
-             'colours': np.full(3, 0.5), **thrown}
+             'colors': np.full(3, 0.5), **thrown}
     return dataclasses.replace(ALWAYS.draw_dice(np.random.default_rng(0)), **plain)
 
 
@@ -94,17 +94,17 @@ def test_what_lies_outside_is_unlabelled_and_the_rest_moves():
     assert not moved[0, ~inside].any()
 
 
-def test_colours():
+def test_colors():
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 256, (20, 30, 3), np.uint8)
-    recipe = PhotoChanges(colour_jitter=0.4)
-    np.testing.assert_array_equal(recipe.recoloured(picture, dice()), picture)
-    assert PhotoChanges().recoloured(picture, dice(colours=np.zeros(3))) is picture
-    brighter = recipe.recoloured(picture, dice(colours=np.array([1.0, 0.5, 0.5])))
+    recipe = PhotoChanges(color_jitter=0.4)
+    np.testing.assert_array_equal(recipe.recolored(picture, dice()), picture)
+    assert PhotoChanges().recolored(picture, dice(colors=np.zeros(3))) is picture
+    brighter = recipe.recolored(picture, dice(colors=np.array([1.0, 0.5, 0.5])))
     np.testing.assert_allclose(brighter, np.minimum(picture * 1.4, 255), atol=0.51)
-    flatter = recipe.recoloured(picture, dice(colours=np.array([0.5, 0.0, 0.5])))
+    flatter = recipe.recolored(picture, dice(colors=np.array([0.5, 0.0, 0.5])))
     np.testing.assert_allclose(flatter, 128 + (picture - 128.0) * 0.6, atol=0.51)
-    paler = recipe.recoloured(picture, dice(colours=np.array([0.5, 0.5, 0.0])))
+    paler = recipe.recolored(picture, dice(colors=np.array([0.5, 0.5, 0.0])))
     grey = picture @ [0.114, 0.587, 0.299]
     # OpenCV mixes channels of bytes in whole numbers.
     np.testing.assert_allclose(paler, 0.6 * picture + 0.4 * grey[..., None], atol=1)
@@ -115,7 +115,7 @@ def test_colours():
 
 @pytest.fixture(scope='module')
 def photo(tmp_path_factory):
-    """One person whose keypoints are dots of colours of their own, on white."""
+    """One person whose keypoints are dots of colors of their own, on white."""
     picture, keypoints = np.full((*SHAPE, 3), 255, np.uint8), grid()
     keypoints[:, :2] = keypoints[:, :2].round()
     for index, (x, y, _) in enumerate(keypoints.astype(int)):
@@ -142,7 +142,7 @@ def test_without_changes_a_sample_is_what_it_was(photo, recipe):
     for epoch in range(5):
         for one, other in zip(sample(plain, epoch), sample(samples_of(photo, recipe), epoch)):
             np.testing.assert_array_equal(one, other)
-        barely = sample(samples_of(photo, recipe, colour_jitter=1e-9), epoch)
+        barely = sample(samples_of(photo, recipe, color_jitter=1e-9), epoch)
         np.testing.assert_array_equal(barely[1], sample(plain, epoch)[1])
 
 
@@ -169,7 +169,7 @@ def test_a_cut_off_sample_ends_in_black_and_its_keypoints_lie_on_their_dots(phot
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(photo):
-    samples = samples_of(photo, cut_off_probability=0.5, colour_jitter=0.4)
+    samples = samples_of(photo, cut_off_probability=0.5, color_jitter=0.4)
     first = sample(samples, 4)
     sample(samples, 5)
     np.random.seed(9)

@@ -140,7 +140,7 @@ SIZE = np.array([200, 160, 200, 160])
     (lambda b: [each / side for each, side in zip(b, SIZE)], r'\[x, y, width, height\] in shares'),
     (lambda b: [each / side for each, side in zip([*b[:2], b[0] + b[2], b[1] + b[3]], SIZE)],
      'left, top, right, bottom.* in shares'),
-    (lambda b: [(b[0] + b[2] / 2) / 200, (b[1] + b[3] / 2) / 160, b[2] / 200, b[3] / 160], 'centre.* in shares')])
+    (lambda b: [(b[0] + b[2] / 2) / 200, (b[1] + b[3] / 2) / 160, b[2] / 200, b[3] / 160], 'center.* in shares')])
 def test_the_other_reading_of_boxes_is_told(tmp_path, painted, content, change, reading):
     boxes = [{'image_id': each['image_id'], 'category_id': 1, 'bbox': [float(n) for n in change(each['bbox'])],
               'score': 1.0} for each in content['annotations']]

@@ -35,7 +35,7 @@ def yolox(path):
     values = np.zeros((1, ALL_CELLS, 85))
     values[..., 2:4] = -3
     row = cell_of(8, 3, 3, (8, 16, 32))
-    # Centre (32, 32) in cells of 8 from (3, 3); sizes as logarithms.
+    # Center (32, 32) in cells of 8 from (3, 3); sizes as logarithms.
     values[0, row, :6] = [1, 1, np.log(32 / 8), np.log(48 / 8), 0.9, 0.8]
     # A surer car: not a person.
     values[0, 0, :8] = [1, 1, 1, 1, 1, 0, 0, 1]
@@ -148,7 +148,7 @@ def test_nanodet_counts_from_the_middle_of_a_cell(tmp_path):
 
 
 def test_boxes_follow_the_picture_into_the_letterbox(tmp_path):
-    """A picture twice as wide as high: shrunk by four, 32 rows of padding above it where the format centres it."""
+    """A picture twice as wide as high: shrunk by four, 32 rows of padding above it where the format centers it."""
     path = ultralytics(tmp_path / 'detector.onnx', [(32, 64, 16, 16, 0.8), (4, 42, 20, 20, 0.7), (32, 8, 8, 8, 0.6)])
     found = PersonDetector(path)(np.zeros((256, 512, 3), np.uint8))
     # The second one is cut at the picture's edge; the third lies in the padding.

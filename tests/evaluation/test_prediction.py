@@ -45,7 +45,7 @@ def run(crops):
 
 
 def decode(values, centers, _scales):
-    """Keypoints that tell the person: the crop's centre, and a value of the crop."""
+    """Keypoints that tell the person: the crop's center, and a value of the crop."""
     keypoints = np.tile(centers[:, None].astype(np.float64), (1, 17, 1))
     return keypoints, np.tile(values.reshape(-1, 1).astype(np.float64), (1, 17))
 

@@ -126,7 +126,7 @@ def test_mspn_round_trip_at_the_border():
 
 
 def test_simple_pose_round_trip():
-    # Behind the last cell's centre (252, 188) the joint's cell lies outside the map and the error grows to a cell.
+    # Behind the last cell's center (252, 188) the joint's cell lies outside the map and the error grows to a cell.
     joints = np.random.default_rng(1).uniform((0, 0), (189.9, 253.9), (6, 17, 2))
     keypoints, scores = decode_gaussian(gaussian_targets(joints), np.tile(IDENTITY_CENTER, (6, 1)),
                                            np.tile(IDENTITY_SCALE, (6, 1)))

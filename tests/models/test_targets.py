@@ -16,7 +16,7 @@ from src.models.common.gaussian_targets import GaussianTargets
 from src.models.mspn.targets import MSPN_KERNELS, MSPNTargets
 
 # Right of the peak, by kernel.
-CENTRE_ROWS = {
+CENTER_ROWS = {
     15: [255, 236.820, 189.693, 131.051, 78.088, 40.131, 17.788, 6.801, 0],
     11: [255, 225.037, 154.665, 82.786, 34.510, 11.204, 0],
     9: [255, 216.75, 127.5, 55.25, 17, 0],
@@ -75,7 +75,7 @@ def test_gaussian_targets_equal_the_original():
 
 def test_mspn_label_of_an_interior_joint():
     labels = _labels([(100.3, 77.9)])
-    for kernel, row in CENTRE_ROWS.items():
+    for kernel, row in CENTER_ROWS.items():
         label = labels[kernel][0]
         assert np.unravel_index(label.argmax(), label.shape) == (19, 25)
         np.testing.assert_allclose(label[19, 25:25 + len(row)], row, atol=6e-4)

@@ -22,7 +22,7 @@ INFERENCE = (
     Mutation('boxes_without_the_letterbox', 'src/detection/detector.py',
              '(boxes[kept] - offset) / scale', 'boxes[kept] / scale',
              'tests/detection/test_detectors.py::test_boxes_follow_the_picture_into_the_letterbox',
-             'a centred picture begins behind its padding'),
+             'a centerd picture begins behind its padding'),
     Mutation('no_suppression_of_boxes', 'src/detection/detector.py',
              'if not self._format.has_suppression and len(order)', 'if self._format.has_suppression and len(order)',
              'tests/detection/test_detectors.py::test_threshold_and_suppression_are_the_callers',

@@ -8,7 +8,7 @@ import pycocotools.coco
 import pytest
 
 from src.data.skeletons import COCO
-from src.synthetic.canvas import Canvas, capsule, sample_colour
+from src.synthetic.canvas import Canvas, capsule, sample_color
 from src.synthetic.figure import sample_figure
 from src.synthetic.pairs import DISTANCE_RANGE, HEIGHT_RANGE, box_of_body, sample_pair
 from src.synthetic.pictures import (
@@ -217,7 +217,7 @@ def test_canvas_paints_where_it_is_told():
     assert canvas.parts[30, 40] == 7 and canvas.parts[40, 40] == 0
     rows, columns = np.nonzero(canvas.picture()[:, :, 0] > 127)
     assert np.mean(rows) == pytest.approx(30, abs=0.1) and np.mean(columns) == pytest.approx(40, abs=0.1)
-    blue, green, red = sample_colour(np.random.default_rng(0), (1, 1), (1, 1), hue=(240, 240))
+    blue, green, red = sample_color(np.random.default_rng(0), (1, 1), (1, 1), hue=(240, 240))
     assert (blue, green, red) == (255, 0, 0)
 
 

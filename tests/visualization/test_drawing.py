@@ -86,7 +86,7 @@ def test_a_label_has_the_color_of_the_lines_between_the_sides():
 
 
 def test_numbers_choose_the_colors():
-    """Somebody who is followed through a video keeps the colour in whatever order people come."""
+    """Somebody who is followed through a video keeps the color in whatever order people come."""
     both = np.concatenate([person((80, 120)), person((240, 120))])
     one = draw_people(grey(), both, COCO, numbers=np.array([4, 7]))
     other = draw_people(grey(), both[::-1], COCO, numbers=np.array([7, 4]))

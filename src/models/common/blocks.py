@@ -58,13 +58,13 @@ class BatchNorm(nn.BatchNorm2d):
         total = self.sum_over_processes(local)
         count = total[self.channels]
         mean = total[:self.channels] / count
-        centred = x - self._per_channel(mean)
-        variance = self.sum_over_processes(ops.sum(centred * centred, (0, 2, 3))) / count
+        centerd = x - self._per_channel(mean)
+        variance = self.sum_over_processes(ops.sum(centerd * centerd, (0, 2, 3))) / count
         unbiased = ops.stop_gradient(variance * (count / (count - 1.0)))
         ops.assign(self.moving_mean, 0.9 * self.moving_mean + 0.1 * ops.stop_gradient(mean))
         ops.assign(self.moving_variance, 0.9 * self.moving_variance + 0.1 * unbiased)
         scale = self._per_channel(self.gamma * ops.rsqrt(variance + 1e-5))
-        return ops.cast(centred * scale + self._per_channel(self.beta), kind)
+        return ops.cast(centerd * scale + self._per_channel(self.beta), kind)
 
 
 class Identity(nn.Cell):

@@ -33,18 +33,18 @@ class GaussianTargets(nn.Cell):
         self.exponent = -1.0 / (2.0 * heatmap_sigma ** 2)
         self.grids = tuple(Tensor(np.arange(length, dtype=np.float32)) for length in heatmap_shape)
 
-    def _centre(self, position, axis: int):
+    def _center(self, position, axis: int):
         # Truncation towards zero, as in the original: around 0 the cell is wider than elsewhere.
         return ops.trunc(position * self.cells_per_pixel[axis] + 0.5)
 
-    def _rows(self, centre, axis: int):
-        distance = self.grids[axis] - ops.expand_dims(centre, 2)
+    def _rows(self, center, axis: int):
+        distance = self.grids[axis] - ops.expand_dims(center, 2)
         inside = ops.cast(ops.abs(distance) <= self.radius, mstype.float32)
         return ops.exp(distance * distance * self.exponent) * inside
 
-    def _touches_map(self, centre, axis: int):
+    def _touches_map(self, center, axis: int):
         # The original keeps a patch that ends just before cell 0: weight 1 with an empty map.
-        return ops.logical_and(centre - self.radius < self.shape[axis], centre + self.radius + 1 >= 0)
+        return ops.logical_and(center - self.radius < self.shape[axis], center + self.radius + 1 >= 0)
 
     def construct(self, joints, validity):
         """Make the targets.
@@ -56,11 +56,11 @@ class GaussianTargets(nn.Cell):
         Returns:
             target (N, K, h, w) and target weight (N, K), float32.
         """
-        centre_x, centre_y = self._centre(joints[:, :, 0], 1), self._centre(joints[:, :, 1], 0)
-        touches = ops.logical_and(self._touches_map(centre_x, 1), self._touches_map(centre_y, 0))
+        center_x, center_y = self._center(joints[:, :, 0], 1), self._center(joints[:, :, 1], 0)
+        touches = ops.logical_and(self._touches_map(center_x, 1), self._touches_map(center_y, 0))
         weight = validity * ops.cast(touches, mstype.float32)
         drawn = ops.expand_dims(ops.cast(weight > 0.5, mstype.float32), 2)
-        return outer_product(self._rows(centre_y, 0) * drawn, self._rows(centre_x, 1)), weight
+        return outer_product(self._rows(center_y, 0) * drawn, self._rows(center_x, 1)), weight
 
 
 def build_gaussian_targets(config, sigma: float) -> nn.Cell:
