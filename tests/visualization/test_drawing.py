@@ -1,6 +1,7 @@
 """How drawings can be asked for, where labels go, and that the legend says which side is which."""
 import numpy as np
 import pytest
+from drawn_people import gray, person
 
 from src.data.skeletons import COCO, CROWDPOSE, MPII, Skeleton
 from src.system.errors import PoseError
@@ -14,23 +15,6 @@ from src.visualization.styles import (
     choose_style,
     measure_person,
 )
-
-HALF = {'nose': (0, -0.42), 'eye': (0.03, -0.45), 'ear': (0.06, -0.43), 'shoulder': (0.14, -0.28),
-        'elbow': (0.19, -0.1), 'wrist': (0.2, 0.06), 'hip': (0.09, 0.03), 'knee': (0.1, 0.27), 'ankle': (0.1, 0.5),
-        'head': (0, -0.45), 'neck': (0, -0.33), 'pelvis': (0, 0.03), 'thorax': (0, -0.28), 'top': (0, -0.5)}
-
-
-def person(center, length=180.0, skeleton=COCO):
-    keypoints = np.ones((1, skeleton.num_keypoints, 3))
-    for index, name in enumerate(skeleton.keypoint_names):
-        x, y = HALF[name.split('_')[-1]]
-        sign = -1 if name.startswith('right_') else 1
-        keypoints[0, index, :2] = center[0] + sign * x * length, center[1] + y * length
-    return keypoints
-
-
-def grey(height=240, width=320):
-    return np.full((height, width, 3), 128, np.uint8)
 
 
 def has_color(picture, color):
@@ -48,7 +32,7 @@ def plate_of(before, after):
 def test_labels_keep_off_the_face(center, skeleton):
     """Also of somebody whose head is at the edge of the picture."""
     keypoints = person(center, skeleton=skeleton)
-    bare, labelled = (draw_people(grey(), keypoints, skeleton, labels=[text]) for text in ('', '12: 0.87'))
+    bare, labelled = (draw_people(gray(), keypoints, skeleton, labels=[text]) for text in ('', '12: 0.87'))
     left, top, right, bottom = plate_of(bare, labelled)
     words = ('nose', 'eye', 'ear', 'head')
     is_head = np.array([any(word in name.split('_') for word in words) for name in skeleton.keypoint_names])
@@ -61,7 +45,7 @@ def test_labels_keep_off_the_face(center, skeleton):
 def test_labels_keep_off_the_faces_of_others():
     # Above the head of the lower person is the face of the upper one.
     keypoints = np.concatenate([person((160, 80), 120), person((160, 175), 120)])
-    bare, labelled = (draw_people(grey(), keypoints, COCO, labels=['', text]) for text in ('', '2'))
+    bare, labelled = (draw_people(gray(), keypoints, COCO, labels=['', text]) for text in ('', '2'))
     left, top, right, bottom = plate_of(bare, labelled)
     face = keypoints[0, :5, :2]
     assert not ((face[:, 0] > left) & (face[:, 0] < right) & (face[:, 1] > top) & (face[:, 1] < bottom)).any()
@@ -78,9 +62,9 @@ def test_hidden_heads_are_where_heads_are():
 
 def test_a_label_has_the_color_of_the_lines_between_the_sides():
     keypoints = np.concatenate([person((80, 130)), person((240, 130))])
-    drawn = draw_people(grey(), keypoints, COCO, labels=['1', '2'])
+    drawn = draw_people(gray(), keypoints, COCO, labels=['1', '2'])
     for number, half in enumerate((drawn[:, :160], drawn[:, 160:])):
-        bare = draw_people(grey(), keypoints, COCO)[:, 160 * number:160 * (number + 1)]
+        bare = draw_people(gray(), keypoints, COCO)[:, 160 * number:160 * (number + 1)]
         color = ACCENT_COLORS[number]
         assert has_color(bare, color).sum() > 50 and has_color(half, color).sum() > has_color(bare, color).sum() + 50
 
@@ -88,14 +72,14 @@ def test_a_label_has_the_color_of_the_lines_between_the_sides():
 def test_numbers_choose_the_colors():
     """Somebody who is followed through a video keeps the color in whatever order people come."""
     both = np.concatenate([person((80, 120)), person((240, 120))])
-    one = draw_people(grey(), both, COCO, numbers=np.array([4, 7]))
-    other = draw_people(grey(), both[::-1], COCO, numbers=np.array([7, 4]))
+    one = draw_people(gray(), both, COCO, numbers=np.array([4, 7]))
+    other = draw_people(gray(), both[::-1], COCO, numbers=np.array([7, 4]))
     np.testing.assert_array_equal(one, other)
-    assert (one != draw_people(grey(), both, COCO)).any()
+    assert (one != draw_people(gray(), both, COCO)).any()
 
 
 def test_a_color_for_each_person():
-    drawn = draw_people(grey(), person((160, 120)), COCO, by_person=True, numbers=np.array([3]), labels=['4'],
+    drawn = draw_people(gray(), person((160, 120)), COCO, by_person=True, numbers=np.array([3]), labels=['4'],
                         boxes_xywh=[[60, 10, 200, 220]], legend=True)
     assert has_color(drawn, PERSON_COLORS[3]).sum() > 1000
     assert not any(has_color(drawn, color).any() for color in (*LEFT_COLORS, *RIGHT_COLORS))
@@ -103,17 +87,17 @@ def test_a_color_for_each_person():
 
 def test_without_boxes_and_with_thick_lines():
     boxes = [[60, 10, 200, 220]]
-    plain, bare = (draw_people(grey(), person((160, 120)), COCO, boxes_xywh=boxes, show_boxes=each)
+    plain, bare = (draw_people(gray(), person((160, 120)), COCO, boxes_xywh=boxes, show_boxes=each)
                    for each in (True, False))
     assert (plain[8:14, 58:90] != 128).any() and (bare[8:14, 58:90] == 128).all()
-    thin, thick = (draw_people(grey(), person((160, 120)), COCO, line_width=width) for width in (1, 9))
+    thin, thick = (draw_people(gray(), person((160, 120)), COCO, line_width=width) for width in (1, 9))
     assert (thick != 128).any(axis=2).sum() > 2 * (thin != 128).any(axis=2).sum()
 
 
 @pytest.mark.parametrize('shape', [(150, 200), (240, 320), (1080, 1920), (2160, 3840)])
 def test_legend_and_labels_can_be_read_at_every_size(shape):
     """A letter is at least seven pixels high, and on a large picture a hundredth of a screen."""
-    picture, keypoints = grey(*shape), person((shape[1] / 2, shape[0] / 2), 0.7 * shape[0])
+    picture, keypoints = gray(*shape), person((shape[1] / 2, shape[0] / 2), 0.7 * shape[0])
     plain, legend = (draw_people(picture, keypoints, COCO, legend=each) for each in (False, True))
     left, top, right, bottom = plate_of(plain, legend)
     assert bottom - top >= max(20, 0.02 * shape[1]) and (bottom - top) * (right - left) < 0.1 * shape[0] * shape[1]
@@ -131,7 +115,7 @@ def test_labels_are_small_where_people_are_small():
 def test_the_legend_stays_away_from_people():
     """It goes to another corner where somebody stands in the first one."""
     keypoints = person((60, 180), 110)
-    plain, legend = (draw_people(grey(), keypoints, COCO, legend=each) for each in (False, True))
+    plain, legend = (draw_people(gray(), keypoints, COCO, legend=each) for each in (False, True))
     left, _, _, _ = plate_of(plain, legend)
     assert left > 160
 
@@ -139,7 +123,7 @@ def test_the_legend_stays_away_from_people():
 @pytest.mark.parametrize('shape', [(1, 1), (5, 300), (20, 20)])
 def test_where_a_legend_has_no_room_there_is_none(shape):
     keypoints = person((shape[1] / 2, shape[0] / 2), 10)
-    plain, legend = (draw_people(grey(*shape), keypoints, COCO, legend=each) for each in (False, True))
+    plain, legend = (draw_people(gray(*shape), keypoints, COCO, legend=each) for each in (False, True))
     np.testing.assert_array_equal(plain, legend)
 
 
@@ -147,26 +131,26 @@ def test_a_layout_without_sides_or_heads_is_drawn_too():
     hand = Skeleton('hand', ('wrist', 'thumb', 'finger'), (('wrist', 'thumb'), ('wrist', 'finger')),
                     (0.1, 0.1, 0.1), ('wrist',))
     keypoints = np.array([[[100, 200, 1], [80, 120, 1], [120, 110, 1]]], float)
-    drawn = draw_people(grey(), keypoints, hand, labels=['1'], legend=True)
-    np.testing.assert_array_equal(drawn, draw_people(grey(), keypoints, hand, labels=['1']))
+    drawn = draw_people(gray(), keypoints, hand, labels=['1'], legend=True)
+    np.testing.assert_array_equal(drawn, draw_people(gray(), keypoints, hand, labels=['1']))
     assert (drawn != 128).any()
-    canvas = grey()
+    canvas = gray()
     draw_legend(canvas, LabelPlaces((240, 320), keypoints[:, :, :2], [90.0], hand), hand)
     assert (canvas == 128).all()
 
 
 def test_far_people_and_empty_texts():
-    drawn = draw_people(grey(), person((5000, 120)), COCO, labels=['1'], legend=False)
+    drawn = draw_people(gray(), person((5000, 120)), COCO, labels=['1'], legend=False)
     assert drawn.shape == (240, 320, 3)
-    np.testing.assert_array_equal(draw_people(grey(), person((160, 120)), COCO, labels=[''], person_scores=[0.5]),
-                                  draw_people(grey(), person((160, 120)), COCO))
+    np.testing.assert_array_equal(draw_people(gray(), person((160, 120)), COCO, labels=[''], person_scores=[0.5]),
+                                  draw_people(gray(), person((160, 120)), COCO))
 
 
 def test_texts_are_counted():
     with pytest.raises(PoseError, match='labels must be 1 texts, are 2'):
-        draw_people(grey(), person((160, 120)), COCO, labels=['1', '2'])
+        draw_people(gray(), person((160, 120)), COCO, labels=['1', '2'])
     with pytest.raises(PoseError, match=r'numbers must have shape \(1,\)'):
-        draw_people(grey(), person((160, 120)), COCO, numbers=np.arange(3))
+        draw_people(gray(), person((160, 120)), COCO, numbers=np.arange(3))
 
 
 def test_the_length_of_somebody_is_that_within_the_picture():
