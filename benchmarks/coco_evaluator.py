@@ -24,6 +24,7 @@ from src.data.oks_truth import load_coco_truth
 from src.data.skeletons import COCO
 from src.metrics.coco import METRIC_NAMES, coco_numbers, run_coco_evaluator
 from src.metrics.records import read_records
+from src.system.files import read_json
 
 
 def make_files(folder: str, rng, num_pictures: int, num_poses: int, people_most: int = 5) -> tuple:
@@ -58,8 +59,7 @@ def make_files(folder: str, rng, num_pictures: int, num_poses: int, people_most:
 
 
 def ours(truth_file: str, results_file: str) -> list:
-    with open(results_file, encoding='utf-8') as file:
-        found = read_records(json.load(file), 17)
+    found = read_records(read_json(results_file), 17)
     return list(coco_numbers(load_coco_truth(truth_file, COCO), found, COCO).values())
 
 

@@ -27,8 +27,9 @@ class Pairs:
         scores: (D,).
         areas: (D,) of the box around all keypoints, square pixels.
         pose, person: (N,) rows of the kept poses and of the truth.
+        keypoints: (D, K, 2) of the kept poses.
+        variances: (K,) of the OKS.
         terms: (N, K) OKS term of each keypoint from its distance.
-        box_terms: (N, K) the same from its distance to the person's box of three times the size.
     """
 
     image_index: np.ndarray
@@ -37,8 +38,9 @@ class Pairs:
     areas: np.ndarray
     pose: np.ndarray
     person: np.ndarray
+    keypoints: np.ndarray
+    variances: np.ndarray
     terms: np.ndarray
-    box_terms: np.ndarray
 
     def similarity(self, truth: OKSTruth, keypoint: Optional[int] = None) -> np.ndarray:
         """Return the OKS (N,) over the labelled keypoints, or of one keypoint alone; people without a label are
@@ -46,8 +48,27 @@ class Pairs:
         columns = slice(None) if keypoint is None else slice(keypoint, keypoint + 1)
         labelled = truth.is_labelled[self.person, columns]
         count = labelled.sum(axis=1)
-        by_distance = np.where(labelled, self.terms[:, columns], 0).sum(axis=1) / np.maximum(count, 1)
-        return np.where(count > 0, by_distance, self.box_terms[:, columns].mean(axis=1))
+        values = np.where(labelled, self.terms[:, columns], 0).sum(axis=1) / np.maximum(count, 1)
+        rows = np.flatnonzero(count == 0)
+        values[rows] = self._box_terms(truth, rows, columns).mean(axis=1)
+        return values
+
+    def _box_terms(self, truth: OKSTruth, rows: np.ndarray, columns: slice) -> np.ndarray:
+        """Return the OKS terms (n, k) of some pairs from the distance to the person's box of three times the size."""
+        person, places = self.person[rows], self.keypoints[self.pose[rows], columns]
+        corner, size = truth.boxes_xywh[person, None, :2], truth.boxes_xywh[person, None, 2:]
+        outside = np.maximum(0, corner - size - places) + np.maximum(0, places - (corner + size * 2))
+        return _oks_terms(outside, self.variances[columns], truth.areas[person])
+
+
+def _oks_terms(offsets: np.ndarray, variances: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """Return the OKS terms (N, k) of offsets (N, k, 2), which are overwritten."""
+    offsets *= offsets
+    exponents = offsets[..., 0] + offsets[..., 1]
+    exponents /= variances
+    exponents /= (areas + EPSILON)[:, None]
+    exponents /= -2
+    return np.exp(exponents, out=exponents)
 
 
 @dataclass(frozen=True)
@@ -84,15 +105,11 @@ def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs
     within = np.arange(len(pose)) - np.repeat(np.cumsum(people_of_pose) - people_of_pose, people_of_pose)
     person = people_by_image[starts[image_index[pose]] + within]
 
-    places = found.keypoints[order][pose]
-    variances = (2 * np.asarray(oks_sigmas)) ** 2
-    areas = (truth.areas[person] + EPSILON)[:, None]
-    corner, size = (truth.boxes_xywh[person, None, :2], truth.boxes_xywh[person, None, 2:])
-    outside = np.maximum(0, corner - size - places) + np.maximum(0, places - (corner + size * 2))
-    terms, box_terms = (np.exp(-(offset ** 2).sum(axis=2) / variances / areas / 2)
-                        for offset in (places - truth.keypoints[person], outside))
-    extents = np.ptp(found.keypoints[order], axis=1) if len(order) else np.zeros((0, 2))
-    return Pairs(image_index, rank, found.scores[order], extents.prod(axis=1), pose, person, terms, box_terms)
+    keypoints, variances = found.keypoints[order], (2 * np.asarray(oks_sigmas)) ** 2
+    terms = _oks_terms(keypoints[pose] - truth.keypoints[person], variances, truth.areas[person])
+    extents = np.ptp(keypoints, axis=1) if len(order) else np.zeros((0, 2))
+    return Pairs(image_index, rank, found.scores[order], extents.prod(axis=1), pose, person, keypoints, variances,
+                 terms)
 
 
 def _place_in_group(groups: np.ndarray) -> np.ndarray:
