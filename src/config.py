@@ -1,7 +1,7 @@
 """Recipes, flags and overrides → one resolved configuration, with every key and value checked.
 
-The tree is an EasyDict of two levels, e.g. `config.TRAIN.LR`. Every key with its default stands in `recipes/base.yaml`
-or, for the section of a network, in that network's folder.
+A configuration is a tree of two levels, an EasyDict, e.g. `config.TRAIN.LR`. All keys and their defaults are in
+`recipes/base.yaml`; those of a network's own section are in the folder of that network.
 """
 import json
 import os
@@ -59,7 +59,7 @@ def input_shape(config: EasyDict) -> tuple:
 
 
 def key_comments() -> Dict[str, str]:
-    """Return {key: what the file with its default says of it}, '' where it says nothing."""
+    """Return {key: the comment beside its default}, '' if there is none."""
     comments = read_comments(os.path.join(RECIPE_FOLDER, 'base.yaml'))
     for model in MODELS.values():
         comments.update({f'{model.section}.{name}': text for name, text in read_comments(model.defaults).items()})
@@ -104,9 +104,12 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
 
 
 def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:
-    """Put the layout itself into DATASET.SKELETON where one of the `keys` just set is that, as the name of a file:
-    whatever carries the configuration then needs no other file. MODEL.NUM_JOINTS follows unless it was set as well,
-    and LOSS.TOPK where there are fewer keypoints."""
+    """Replace a file name in DATASET.SKELETON, if it is among the `keys` just set, by the layout that the
+    file describes.
+
+    So checkpoints and exports that store the configuration do not need the file. MODEL.NUM_JOINTS is set to the number
+    of keypoints, and LOSS.TOPK is limited to it, unless these are among the `keys` as well.
+    """
     if 'DATASET.SKELETON' in keys and is_skeleton_file(config.DATASET.SKELETON):
         skeleton = read_skeleton(config.DATASET.SKELETON)
         config.DATASET.SKELETON = as_text(skeleton)
@@ -117,7 +120,7 @@ def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:
 
 
 def _as_key(key: Any) -> str:
-    """Return what a YAML file has as a key: text, or something that is no key."""
+    """Return a key of a YAML file as text; a value of another type becomes text that matches no known key."""
     return key[:100] if isinstance(key, str) else brief(key)
 
 
@@ -125,7 +128,7 @@ def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> Non
     """Set `key` ('SECTION.NAME') to `value`, which may be text from a command line.
 
     Raises:
-        PoseError: the key is unknown or the value is of another kind than the default; both are named.
+        PoseError: the key is unknown, or the type of the value is not that of the default; the message names both.
     """
     prefix = f'{where}: ' if where else ''
     section, _, name = key.partition('.')
@@ -140,10 +143,10 @@ def set_value(config: EasyDict, key: str, value: Any, *, where: str = '') -> Non
 
 
 def parse_value(value: Any, like: Any) -> Any:
-    """Return `value`, a YAML value or text, as the kind of `like`.
+    """Return `value`, a YAML value or text, converted to the type of `like`.
 
     Raises:
-        PoseError: it is not of that kind.
+        PoseError: it cannot be converted.
     """
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
         raise PoseError(f'should be below 2**63, is {brief(value)}')
@@ -152,7 +155,7 @@ def parse_value(value: Any, like: Any) -> Any:
             value = value.strip().strip('[]()').replace(',', ' ').split()
         if not isinstance(value, (list, tuple)):
             raise PoseError(f'should be a list such as {like}, is {brief(value)}')
-        # All lists of the tree hold numbers; an emptied one says no more than that.
+        # All lists of the tree hold numbers; for an empty list, floats are assumed.
         return [parse_value(each, like[0] if like else 0.0) for each in value]
     if isinstance(like, bool):
         word = str(value).strip().lower()
@@ -213,7 +216,7 @@ def _check(config: EasyDict) -> None:
 def _check_networks(config: EasyDict) -> None:
     if config.MODEL.NAME not in MODELS:
         raise PoseError(f'MODEL.NAME should be one of {", ".join(MODELS)}, is {config.MODEL.NAME!r}')
-    # All of them: a recipe may state settings of networks that it does not choose.
+    # All networks are checked, since a recipe may also set keys of networks that it does not use.
     for model in MODELS.values():
         model.check(config)
 
@@ -229,7 +232,7 @@ def _check_sizes(config: EasyDict) -> None:
 def _check_dataset(config: EasyDict) -> None:
     checks.choice(config, 'DATASET.PROTOCOL', tuple(DATASETS))
     dataset, needed = config.DATASET, DATASETS[config.DATASET.PROTOCOL].skeleton
-    # Other evaluators take whatever keypoints an annotation file in COCO's format has.
+    # The other data sets accept any keypoint layout.
     if needed and needed != dataset.SKELETON:
         raise PoseError(f'DATASET.PROTOCOL {dataset.PROTOCOL} needs DATASET.SKELETON {needed}, not '
                         f'{shown_value(dataset.SKELETON)}')
@@ -274,7 +277,7 @@ def differing_keys(one: EasyDict, other: EasyDict) -> List[str]:
 
 
 def shown_value(value: Any) -> Any:
-    """Return a value for a message: a layout by its name."""
+    """Return a value as shown in messages: a layout is shown as its name."""
     return find_skeleton(value).name if isinstance(value, str) and value.startswith('{') else value
 
 
@@ -284,15 +287,15 @@ def to_json(config: EasyDict) -> str:
 
 
 def to_yaml(config: EasyDict) -> str:
-    """Return the tree as a recipe that states every key."""
+    """Return the tree as the YAML text of a recipe with every key."""
     return format_yaml(json.loads(to_json(config)))
 
 
 def from_json(text: str, where: str) -> EasyDict:
-    """Return the tree of `to_json`, completed with the defaults of keys that are newer than the text.
+    """Return the tree from the text of `to_json`; keys that the text does not have get their defaults.
 
     Raises:
-        PoseError: it is no such text or holds a wrong key or value.
+        PoseError: the text is damaged, or holds a wrong key or value.
     """
     config = _load_tree('base', [])
     try:

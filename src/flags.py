@@ -1,8 +1,7 @@
-"""The flags of the scripts that set keys of the configuration or load plugins: their help, and what was given.
+"""The flags of the scripts that set configuration keys or load plugins: their help, and the values that were given.
 
-A plugin is a file or a folder outside of the package that has at its top level MODEL (a PoseModel), DATASET (a
-PoseDataset), SKELETON (a Skeleton), or several of them; docs/adding_a_network.md and docs/adding_a_dataset.md show
-them.
+A plugin is a file or a folder outside of the package that defines at its top level MODEL (a PoseModel), DATASET (a
+PoseDataset), SKELETON (a Skeleton), or several of them; see docs/adding_a_network.md and docs/adding_a_dataset.md.
 """
 import argparse
 import importlib.util
@@ -20,8 +19,8 @@ from .system import checks
 from .system.errors import PoseError
 from .system.printing import brief
 
-# The classic flags of train.py and the key that each one sets. Shapes are [height, width], the tree's sizes are
-# [width, height].
+# The flags of train.py and the key that each one sets. The shapes in flags are [height, width], the sizes in the
+# configuration are [width, height].
 TRAIN_FLAGS = {
     'data_url': 'DATASET.ROOT', 'gt_file_url': 'DATASET.TRAIN_JSON', 'pretrained_path': 'MODEL.PRETRAINED',
     'ckpt_save_path': 'TRAIN.CKPT_SAVE_PATH', 'num_parallel_workers': 'TRAIN.NUM_PARALLEL_WORKERS',
@@ -38,14 +37,14 @@ TEST_FLAGS = {
     'batch_size': 'TEST.BATCH_SIZE', 'skeleton': 'DATASET.SKELETON'}
 EVAL_FLAGS = {**TEST_FLAGS, 'evaluator': 'TEST.EVALUATOR'}
 SHAPE_FLAGS = ('input_shape', 'output_shape')
-# Plugins that the environment names, path behind path as in PATH.
+# Environment variable with the paths of plugins, separated as in PATH.
 PLUGINS_VARIABLE = 'POSE_PLUGINS'
 REGISTER = {'SKELETON': skeletons.register, 'DATASET': datasets.register, 'MODEL': models.register}
 _loaded: Dict[str, object] = {}
 
 
 class _ListRecipes(argparse.Action):
-    """Prints the shipped recipes and ends."""
+    """Prints the shipped recipes and exits."""
 
     def __init__(self, **options):
         super().__init__(nargs=0, **options)
@@ -56,14 +55,14 @@ class _ListRecipes(argparse.Action):
 
 
 class _LoadPlugin(argparse.Action):
-    """Loads a plugin as soon as it is named: the recipe may speak of what it has."""
+    """Loads a plugin while the flags are parsed, since the recipe may use what the plugin defines."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         load_plugin(values)
 
 
 def recipe_table() -> str:
-    """Return a table of the shipped recipes: network, input, data set, epochs, and what the head of the file says."""
+    """Return a table of the shipped recipes: name, network, input, data set and epochs."""
     rows = [('recipe', 'network', 'input', 'data set', 'epochs')]
     for name in recipe_names():
         config = load_recipe(name)
@@ -75,7 +74,7 @@ def recipe_table() -> str:
 
 
 def _kind_of(value: Any, flag: str) -> str:
-    """Return how the help calls the values of a flag."""
+    """Return the placeholder for the values of a flag in the help."""
     if flag in SHAPE_FLAGS:
         return 'HEIGHT WIDTH'
     if isinstance(value, bool):
@@ -86,7 +85,7 @@ def _kind_of(value: Any, flag: str) -> str:
 
 
 def add_config_flags(parser: argparse.ArgumentParser, flags: Dict[str, str], *, default_recipe: str) -> None:
-    """Add `--recipe`, `--set` and the classic flags to a parser; what was given comes out of `read_overrides`."""
+    """Add `--recipe`, `--set` and the given flags to a parser; `read_overrides` returns the values that were given."""
     group = parser.add_argument_group('recipe and settings')
     group.add_argument('--recipe', metavar='NAME', help=f'recipe or path of a .yaml file (default: {default_recipe})')
     group.add_argument('--set', metavar='KEY=VALUE', nargs='+', action='extend', default=[],
@@ -126,7 +125,7 @@ def read_overrides(arguments: argparse.Namespace, flags: Dict[str, str], recipe:
         overrides[key] = text
     overrides.update(_split_items(arguments.set))
     if overrides.get('MODEL.PRETRAINED'):
-        # Whoever names a file wants it, also with a recipe that starts from random weights.
+        # If the user gives a file, its weights are loaded, even if the recipe starts from random weights.
         overrides.setdefault('MODEL.INIT_WEIGHTS', 'true')
     return overrides
 
@@ -142,13 +141,13 @@ def _split_items(items: Iterable[str]) -> Dict[str, str]:
 
 
 def load_plugin(path: str) -> None:
-    """Make known what a plugin has; one that was loaded before stays as it is.
+    """Load a plugin and register what it defines; a plugin that is loaded already is not loaded again.
 
     Args:
         path: of a .py file, or of a folder with an __init__.py.
 
     Raises:
-        PoseError: there is no such file, it has nothing to make known, or a name that it takes is another's.
+        PoseError: there is no such file, it defines nothing to register, or one of its names is in use already.
     """
     file = os.path.join(path, '__init__.py') if os.path.isdir(path) else path
     if not os.path.isfile(file):
@@ -163,7 +162,7 @@ def load_plugin(path: str) -> None:
     if spec is None or spec.loader is None:
         raise PoseError(f'the plugin {path} should be a .py file, or a folder with an __init__.py')
     module = importlib.util.module_from_spec(spec)
-    # Its parts import each other by this name.
+    # The modules of a plugin folder import each other by this name.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     found = [each for each in REGISTER if hasattr(module, each)]
@@ -176,6 +175,6 @@ def load_plugin(path: str) -> None:
 
 
 def load_named_plugins() -> None:
-    """Load the plugins that the environment names."""
+    """Load the plugins that the environment variable names."""
     for path in filter(None, os.environ.get(PLUGINS_VARIABLE, '').split(os.pathsep)):
         load_plugin(path)

@@ -1,1 +1,3 @@
-"""People on pictures: annotation and detection files, pictures, crops, samples and batches. Knows no network."""
+"""People in pictures: annotation and detection files, pictures, crops, samples and batches. Independent of
+the networks.
+"""

@@ -1,7 +1,7 @@
 """Annotation files in COCO's format: read once and checked once, for training and evaluation alike.
 
-Tools write such files in many ways. What says the same is taken: ids as "1" or 1.0, annotation ids from 0, any id of
-the category. What contradicts itself is an error that names the entry, before anything is trained or predicted.
+Tools write such files in many ways. Variants with the same meaning are accepted: ids as "1" or 1.0, annotation ids
+from 0, any category id. A contradiction is an error that names the entry, before anything is trained or predicted.
 """
 import math
 from collections import Counter
@@ -36,17 +36,17 @@ class Pictures(NamedTuple):
 
 
 class PersonRow(NamedTuple):
-    """An annotation of the person's category; whatever is no keypoint is checked.
+    """An annotation of the category of people; everything in it but the keypoints has been checked.
 
     Attributes:
-        number: place among the annotations of the file.
-        annotation: its entry.
-        picture: row among the pictures.
-        has_keypoints: False where the field is missing, null or empty; then nothing else needs to be there.
-        box_xywh: four finite numbers; None where there are no keypoints and no such box.
-        area: square pixels; None where the file does not say, or says 0.
-        count: the field `num_keypoints`, None where there is none.
-        is_crowd: of a crowd.
+        number: index among all annotations of the file.
+        annotation: its entry in the file.
+        picture: row of its picture in `Pictures`.
+        has_keypoints: False if the field is missing, null or empty; then no other field is required.
+        box_xywh: four finite numbers; None only if there are no keypoints and no valid box.
+        area: square pixels; None if the file gives none, or 0.
+        count: the field `num_keypoints`; None if it is missing.
+        is_crowd: whether it is of a crowd.
     """
 
     number: int
@@ -60,17 +60,17 @@ class PersonRow(NamedTuple):
 
 
 class AnnotationFile(JsonFile):
-    """An annotation file that is read and checked once, when somebody first asks for its content.
+    """An annotation file that is read and checked once, when its content is first used.
 
     Args:
-        category: DATASET.CATEGORY, name or id of the category to take; '' takes `person` or, where there is none, the
-            only one with keypoints.
+        category: DATASET.CATEGORY, name or id of the category of people; '' chooses it, see `choose_category`.
 
     Attributes:
-        notes: what a user should know of the file beside errors, a line each, as far as it has been read.
+        notes: what the user should know about the file, apart from errors; one line each, found as far as the file has
+            been read.
 
-    Raises (on the properties):
-        PoseError: naming the file, the entry and what would be right.
+    Raises (when a property is used):
+        PoseError: naming the file, the entry and what is expected.
     """
 
     def __init__(self, path: str, category: str = ''):
@@ -79,7 +79,7 @@ class AnnotationFile(JsonFile):
         self.notes: List[str] = []
 
     def note(self, text: str) -> None:
-        """Keep a line for the user, once."""
+        """Keep a line for the user, unless it is there already."""
         if text not in self.notes:
             self.notes.append(text)
 
@@ -97,7 +97,7 @@ class AnnotationFile(JsonFile):
 
     @cached_property
     def categories(self) -> Dict[int, Category]:
-        """{id: category} of the field `categories`, empty where there is none."""
+        """{id: category} of the field `categories`; empty if the file does not have it."""
         return read_categories(self.content, self.path)
 
     @cached_property
@@ -106,7 +106,7 @@ class AnnotationFile(JsonFile):
 
     @property
     def category_id(self) -> int:
-        """Of the category; 1 in files of another format."""
+        """The id of the category; 1 in files of another format."""
         return self.category.id if isinstance(self.content, dict) else DEFAULT_CATEGORY_ID
 
     @cached_property
@@ -116,29 +116,29 @@ class AnnotationFile(JsonFile):
 
     @cached_property
     def other_categories(self) -> 'Counter[int]':
-        """{id: how many annotations} of all other categories."""
+        """{category id: number of annotations} of all other categories."""
         found = Counter(category_of(each, self.path, number) for number, each in enumerate(self.annotations))
         return Counter({category: count for category, count in found.items()
                         if category not in (self.category.id, None)})
 
     def note_missing_areas(self) -> None:
-        """Say how many people have no area of their own."""
+        """Note how many people have no area of their own."""
         count = sum(row.has_keypoints and row.area is None for row in self.rows)
         if count:
             self.note(f'{count} people have no area, or one of 0: that of their boxes counts')
 
     def name_category(self, category: int) -> str:
-        """Return '3 (dog)'."""
+        """Return a category as text, such as '3 (dog)'."""
         return str(self.categories.get(category, category))
 
 
 def as_annotation_file(file: Union[str, JsonFile]) -> AnnotationFile:
-    """Return a path, or a file that was opened before, as one that is checked once."""
+    """Return an `AnnotationFile` for a path, or for a file that is open already."""
     if isinstance(file, AnnotationFile):
         return file
     checked = AnnotationFile(file if isinstance(file, str) else file.path)
     if isinstance(file, JsonFile):
-        # Read already, or as soon as somebody asks.
+        # The content is shared, so that the file is not read a second time.
         checked.__dict__['content'] = file.content
     return checked
 
@@ -220,7 +220,7 @@ def _read_area(annotation: Dict, where: str) -> Optional[float]:
 
 
 def _read_crowd(annotation: Dict, where: str) -> bool:
-    """Return whether an annotation is of a crowd; those that do not say are not."""
+    """Return whether an annotation is of a crowd; without the field `iscrowd` it is not."""
     value = annotation.get('iscrowd', 0)
     if not isinstance(value, (bool, int, float)) or value not in (0, 1):
         raise PoseError(f"{where}: 'iscrowd' should be 0 or 1, is {brief(value)}")

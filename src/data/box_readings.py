@@ -1,15 +1,15 @@
-"""Boxes that are not [x, y, width, height] in pixels: told by where they would lie in their pictures."""
+"""Recognises boxes that are not [x, y, width, height] in pixels by where they would lie in their pictures."""
 from typing import Callable, Dict
 
 import numpy as np
 
 from ..system.errors import PoseError
 
-# A detector's box may reach a little beyond the picture, and so does one that somebody has drawn by hand.
+# Boxes of detectors, and boxes drawn by hand, may reach a little beyond the picture.
 TOLERANCE_PIXELS, TOLERANCE_OF_SIDE = 3.0, 0.05
 SMALLEST_PERSON = 2.0
-# Where fewer boxes than the first share lie in their pictures something is wrong in any case. Up to the second it is if
-# a few do not and another reading fits practically all, which does not happen by chance.
+# Shares of boxes that lie in their pictures. Below ENOUGH, something is wrong in any case. From ENOUGH to NEARLY_ALL it
+# is only if another format fits practically all boxes, which does not happen by chance. From NEARLY_ALL on, nothing is.
 ENOUGH, NEARLY_ALL = 0.5, 0.97
 FITS_MOST, FITS_ALL = 0.9, 0.99
 A_FEW, SEVERAL = 3, 8
@@ -25,7 +25,7 @@ def _centers(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
 
 
-# What boxes (N, 4) may be -> the [x, y, width, height] that they mean.
+# Other formats of boxes (N, 4) -> the function that converts them to [x, y, width, height].
 READINGS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
     '[x1, y1, x2, y2], two corners': _corners,
     '[center x, center y, width, height]': _centers,
@@ -33,15 +33,15 @@ READINGS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def lie_in_pictures(boxes_xywh: np.ndarray, picture_sizes: np.ndarray) -> np.ndarray:
-    """Return the mask (N,) of boxes (N, 4) of at least two pixels that reach hardly beyond their pictures, of
-    (width, height) (N, 2)."""
+    """Return the mask (N,) of boxes (N, 4) that are at least two pixels wide and high and reach hardly beyond their
+    pictures, whose (width, height) are (N, 2)."""
     beyond = np.maximum(TOLERANCE_PIXELS, TOLERANCE_OF_SIDE * picture_sizes)
     return ((boxes_xywh[:, 2:] >= SMALLEST_PERSON) & (boxes_xywh[:, :2] >= -beyond)
             & (boxes_xywh[:, :2] + boxes_xywh[:, 2:] <= picture_sizes + beyond)).all(axis=1)
 
 
 def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -> str:
-    """Prove that boxes are [x, y, width, height] in pixels of their pictures.
+    """Check that boxes are [x, y, width, height] in pixels of their pictures.
 
     Args:
         boxes_xywh: (N, 4), finite.
@@ -49,17 +49,17 @@ def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -
         where: names the boxes in messages.
 
     Returns:
-        What is odd about them without a better reading, or ''.
+        A remark if some boxes look odd but no other format fits better; else ''.
 
     Raises:
-        PoseError: most reach beyond their pictures or are under two pixels, or another reading fits much better.
+        PoseError: most reach beyond their pictures or are under two pixels, or another format fits much better.
     """
     sizes = picture_sizes.astype(np.float64)
     as_given = lie_in_pictures(boxes_xywh, sizes).mean()
     if as_given >= NEARLY_ALL:
         return ''
     readings = {f'{name}, in pixels': read(boxes_xywh) for name, read in READINGS.items()}
-    # Shares of the sides, which may reach a little beyond 1.
+    # Then they are relative to the sides of the picture, from 0 to 1 and perhaps a little beyond.
     are_shares = np.abs(boxes_xywh).max() <= 2
     if are_shares:
         sides = np.tile(sizes, (1, 2))
@@ -68,7 +68,7 @@ def check_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray, where: str) -
     shares = {name: lie_in_pictures(boxes, sizes).mean() for name, boxes in readings.items()}
     best = max(shares, key=shares.get)
     misfits = round((1 - as_given) * len(sizes))
-    # One or two boxes that somebody has drawn may well reach beyond a picture.
+    # One or two boxes drawn by hand may well reach beyond a picture.
     if shares[best] >= (FITS_MOST if as_given < ENOUGH else FITS_ALL) and (are_shares or misfits >= A_FEW):
         likely = [name for name, share in shares.items() if share >= shares[best] - 0.02]
         raise PoseError(f'{where}: {_count(as_given, len(sizes))} boxes reach beyond their pictures or are under two '

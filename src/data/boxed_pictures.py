@@ -1,4 +1,5 @@
-"""Pictures of a folder and the boxes of a detection file → people to crop; what does not match is named."""
+"""Pictures of a folder and the boxes of a detection file → people to crop. Boxes and pictures without a match are
+reported."""
 from typing import Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -22,11 +23,11 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
     """Find the pictures of a folder and the boxes on them.
 
     Args:
-        crops: the network's rule.
+        crops: the network's crop rule.
         input_shape: (H, W).
         folder: pictures named by image id.
         det_file: detection JSON; None takes all in annotation/det_json.
-        say: gets a line for whatever is left out.
+        say: is called with a line about everything that is left out.
 
     Raises:
         PoseError: there are no pictures or no boxes, or none of the boxes lies on one of the pictures.
@@ -46,6 +47,6 @@ def load_boxed_pictures(crops: CropRule, input_shape: Tuple[int, int], skeleton:
             say(f'{what} {", ".join(map(str, unmatched[:20]))}{more}')
     people, report = detected_people(detections, pictures.as_images(), skeleton.num_keypoints, min_score=-np.inf)
     say(f'boxes: {report}')
-    # A photograph is looked at upright, whatever the protocol of a benchmark says of its own pictures.
+    # The user's photographs are read upright, even if the benchmark of the network ignores the EXIF orientation.
     return BoxedPictures(pictures, PersonSamples(people, pictures.paths, crops, skeleton, input_shape,
                                                  honour_exif=True, read=pictures.read))

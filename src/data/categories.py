@@ -1,4 +1,4 @@
-"""The category of an annotation file whose annotations are people."""
+"""Which category of an annotation file is the people."""
 from collections import Counter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 
@@ -22,10 +22,10 @@ class Category(NamedTuple):
 
 
 def read_categories(content: Dict, path: str) -> Dict[int, Category]:
-    """Return {id: category} of the field `categories`, empty where there is none.
+    """Return {id: category} of the field `categories`; empty if the file does not have it.
 
     Raises:
-        PoseError: one has no id, or that of another.
+        PoseError: a category has no id, or two have the same.
     """
     entries = content.get('categories')
     found: Dict[int, Category] = {}
@@ -38,12 +38,12 @@ def read_categories(content: Dict, path: str) -> Dict[int, Category]:
 
 
 def category_of(annotation: Any, path: str, number: int) -> Optional[int]:
-    """Return the category id of annotation `number`, None where it does not say.
+    """Return the category id of annotation `number`; None if it has none.
 
     Raises:
-        PoseError: it is no whole number.
+        PoseError: the id is not a whole number.
     """
-    # The usual case first: a file has hundreds of thousands.
+    # The usual case first, for speed: a file has hundreds of thousands of annotations.
     if type(annotation) is dict:
         value = annotation.get('category_id', ...)
         if value is ... or type(value) is int:
@@ -52,14 +52,14 @@ def category_of(annotation: Any, path: str, number: int) -> Optional[int]:
 
 
 def choose_category(content: Dict, path: str, wanted: str) -> Category:
-    """Return the category of the people: the wanted one; without a wish `person` or, where none is called so, the only
-    one with keypoints, or the only one.
+    """Return the category of the people: the wanted one. If none is asked for, it is `person`; else the only category
+    that lists keypoints; else the only one at all; else the only one with labelled annotations.
 
     Args:
-        wanted: DATASET.CATEGORY, a name or an id.
+        wanted: DATASET.CATEGORY, a name or an id; '' asks for none.
 
     Raises:
-        PoseError: it is not there, or several could be meant; the message lists them.
+        PoseError: the category does not exist, or several could be meant; the message lists them.
     """
     categories = read_categories(content, path)
     if wanted:
@@ -87,10 +87,10 @@ def _candidates(content: Dict, path: str, categories: Dict[int, Category]) -> It
 
 
 def _count_labelled(content: Dict, path: str) -> 'Counter[Optional[int]]':
-    """Return {category id: how many annotations with a labelled keypoint}."""
+    """Return {category id: number of its annotations that have a labelled keypoint}."""
     found: Counter = Counter()
     annotations = content.get('annotations')
-    # The files of test sets list pictures only.
+    # The annotation files of test sets have no annotations.
     for number, annotation in enumerate(annotations if isinstance(annotations, list) else ()):
         values = annotation.get('keypoints') if isinstance(annotation, dict) else None
         if isinstance(values, list) and any(isinstance(each, (int, float)) and each > 0 for each in values[2::3]):
@@ -115,6 +115,6 @@ def _wanted_category(content: Dict, path: str, categories: Dict[int, Category], 
 
 
 def list_categories(categories: Dict[int, Category]) -> str:
-    """Return '1 (person), 3 (dog)'."""
+    """Return the categories as text, such as '1 (person), 3 (dog)'."""
     names = list(map(str, categories.values()))
     return ', '.join(names[:10]) + (f' and {len(names) - 10} more' if len(names) > 10 else '') or 'none'

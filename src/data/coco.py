@@ -1,6 +1,6 @@
 """COCO keypoint annotation files → People, by the sample rules of each published model.
 
-Layouts of COCO 2014 and 2017 and of any data set in the same format: OCHuman, CrowdPose.
+For COCO 2014 and 2017, and any data set in the same format, such as OCHuman and CrowdPose.
 """
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ from .left_out import count_left_out, nobody_left
 from .people import MAX_COORDINATE, People, is_coordinate, read_field, release_memory
 from .skeletons import Skeleton
 
-# Of a picture, by their scores, in all evaluations by OKS.
+# In all evaluations by OKS, only this many poses of a picture count: those with the best scores.
 MAX_POSES = 20
 SAMPLE_RULES = ('mspn', 'simple_pose')
 
@@ -27,14 +27,15 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
     """Load the people of an annotation file that have keypoints.
 
     Args:
-        file: COCO keypoint annotation file, its path or the file as it was read before.
+        file: COCO keypoint annotation file: its path, or the opened file.
         skeleton: its keypoint layout.
-        sample_rule: 'mspn' keeps every non-crowd person with a labelled keypoint and its box as it is;
-            'simple_pose' clips the box to the picture and drops people whose clipped box has no area.
-        trust_counts: also drop people whose field `num_keypoints` is 0. CrowdPose's leaves out head and neck.
+        sample_rule: 'mspn' keeps the boxes as they are; 'simple_pose' clips them to the picture. Both then drop crowds,
+            people without a labelled keypoint, and people whose box has no area.
+        trust_counts: also drop people whose field `num_keypoints` is 0; False for CrowdPose, whose field does not count
+            head and neck.
 
     Raises:
-        PoseError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+        PoseError: the file is missing, malformed or has no usable person; the message names the file and the entry.
     """
     if sample_rule not in SAMPLE_RULES:
         raise PoseError(f'unknown sample rule {sample_rule!r}; known: {", ".join(SAMPLE_RULES)}')
@@ -77,7 +78,8 @@ def _pack_keypoints(keypoints: List[list]) -> np.ndarray:
 
 
 def _find_labels(row: PersonRow, skeleton: Skeleton, where: str, *, trust_counts: bool) -> Union[str, list]:
-    """Return the keypoints of somebody to train on (K * 3 numbers), or why the published loaders leave them out."""
+    """Return the keypoints (K * 3 numbers) of a person to train on, or the reason why the published loaders
+    drop them."""
     if not row.has_keypoints:
         return 'without keypoints'
     if row.is_crowd:
@@ -91,12 +93,12 @@ def _find_labels(row: PersonRow, skeleton: Skeleton, where: str, *, trust_counts
 
 
 def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> list:
-    """Return the checked keypoints of an annotation, K * 3 numbers: x, y, visibility 0, 1 or 2 of each."""
+    """Return the checked keypoints of an annotation, K * 3 numbers: x, y and visibility (0, 1 or 2) of each."""
     values = read_field(annotation, 'keypoints', list, where)
     if len(values) != 3 * skeleton.num_keypoints:
         raise PoseError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
-    # COCO has eleven million of them: a loop over single values would take longer than reading the file.
+    # COCO has eleven million of these numbers: a Python loop over them would take longer than reading the file.
     if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_COORDINATE
             and all(map(math.isfinite, values))):
         odd = next(value for value in values if not is_coordinate(value))
@@ -113,9 +115,9 @@ class EvaluatedPerson(NamedTuple):
         picture: row of the picture.
         keypoints: (K, 3): x, y in picture pixels, visibility.
         box_xywh: four numbers.
-        area: square pixels of the object scale.
-        count: the field `num_keypoints`, None where there is none.
-        is_crowd: may be found any number of times.
+        area: square pixels: the squared object scale of the OKS.
+        count: the field `num_keypoints`; None if it is missing.
+        is_crowd: whether it is a crowd, which any number of poses may match.
     """
 
     picture: int
@@ -128,17 +130,17 @@ class EvaluatedPerson(NamedTuple):
 
 def evaluated_people(file: AnnotationFile, skeleton: Skeleton, *,
                      area_of_box: Optional[float] = None) -> List[EvaluatedPerson]:
-    """Return all that an evaluator by OKS touches: everybody of the category, labelled or not, also crowds.
+    """Return all people that an evaluator by OKS reads: everybody of the category, labelled or not, and crowds.
 
-    Those without keypoints are nobody to be found, and neither a fault: like those whose keypoints are all unlabelled.
-    Without a box as well they leave nothing to compare with, and are not there.
+    People without keypoints are ignored by the evaluator, like those whose keypoints are all unlabelled: to miss them
+    is not an error, and poses that match their box are not wrong. Without a valid box they are not returned at all.
 
     Args:
-        area_of_box: the share of the box that is taken for the area; None takes the field `area` or, where it is
-            missing or 0, the whole box.
+        area_of_box: the share of the area of the box that is taken as the area of the person; None takes the field
+            `area` or, if it is missing or 0, the area of the whole box.
 
     Raises:
-        PoseError: naming the entry, the key and what would be right.
+        PoseError: naming the entry, the key and what is expected.
     """
     people = []
     for row in file.rows:
@@ -158,12 +160,13 @@ def evaluated_people(file: AnnotationFile, skeleton: Skeleton, *,
 
 
 def check_evaluable(file: Union[str, JsonFile], skeleton: Skeleton, *, trust_counts: bool = True) -> None:
-    """Prove that the people of an annotation file can be evaluated on; of other categories nothing is read.
+    """Check that the people of an annotation file can be evaluated on; other categories are not read.
 
-    What contradicts itself without being wrong for certain is noted on the file.
+    Contradictions that are perhaps intended are added to the notes of the file.
 
     Args:
-        trust_counts: somebody whose field `num_keypoints` is 0 does not count. CrowdPose's leaves out head and neck.
+        trust_counts: people whose field `num_keypoints` is 0 do not count; False for CrowdPose, whose field does not
+            count head and neck.
 
     Raises:
         PoseError: naming the file, the entry and what is wrong with it.
@@ -203,7 +206,9 @@ def check_evaluable(file: Union[str, JsonFile], skeleton: Skeleton, *, trust_cou
 
 
 def _check_annotation_ids(file: AnnotationFile) -> None:
-    """Refuse two people of one id: files that were joined, perhaps with somebody twice. Ids mean nothing else."""
+    """Refuse two people with the same id: perhaps files were merged, and a person is in them twice. Ids serve
+    nothing else.
+    """
     seen: Dict = {}
     for row in file.rows:
         key = row.annotation.get('id')

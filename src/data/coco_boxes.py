@@ -1,4 +1,5 @@
-"""COCO annotation files -> the pictures that they name and the boxes of the people on them, labelled or not."""
+"""COCO annotation files → the pictures that they list and the boxes of the people in them, with or without
+keypoints."""
 from typing import List, Tuple, Union
 
 import numpy as np
@@ -10,7 +11,7 @@ from .people import read_box
 
 
 def load_coco_boxes(file: Union[str, JsonFile]) -> List[Tuple[int, str, np.ndarray]]:
-    """Return the id, the name and the boxes (P, 4) of the people of every picture, in the order of the file.
+    """Return for every picture its id, its name and the boxes (P, 4) of its people, in the order of the file.
 
     Crowds and boxes that cannot be cropped are left out; a picture without annotations has no boxes.
 
@@ -23,7 +24,7 @@ def load_coco_boxes(file: Union[str, JsonFile]) -> List[Tuple[int, str, np.ndarr
     for row in file.rows if 'annotations' in file.content else ():
         if row.is_crowd or row.annotation.get('iscrowd') == 1:
             continue
-        # A training needs no box of somebody without keypoints; here it is all that counts.
+        # For training, a person without keypoints may lack a valid box; here only boxes count, so it is an error.
         box = row.box_xywh or read_box(row.annotation, f'{file.path}, annotation {row.number}')
         boxes[row.picture].append(box)
     found = []

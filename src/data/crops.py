@@ -1,9 +1,9 @@
-"""Which part of a picture a sample shows: what the crop rules of all networks share.
+"""Which part of a picture a sample shows: what the crop rules of all networks have in common.
 
-A box goes through   box → center, scale → (augmentation) → Crop → affine matrix.
+The steps are   box → center, scale → (augmentation) → Crop → affine matrix.
 
-A crop rule draws all random numbers of a sample at once, always the same count in the same order (`draw_dice`); the
-rest is a pure function of them. Each network has its own: `models/*/crops.py`.
+A crop rule draws all random numbers ("dice") of a sample at once, always equally many and in the same order
+(`draw_dice`); the crop is a pure function of them. Each network has its own crop rule: `models/*/crops.py`.
 """
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol, Tuple
@@ -28,9 +28,9 @@ class CropRule(Protocol):
     """How a network's samples are cut.
 
     Attributes:
-        sample_rule: which annotated people it learns from, see `load_coco_people`.
-        honours_exif: turn pictures as their EXIF orientation says.
-        num_neighbours: people in a training sample beside the one whom its crop belongs to.
+        sample_rule: which annotated people the network is trained on, see `load_coco_people`.
+        honours_exif: whether pictures are turned as their EXIF orientation says.
+        num_neighbours: number of people in a training sample besides the person of the crop.
     """
 
     sample_rule: str
@@ -38,10 +38,10 @@ class CropRule(Protocol):
     num_neighbours: int
 
     def upper_body(self, skeleton: Skeleton) -> np.ndarray:
-        """Return the mask (K,) of the keypoints that a half body may show together."""
+        """Return the mask (K,) of the keypoints of the upper body, for half-body augmentation."""
 
     def test_crop(self, box_xywh: np.ndarray, aspect: float) -> Crop:
-        """Return the crop of evaluation; `aspect` is width / height of the network input."""
+        """Return the crop for evaluation; `aspect` is width / height of the network input."""
 
     def draw_dice(self, rng: np.random.Generator) -> Any:
         """Return all random numbers of a training sample."""
@@ -57,11 +57,11 @@ class CropRule(Protocol):
 
     def place_keypoints(self, keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]
                         ) -> Tuple[np.ndarray, np.ndarray]:
-        """Return joints (K, 2) in crop pixels and validity (K,), for several people (I, K, 2) and (I, K)."""
+        """Return joints (K, 2) in crop pixels and validity (K,); for several people (I, K, 2) and (I, K)."""
 
 
 def transform_labelled(keypoints: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the places (K, 2) of keypoints (K, 3); those of unlabelled ones stay as they are."""
+    """Return the positions (K, 2) of keypoints (K, 3) after the transform; unlabelled ones are left unchanged."""
     joints = keypoints[:, :2].astype(np.float64)
     labelled = keypoints[:, 2] > 0
     joints[labelled] = transform_points(joints[labelled], matrix)
@@ -69,15 +69,16 @@ def transform_labelled(keypoints: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def choose_half(keypoints: np.ndarray, is_upper_body: np.ndarray, side: float, enough: int) -> Optional[np.ndarray]:
-    """Return the labelled places (J, 2) float64 of the upper or the lower body, or None where they are too few.
+    """Return the labelled keypoint positions (J, 2) float64 of the upper or the lower body; None if there are too few.
 
     Args:
-        side: a standard normal number. The releases compare it with 0.5: upper in 69 % of the cases, not in half.
-        enough: places that a half needs to be preferred. The upper half is also taken with one place less, where the
-            lower one has not enough either.
+        side: a standard normal random number. The releases compare it with 0.5, so the upper body is preferred in 69 %
+            of the cases, not in 50 %.
+        enough: number of labelled keypoints that a half needs to be chosen. The upper half is also taken with one less,
+            if the lower half does not have enough.
     """
     if not is_upper_body.any():
-        # A layout that does not say has no halves.
+        # The layout does not define halves.
         return None
     labelled = keypoints[:, 2] > 0
     upper, lower = (keypoints[labelled & half, :2].astype(np.float64) for half in (is_upper_body, ~is_upper_body))
@@ -85,5 +86,5 @@ def choose_half(keypoints: np.ndarray, is_upper_body: np.ndarray, side: float, e
         chosen = upper
     else:
         chosen = lower if len(lower) >= enough else upper
-    # Places that all coincide have no extent to crop.
+    # If all positions coincide, there is no extent to crop.
     return chosen if len(chosen) >= enough - 1 and np.ptp(chosen, axis=0).any() else None

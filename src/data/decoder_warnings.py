@@ -1,4 +1,4 @@
-"""What the JPEG decoder inside OpenCV says of a damaged picture: it prints a line that names no file, and goes on."""
+"""Catches the warnings of OpenCV's JPEG decoder about damaged pictures, which it only prints, without a file name."""
 import contextlib
 import ctypes
 import os
@@ -7,19 +7,20 @@ import threading
 from typing import Callable, Iterator, Tuple, TypeVar
 
 Result = TypeVar('Result')
-# As libjpeg begins its warnings of data that it makes up for.
+# How libjpeg's warnings begin, about damaged data for which it fills in something else.
 STARTS = (b'Corrupt JPEG data', b'Premature end of JPEG', b'Invalid JPEG file', b'Inconsistent progression')
 
 
 class _ErrorStream:
-    """The C library's `stderr`, in whose place a file in memory stands while pictures are decoded.
+    """Replaces the C library's `stderr` by a file in memory while pictures are decoded.
 
-    Only that pointer is changed: Python, and whoever writes to the descriptor, is not concerned. Whatever else is
-    written meanwhile comes out afterwards. Where the library has no such pointer nothing is heard.
+    Only the pointer `stderr` of the C library is changed: Python, and code that writes to the file descriptor, is not
+    affected. Other text that is written to the pointer meanwhile is printed afterwards. If the C library does not have
+    this pointer, warnings are not caught.
 
     Attributes:
-        decoding: how many decode now; below 0 while one does so alone.
-        begun: how many have ever begun to.
+        decoding: number of threads that are decoding; negative while one decodes alone.
+        begun: number of decodings that were ever started.
     """
 
     def __init__(self):
@@ -30,7 +31,7 @@ class _ErrorStream:
         self.decoding, self.begun, self._file, self._original = 0, 0, None, None
 
     def after_fork(self) -> None:
-        """Give a child its own file; the memory of the parent's is shared."""
+        """Let a forked child open its own file, since that of the parent is shared."""
         if self._original is not None:
             self._pointer().value = self._original
         self._changed = threading.Condition()
@@ -41,11 +42,11 @@ class _ErrorStream:
         return ctypes.c_void_p.in_dll(ctypes.CDLL(None), 'stderr')
 
     def _open(self) -> bool:
-        """Open the file in memory; False where that cannot be."""
+        """Open the file in memory; return False if that is not possible."""
         if self._file is None:
             try:
                 library = ctypes.CDLL(None)
-                # Of another library the pointer may lie where nobody may write.
+                # In other C libraries the pointer may be in read-only memory.
                 if not hasattr(library, 'gnu_get_libc_version'):
                     raise OSError
                 descriptor = os.memfd_create('decoder')
@@ -62,7 +63,7 @@ class _ErrorStream:
 
     @property
     def heard(self) -> int:
-        """Bytes that have been written since decoding began."""
+        """Number of bytes in the file in memory."""
         return os.fstat(self._file[0]).st_size
 
     def since(self, start: int) -> bytes:
@@ -70,7 +71,8 @@ class _ErrorStream:
 
     @contextlib.contextmanager
     def listening(self, *, alone: bool = False) -> Iterator[bool]:
-        """Hear what decoders print, several at a time or `alone`; yields whether that can be."""
+        """Catch what decoders print, for several threads at a time or for one `alone`; yield whether that is
+        possible."""
         with self._changed:
             self._changed.wait_for(lambda: self.decoding == 0 if alone else self.decoding >= 0)
             can_hear = self._open()
@@ -90,7 +92,7 @@ class _ErrorStream:
                 self._changed.notify_all()
 
     def _let_out(self) -> None:
-        """Print what is not the decoder's, and empty the file."""
+        """Print the text that does not come from the decoder, and empty the file."""
         if self.heard:
             others = b''.join(line for line in self.since(0).splitlines(True) if not line.startswith(STARTS))
             os.ftruncate(self._file[0], 0)
@@ -104,9 +106,10 @@ if hasattr(os, 'register_at_fork'):
 
 
 def decode_and_listen(decode: Callable[[], Result]) -> Tuple[Result, str]:
-    """Return what `decode` returns, and what the JPEG decoder had to say of the picture, '' if nothing.
+    """Return the result of `decode` and the warning that the JPEG decoder printed, '' if none.
 
-    Threads decode at the same time: where one of them may have had a warning, each decodes once more alone.
+    Several threads may decode at the same time. If a warning may have come from another thread, this one decodes once
+    more, alone.
     """
     if not sys.platform.startswith('linux'):
         return decode(), ''

@@ -1,7 +1,7 @@
 """Detection JSON files → People without keypoints, with a report of what could not be used.
 
-Format: a list of {"image_id": int, "category_id": int, "bbox": [x, y, width, height], "score": float}. Instead of an id
-there may be the name of the picture, as `image_id` or `file_name`.
+Format: a list of {"image_id": int, "category_id": int, "bbox": [x, y, width, height], "score": float}. The name of the
+picture may stand in place of its id, as `image_id` or `file_name`.
 """
 import glob
 import os
@@ -19,13 +19,13 @@ from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, name_bytes, read_box, read_field, read_name, read_whole_number, whole_number
 
 PERSON_CATEGORY = 1
-# Where an inference looks for boxes.
+# Where inference looks for boxes.
 DETECTION_FOLDER = './annotation/det_json'
-# Boxes on the pictures of COCO's benchmark, which recipes name for an evaluation.
+# Boxes on the pictures of COCO's benchmark, used by recipes for evaluation.
 EVALUATION_FILES = ('minival_2014_det.json', 'COCO_val2017_detections_AP_H_56_person.json')
-# The id of pictures that are given by a name, until it is found.
+# The id of a picture that is given by its name, until the name has been looked up.
 UNKNOWN = -1
-# Ways in which a name of a picture may be shortened.
+# The forms in which a picture may be named: the whole name, its last part, and that without its ending.
 NAME_FORMS = (bytes, os.path.basename, lambda name: os.path.splitext(os.path.basename(name))[0])
 
 
@@ -37,10 +37,10 @@ class Detections:
         image_ids: (D,) int64; UNKNOWN where a box names its picture, see `names`.
         boxes_xywh: (D, 4) float64.
         scores: (D,) float64.
-        other_categories: number of boxes that were left out for their category.
-        repeated: number of boxes that were left out because another has the same picture and place.
-        without_score: number of boxes whose score is taken for 1.
-        names: {row: name of its picture} of boxes without a number.
+        other_categories: number of boxes that were left out because of their category.
+        repeated: number of boxes that were left out as duplicates, see `_distinct`.
+        without_score: number of boxes that give no score; theirs is 1.
+        names: {row: name of its picture} of boxes that give a name and no id.
     """
 
     image_ids: np.ndarray
@@ -52,8 +52,12 @@ class Detections:
     names: Dict[int, str]
 
     def on(self, image_ids: np.ndarray, file_names: np.ndarray) -> 'Detections':
-        """Return the same with the ids of pictures that boxes name and that are among these (I,). A name is that of the
-        file_names (I,) bytes, its last part, or that without the ending."""
+        """Return the detections with names replaced by ids, where a name is found among these pictures.
+
+        Args:
+            image_ids: (I,).
+            file_names: (I,) bytes. A box may name the whole of one, its last part, or that without the ending.
+        """
         if not self.names:
             return self
         by_name: Dict[bytes, int] = {}
@@ -74,11 +78,11 @@ class Detections:
 
 
 def load_detections(paths: Sequence[str], *, people_only: bool, category: int = PERSON_CATEGORY) -> Detections:
-    """Load one or several detection files. A box that is in several of them, or twice in one, counts once.
+    """Load one or several detection files. Duplicates are left out, see `_distinct`.
 
     Args:
         people_only: drop boxes of other categories than `category` and count them.
-        category: the id of the person in the annotation file.
+        category: the category id of people.
 
     Raises:
         PoseError: a file is missing, is malformed or holds no box; the message names the file and the entry.
@@ -127,7 +131,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
 
 
 def _read_picture(entry: Any, where: str):
-    """Return the id of the picture of a box, or its name."""
+    """Return the id of the picture that a box is on, or its name."""
     if isinstance(entry, dict):
         key = 'image_id' if 'image_id' in entry else 'file_name'
         number = whole_number(entry.get(key))
@@ -139,13 +143,13 @@ def _read_picture(entry: Any, where: str):
 
 
 def _distinct(pictures: list, boxes: List[list], kinds: List[tuple]) -> np.ndarray:
-    """Return the rows of boxes without those that are there again.
+    """Return the rows of the boxes that are kept; duplicates are left out.
 
-    Within a file a box of the same place is another one where score or category differ. In another file, which somebody
-    else has made of the same picture, it is the same; the better score counts.
+    Two boxes with equal coordinates on the same picture are duplicates if they come from different files: the one with
+    the better score is kept. Within one file they are duplicates only if score and category are equal too.
 
     Args:
-        kinds: file, category and score of each box.
+        kinds: (file, category, score) of each box.
     """
     best: Dict[tuple, List[int]] = {}
     for row, (picture, box) in enumerate(zip(pictures, boxes)):
@@ -159,11 +163,13 @@ def _distinct(pictures: list, boxes: List[list], kinds: List[tuple]) -> np.ndarr
 
 @dataclass(frozen=True)
 class BoxReport:
-    """What became of the boxes of an evaluation or inference; every count is of boxes unless it says pictures.
+    """How many boxes of an evaluation or inference were used or left out, and why.
+
+    Every number counts boxes, unless its name says pictures.
 
     Attributes:
-        left_out: {reason: count} of annotations that are no boxes of people, see `People.left_out`.
-        odd: what is odd about the boxes that are used, or ''.
+        left_out: {reason: count} of annotations that were not used, see `People.left_out`.
+        odd: a remark on boxes that are used but look odd, or ''.
     """
 
     source: str
@@ -213,15 +219,16 @@ class BoxReport:
 def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray, np.ndarray], num_keypoints: int, *,
                     min_score: float = 0.0, source: str = 'detected boxes', category: int = PERSON_CATEGORY
                     ) -> Tuple[People, BoxReport]:
-    """Place detections on the pictures of an annotation file.
+    """Assign detections to the pictures of an annotation file.
 
     Args:
         images: ids (I,), file names (I,) and (width, height) (I, 2), as `load_coco_images` gives them.
-        min_score: boxes below are dropped.
-        category: the id of the person in the annotation file.
+        min_score: boxes with a lower score are dropped.
+        category: the category id of people in the annotation file.
 
     Raises:
-        PoseError: no box lies on any of the images, or they are not [x, y, width, height] in pixels.
+        PoseError: no box lies on any of the images or can be used, or the boxes are not [x, y, width, height] in
+            pixels.
     """
     image_ids, file_names, picture_sizes = images
     detections = detections.on(image_ids, file_names)
@@ -239,7 +246,7 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
             f'ids such as {detections.image_ids[:3].tolist()}, the images are {image_ids[:3].tolist()} and so on')
     below_score = known & (detections.scores < min_score)
     not_finite, without_area = find_unusable_boxes(detections.boxes_xywh)
-    # A box with several faults is counted under the first.
+    # A box with several faults is counted once, under the first.
     not_finite &= known & ~below_score
     without_area &= known & ~below_score
     kept = np.flatnonzero(known & ~below_score & ~not_finite & ~without_area)
@@ -265,14 +272,14 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
 
 
 def find_inference_boxes(given: Optional[str], say: Callable[[str], None] = lambda line: None) -> List[str]:
-    """Return the detection files of an inference: the given one, or all in `annotation/det_json`. Those of an
-    evaluation are left aside where there is another.
+    """Return the detection files for inference: the given one, or all in `annotation/det_json`. Those of COCO's
+    benchmark are ignored if there are others.
 
     Args:
-        say: gets a line for what is left aside.
+        say: is called with a line about the files that are ignored.
 
     Raises:
-        PoseError: there is none.
+        PoseError: there is no detection file.
     """
     if given is not None:
         if not os.path.isfile(given):

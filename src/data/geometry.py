@@ -1,5 +1,5 @@
-"""Boxes, the center-and-scale form in which the published pipelines carry a crop, and the similarity transform between
-a picture and a crop, with the exact arithmetic of the published code. No pictures.
+"""Boxes, the center and scale by which the published pipelines describe a crop, and the similarity transform between a
+picture and a crop, with the exact arithmetic of the published code. Coordinates only, no pixels.
 
 A scale is (width, height) of the crop in units of 200 pixels, the convention that MPII introduced.
 """
@@ -21,7 +21,7 @@ def center_scale_from_box(box_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]
 
 
 def fit_aspect(scale: np.ndarray, aspect: float) -> np.ndarray:
-    """Return the smallest scale of width / height = `aspect` that contains `scale`."""
+    """Return the smallest scale with width / height = `aspect` that contains `scale`."""
     width, height = scale
     if width > aspect * height:
         return np.array([width, width / aspect], scale.dtype)
@@ -29,7 +29,7 @@ def fit_aspect(scale: np.ndarray, aspect: float) -> np.ndarray:
 
 
 def clip_boxes_to_pictures(boxes_xywh: np.ndarray, picture_sizes: np.ndarray) -> np.ndarray:
-    """Return boxes (P, 4) clipped as Simple Baselines does: inside their picture and one pixel smaller than given.
+    """Return boxes (P, 4) clipped to their pictures as Simple Baselines does, which also makes them one pixel smaller.
 
     Args:
         boxes_xywh: (P, 4) float64.
@@ -41,9 +41,10 @@ def clip_boxes_to_pictures(boxes_xywh: np.ndarray, picture_sizes: np.ndarray) ->
 
 
 def find_unusable_boxes(boxes_xywh: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return two masks (P,) of boxes (P, 4) that cannot be cropped: not finite, and without area.
+    """Return two masks (P,) of boxes (P, 4) that cannot be cropped: those not finite, and those without area.
 
-    Crops are float32 like the originals' and cannot hold what is astronomically large or small.
+    Center and scale are float32, as in the published code; so huge boxes count as not finite, and tiny ones as without
+    area.
     """
     with np.errstate(invalid='ignore'):
         not_finite = ~(np.abs(boxes_xywh) < LARGEST_COORDINATE).all(axis=1)
@@ -60,7 +61,7 @@ def find_outside_boxes(boxes_xywh: np.ndarray, picture_sizes: np.ndarray) -> np.
 def crop_matrix(center: np.ndarray, scale: np.ndarray, rotation_degrees: float, size: Tuple[int, int]) -> np.ndarray:
     """Return the (2, 3) float64 matrix from picture pixels to pixels of a crop of `size` (width, height).
 
-    Only the scale's width matters. A positive rotation turns the content counter-clockwise on the screen. The three
+    Only the width of the scale is used. A positive rotation turns the content of the crop counter-clockwise. The three
     float32 point pairs and OpenCV's solver are those of the published code; a closed form differs by up to 3e-5.
     """
     picture_points, crop_points = _point_pairs(center, scale, rotation_degrees, size)

@@ -1,20 +1,20 @@
-"""How large a picture says it is, read from its first bytes: the pixels of a decoder's memory before they are decoded.
+"""The size of a picture, read from its header: so a picture that is too large is refused before memory is allocated.
 
-OpenCV has a bound of its own, which covers every format but is fixed when `cv2` is first imported.
+OpenCV has its own limit, which covers every format but is fixed when `cv2` is first imported.
 """
 import re
 import struct
 from typing import Optional, Tuple
 
 _JPEG_MARKER = re.compile(rb'\xff+([^\xff\0])')
-# 0xc4, 0xc8 and 0xcc among them are of tables and of an extension.
+# Start-of-frame markers; 0xc4, 0xc8 and 0xcc in this range have other meanings (tables, an extension).
 _JPEG_FRAMES = {bytes([marker]) for marker in range(0xc0, 0xd0)} - {b'\xc4', b'\xc8', b'\xcc'}
 
 
 def claimed_size(content: bytes) -> Optional[Tuple[int, int]]:
-    """Return the (width, height) that a JPEG, PNG, GIF, BMP, WebP or TIFF claims, or None where the bytes do not say.
+    """Return the (width, height) in the header of a JPEG, PNG, GIF, BMP, WebP or TIFF; None if it is not found.
 
-    Of pictures with several frames it is that of the canvas, or of the first page.
+    For files with several frames it is the size of the canvas, with several pages that of the first one.
     """
     for start, read in ((b'\xff\xd8', _jpeg), (b'\x89PNG', _png), (b'GIF8', _gif), (b'BM', _bmp), (b'RIFF', _webp),
                         (b'II', _tiff), (b'MM', _tiff)):
@@ -28,7 +28,7 @@ def claimed_size(content: bytes) -> Optional[Tuple[int, int]]:
 
 def _jpeg(content: bytes) -> Optional[Tuple[int, int]]:
     found = _JPEG_MARKER.search(content, 2)
-    # Behind the start of a scan, 0xda, comes compressed data.
+    # After the start-of-scan marker, 0xda, there is only compressed data.
     while found and found[1] != b'\xda':
         if found[1] in _JPEG_FRAMES:
             return struct.unpack_from('>HH', content, found.end() + 3)[::-1]
@@ -48,7 +48,7 @@ def _bmp(content: bytes) -> Tuple[int, int]:
     if struct.unpack_from('<I', content, 14)[0] == 12:
         return struct.unpack_from('<HH', content, 18)
     width, height = struct.unpack_from('<ii', content, 18)
-    # Rows from the top have a negative height.
+    # A negative height means that the rows are stored from top to bottom.
     return abs(width), abs(height)
 
 
@@ -65,7 +65,7 @@ def _webp(content: bytes) -> Optional[Tuple[int, int]]:
 def _tiff(content: bytes) -> Optional[Tuple[int, int]]:
     order = '<' if content.startswith(b'II') else '>'
     version, = struct.unpack_from(order + 'H', content, 2)
-    # Entries of a BigTIFF, version 43, have longer counts and values.
+    # In BigTIFF, version 43, entries have longer counts and values.
     form, head, first = ('HHI', 'H', struct.unpack_from(order + 'I', content, 4)[0]) if version == 42 else (
         'HHQ', 'Q', struct.unpack_from(order + 'Q', content, 8)[0])
     count, = struct.unpack_from(order + head, content, first)

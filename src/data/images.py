@@ -16,15 +16,15 @@ from .image_headers import claimed_size
 from .locate_pictures import check_picture_folder
 
 JPEG_START = b'\xff\xd8'
-# Damaged pictures that have been named: once is enough, they are read in every epoch.
+# Damaged pictures that the user was warned of: one warning each is enough, though they are read in every epoch.
 _named: Set[str] = set()
-# Of decoded pictures that are looked at again.
+# Memory for decoded pictures that are kept because they are needed again.
 KEPT_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
 class NumberedPictures:
-    """I readable pictures whose names are image ids.
+    """I readable pictures whose file names are image ids.
 
     Attributes:
         image_ids: (I,) int64.
@@ -39,14 +39,14 @@ class NumberedPictures:
     read: Callable[..., np.ndarray]
 
     def as_images(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return ids, paths and sizes, as an annotation file gives them."""
+        """Return ids, paths and sizes, in the form of `load_coco_images`."""
         return self.image_ids, self.paths, self.sizes
 
 
 def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedPictures:
     """Find the pictures of a folder that are named by an image id: 42.jpg, 000000000042.jpg, 42.png.
 
-    Pictures that cannot be used are named through `say`.
+    `say` is called with a line about each picture that cannot be used.
 
     Raises:
         PoseError: the folder is missing or has no usable picture.
@@ -79,7 +79,7 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
 
 
 class KeptPictures:
-    """Reads pictures as `read_picture` does, and keeps them as long as they fit into `most` bytes: a picture is decoded
+    """Reads pictures as `read_picture` does and keeps them, up to `most` bytes in all, so that a picture is decoded
     once for its size, its crops and its drawing."""
 
     def __init__(self, most: int = KEPT_BYTES):
@@ -89,7 +89,7 @@ class KeptPictures:
         picture = self._kept.get((path, honour_exif))
         if picture is None:
             picture = read_picture(path, honour_exif=honour_exif)
-            # The pictures of a folder come in the same order three times: what came first stays.
+            # A folder is read three times in the same order, so keeping the first pictures is best.
             if picture.nbytes <= self._left:
                 self._left -= picture.nbytes
                 picture.flags.writeable = False
@@ -104,18 +104,18 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         honour_exif: turn the picture as its EXIF orientation says.
 
     Raises:
-        PoseError: the file is missing, no regular file, truncated, not a picture or one of more pixels than
-            OPENCV_IO_MAX_IMAGE_PIXELS in the environment allows; the message names it. A JPEG that is damaged inside
-            is named in a warning on standard error.
+        PoseError: the file is missing, not a regular file, truncated, not a picture, or has more pixels than the
+            environment variable OPENCV_IO_MAX_IMAGE_PIXELS allows; the message names it. A JPEG with damaged data is
+            no error: it is named in a warning on standard error.
     """
-    # Spelled out here: whoever takes the message need not be able to encode bytes that are no UTF-8.
+    # Made printable here, since a name that is not UTF-8 cannot be written everywhere.
     name, most = printable(os.fsdecode(path)), _max_pixels()
     too_large = (f'is larger than the bound of {most} pixels; to read it, raise {MAX_PIXELS_VARIABLE} in the '
                  'environment')
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            # No format needs more than 8 bytes for a pixel, and a few for the rest.
+            # No format needs more than 8 bytes per pixel, plus some for headers.
             if size > 8 * most + 2 ** 24:
                 raise PoseError(f'the picture {name} of {size} bytes {too_large}')
             content = file.read()
@@ -148,10 +148,10 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
 
 
 def check_size(picture: np.ndarray, said: np.ndarray, path: Union[str, bytes], *, honour_exif: bool) -> None:
-    """Prove that a picture has the (width, height) that its annotation file says; 0 where it says none.
+    """Check that a picture has the (width, height) that its annotation file states; 0 where it states none.
 
     Raises:
-        PoseError: it has not, and the keypoints would lie elsewhere; the message names the file and a remedy.
+        PoseError: the sizes differ, so the keypoints would be misplaced; the message names the file and a remedy.
     """
     (height, width), (said_width, said_height) = picture.shape[:2], map(int, said)
     if (width, height) == (said_width, said_height) or not said_width:
@@ -172,21 +172,22 @@ def check_size(picture: np.ndarray, said: np.ndarray, path: Union[str, bytes], *
 
 
 def exif_rule(choice: str) -> Optional[bool]:
-    """Return whether DATASET.EXIF turns pictures as their EXIF orientation says; None does as the network's release."""
+    """Return whether DATASET.EXIF turns pictures as their EXIF orientation says; None: as the network's
+    release does."""
     return {'published': None, 'upright': True, 'stored': False}[choice]
 
 
 def _max_pixels() -> int:
-    """Return the bound that OpenCV reads as well, when it is first imported; it also knows units, such as 900MB."""
+    """Return the limit of pixels from the variable that OpenCV also reads (OpenCV accepts units too, such as 900MB)."""
     text = os.environ.get(MAX_PIXELS_VARIABLE, '')
     return int(text) if text.isdecimal() else MAX_PIXELS
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:
-    """OpenCV fills the missing part of a truncated JPEG with grey and says nothing to the program."""
+    """Return whether a JPEG is cut off. OpenCV would fill the missing part with grey and report no error."""
     if not content.startswith(JPEG_START):
         return False
     if b'\xff\xd9' in content[-64:]:
         return False
-    # An end marker before the last start of scan belongs to a thumbnail.
+    # An end marker before the last start-of-scan marker belongs to a thumbnail.
     return content.rfind(b'\xff\xd9') < content.rfind(b'\xff\xda')

@@ -1,7 +1,7 @@
-"""The names that an annotation file in COCO's format gives to its keypoints, against those of a layout.
+"""Compares the keypoint names in an annotation file in COCO's format with those of a layout.
 
-The same names in another order, as tools write them that sort their labels, are put in order; other names are refused:
-a network would learn, and an evaluator score, a nose as a tail.
+If the names are the same but in another order, as some tools sort them, the keypoints are reordered. Other names are
+refused: otherwise a network would learn, and an evaluator score, a nose as a tail.
 """
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -17,7 +17,7 @@ from .skeletons import Skeleton
 
 
 def category_with_keypoints(content: Any, path: str, wanted: str = '') -> Optional[Dict]:
-    """Return the entry of the category whose keypoints count; None where it lists no keypoints.
+    """Return the file's entry of the category of people; None if it lists no keypoints.
 
     Args:
         wanted: DATASET.CATEGORY; see `choose_category`.
@@ -44,14 +44,14 @@ def names_of(category: Dict) -> List[str]:
 
 
 def open_annotations(path: str, skeleton: Skeleton, category: str = '') -> AnnotationFile:
-    """Return an annotation file with the keypoints in the order of a layout; its notes say where the order of the file
-    is another one.
+    """Return an annotation file with its keypoints in the order of a layout; a note says if the order in the file is
+    different.
 
     Args:
         category: DATASET.CATEGORY.
 
     Raises:
-        PoseError: the file is no JSON, or has other keypoints; the message says which, and what can be done.
+        PoseError: the file is not JSON, or has other keypoints; the message says which, and what can be done.
     """
     file = AnnotationFile(path, category)
     entry = category_with_keypoints(file.content, path, category)
@@ -69,8 +69,8 @@ def open_annotations(path: str, skeleton: Skeleton, category: str = '') -> Annot
 
 
 def _names_are_leftovers(content: Dict, category: Dict, skeleton: Skeleton) -> bool:
-    """Whether the annotations have as many keypoints as the layout, and the category another number of names, which
-    then say nothing of them."""
+    """Whether the annotations have as many keypoints as the layout, but the category lists another number of names, so
+    that these names cannot belong to the annotations."""
     if len(category['keypoints']) == skeleton.num_keypoints:
         return False
     counts = {len(values) for values in (each.get('keypoints') for each in _annotations_of(content, category))
@@ -79,7 +79,7 @@ def _names_are_leftovers(content: Dict, category: Dict, skeleton: Skeleton) -> b
 
 
 def _annotations_of(content: Dict, category: Dict) -> Iterator[Dict]:
-    """Yield the annotations of a category; those that do not say are taken for it."""
+    """Yield the annotations of a category, and those without a category id."""
     annotations = content.get('annotations')
     for annotation in annotations if isinstance(annotations, list) else ():
         if isinstance(annotation, dict) and str(annotation.get('category_id', category.get('id'))) == str(
@@ -88,7 +88,7 @@ def _annotations_of(content: Dict, category: Dict) -> Iterator[Dict]:
 
 
 def match_names(names: Sequence[str], skeleton: Skeleton, path: str) -> Tuple[List[int], str]:
-    """Return where the file has each keypoint of a layout, and what is to be said of it, '' where all is as expected.
+    """Return the index in the file of each keypoint of a layout, and a remark; '' if all is as expected.
 
     Raises:
         PoseError: the file has other keypoints.
@@ -133,8 +133,8 @@ def _difference(names: Sequence[str], meant: Sequence[str], skeleton: Skeleton) 
 
 
 def _put_in_order(content: Dict, category: Dict, places: Sequence[int]) -> None:
-    """Bring the keypoints of all annotations of a category into another order; malformed ones stay, for the reader to
-    name."""
+    """Reorder the keypoints of all annotations of a category; malformed ones are left for the code that reads them,
+    which reports them."""
     count = len(category['keypoints'])
     rows = np.ravel([[3 * place, 3 * place + 1, 3 * place + 2] for place in places]).tolist()
     for annotation in _annotations_of(content, category):

@@ -1,11 +1,11 @@
 """Left and right in the names of keypoints, in the spellings that labelling tools and papers use.
 
-`left_eye`, `eye_left`, `L_Eye`, `eye.L`, `LeftEye`, `LEye`, `lefteye`, and `leye` where there is a `reye` as well.
+Known are `left_eye`, `eye_left`, `L_Eye`, `eye.L`, `LeftEye`, `LEye`, `lefteye`, and `leye` if there is a `reye` too.
 """
 import re
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-# A run of capitals before a word, a word, a run of capitals, digits, letters of other scripts.
+# In this order: capitals before a capitalised word, a word, other capitals, digits, letters of other scripts.
 _WORDS = re.compile(r'[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_A-Za-z]+')
 _SIDES = {'left': 'left', 'right': 'right'}
 _LETTERS = {'l': 'left', 'r': 'right'}
@@ -13,18 +13,18 @@ _SIGNS = {'左': 'left', '右': 'right'}
 
 
 class _Reading(NamedTuple):
-    """A way to read a name: its side, and the name with a gap where the side stands."""
+    """One interpretation of a name: its side, and the name with a placeholder where the side was."""
 
     side: str
     rest: str
 
 
 class Pairing(NamedTuple):
-    """The sides of keypoints.
+    """Which keypoints are left/right pairs.
 
     Attributes:
         pairs: (left, right) names, in the order of the names.
-        one_sided: names that say a side and have no partner.
+        one_sided: names that contain a side but have no partner.
     """
 
     pairs: Tuple[Tuple[str, str], ...]
@@ -40,7 +40,7 @@ def _with_gap(words: Sequence[str], place: int, left_over: str = '*') -> str:
 
 
 def _by_word(name: str) -> List[_Reading]:
-    """Read a name whose side is a word of its own: left, right, or the letter L or R."""
+    """Interpret a name whose side is a separate word: left, right, or the letter L or R."""
     words = _words(name)
     for known in (_SIDES, _LETTERS):
         places = [place for place, word in enumerate(words) if word in known]
@@ -50,7 +50,7 @@ def _by_word(name: str) -> List[_Reading]:
 
 
 def _by_part(name: str) -> List[_Reading]:
-    """Read a name in which the side begins or ends a word: lefteye, eyeright, 左眼."""
+    """Interpret a name in which a word begins or ends with the side: lefteye, eyeright, 左眼."""
     words, readings = _words(name), []
     for place, word in enumerate(words):
         for part, side in {**_SIDES, **_SIGNS}.items():
@@ -62,7 +62,7 @@ def _by_part(name: str) -> List[_Reading]:
 
 
 def _by_letter(name: str) -> List[_Reading]:
-    """Read a name whose first or last letter may be a side: leye, eyel."""
+    """Interpret a name whose first or last letter may be the side: leye, eyel."""
     words = _words(name)
     if not words:
         return []
@@ -75,7 +75,7 @@ def _by_letter(name: str) -> List[_Reading]:
 
 
 def pair_names(names: Sequence[str]) -> Pairing:
-    """Return which keypoints are each other's partners; the surest readings are tried first."""
+    """Return which keypoints are left/right partners; the most certain interpretations are tried first."""
     partner: Dict[str, str] = {}
     pairs = {}
     for read in (_by_word, _by_part, _by_letter):
@@ -94,11 +94,11 @@ def pair_names(names: Sequence[str]) -> Pairing:
 
 
 def side_of(name: str) -> str:
-    """Return 'left' or 'right' where a name says so on its own, else ''."""
+    """Return 'left' or 'right' if a name shows it without looking at the other names, else ''."""
     readings = _by_word(name)
     if readings:
         words = _words(name)
-        # A letter in the middle may be a number or an abbreviation.
+        # A single letter L or R in the middle may mean something else.
         is_outside = any(word in _SIDES for word in words) or words[0] in _LETTERS or words[-1] in _LETTERS
         return readings[0].side if is_outside else ''
     readings = [each for each in _by_part(name) if each.rest.startswith('*')]
@@ -106,7 +106,7 @@ def side_of(name: str) -> str:
 
 
 def plain_name(name: str) -> Tuple[str, str]:
-    """Return the side and the letters of a name, alike for all spellings of it: ('left', 'eye')."""
+    """Return the side and the rest of a name, the same for all its spellings: ('left', 'eye')."""
     side = side_of(name)
     if not side:
         return '', ''.join(_words(name)) or name

@@ -6,7 +6,7 @@ from ..system.errors import PoseError
 from .annotation_checks import AnnotationFile
 from .categories import list_categories
 
-# What a loader calls a reason -> what to do where it is the largest and nobody is left.
+# Reason, as the loaders name it -> what to do if it is the most frequent one and nobody is left.
 REMEDIES = {
     'without keypoints': 'is this the file of the keypoints, person_keypoints_….json?',
     'without a labelled keypoint': 'the third number of a keypoint should be 2 for visible and 1 for hidden ones',
@@ -17,7 +17,7 @@ REMEDIES = {
 
 
 def count_left_out(file: AnnotationFile, reasons: 'Counter[str]') -> Dict[str, int]:
-    """Return {reason: how many annotations} with the other categories first."""
+    """Return {reason: number of annotations}, with those of other categories first."""
     others = file.other_categories
     named = {f'of category {file.name_category(each)}': count for each, count in others.items()}
     if len(named) > 2:
@@ -26,7 +26,7 @@ def count_left_out(file: AnnotationFile, reasons: 'Counter[str]') -> Dict[str, i
 
 
 def nobody_left(file: AnnotationFile, left_out: Dict[str, int], purpose: str) -> PoseError:
-    """Return the error of a file of whose annotations none can be used; it names the largest reason and a remedy."""
+    """Return the error for a file without a usable annotation; it gives the reasons and a remedy for the main one."""
     start = f'{file.path}: none of its {len(file.annotations)} annotations is a person {purpose}'
     if not left_out:
         return PoseError(f'{start}; it should have annotations')

@@ -1,9 +1,11 @@
-"""Colors of keypoints and limbs by limb group, for layouts of one's own: a finger, a leg, a face.
+"""Colors of keypoints and limbs for the user's own layouts: one color per limb group, such as a finger, a leg or
+a face.
 
-A group is what the limbs of one side of the body connect. A keypoint where many limbs meet, such as the wrist of a
-hand, separates them; keypoints without limbs are together where their names differ by a number only. Left groups are
-drawn in warm colors and right ones in cool colors, partners in colors of the same place; without left and right
-every group has a color of its own. Published layouts are drawn by side alone.
+A group is a set of keypoints of one side of the body that are connected by limbs. A keypoint where many limbs meet,
+such as the wrist in a hand layout, does not connect them; keypoints without limbs form a group if their names differ
+only by a number. Left groups are drawn in warm colors and right ones in cool colors; a left group and its right partner
+have the same index in the two palettes. Without left and right every group has its own color. Published layouts are
+colored by side only.
 """
 import re
 from functools import lru_cache
@@ -13,9 +15,9 @@ from .keypoint_sides import side_of
 from .skeletons import COCO, CROWDPOSE, MPII, Skeleton
 
 Color = Tuple[int, int, int]  # blue, green, red in 0..255
-# Limbs of one side that meet in a keypoint which separates them.
+# A keypoint where at least this many limbs of one side meet does not connect them.
 MANY_LIMBS = 5
-# Orange and blue first, which stay apart for every common kind of color blindness (Okabe and Ito, 2008).
+# Orange and blue first: they can be told apart with every common kind of color blindness (Okabe and Ito, 2008).
 _LEFT = ('#ff8c00', '#ffd60a', '#ff5c5c', '#ff9ec4', '#c9a227', '#ffc48a')
 _RIGHT = ('#1e82f5', '#5ac8fa', '#8f7bff', '#2ec4a6', '#a5d8ff', '#5b8def')
 _MIDDLE = ('#e6f5e1', '#b6e36b', '#d9c2ff', '#f2e2b8')
@@ -27,7 +29,7 @@ def _bgr(color: str) -> Color:
 
 
 def _sides(skeleton: Skeleton) -> List[str]:
-    """Return 'left', 'right' or '' for every keypoint; a pair whose names say none is in the middle."""
+    """Return 'left', 'right' or '' (middle) for every keypoint; a pair whose names show no side is in the middle."""
     return [side_of(name) if name in skeleton.partners else '' for name in skeleton.keypoint_names]
 
 
@@ -37,7 +39,7 @@ def _degrees(skeleton: Skeleton) -> List[int]:
 
 
 def limb_groups(skeleton: Skeleton) -> List[List[int]]:
-    """Return the groups, each as the indices of its keypoints, in the order of their first keypoints."""
+    """Return the groups as lists of keypoint indices, in the order of their first keypoints."""
     sides, degrees = _sides(skeleton), _degrees(skeleton)
     group = list(range(skeleton.num_keypoints))
 
@@ -63,20 +65,20 @@ def limb_groups(skeleton: Skeleton) -> List[List[int]]:
 
 @lru_cache(maxsize=16)
 def keypoint_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
-    """Return the color of each keypoint of a layout of one's own; None for a published one."""
+    """Return the color of each keypoint of a user's own layout; None for a published layout."""
     if skeleton in (COCO, CROWDPOSE, MPII):
         return None
     names, sides, groups = skeleton.keypoint_names, _sides(skeleton), limb_groups(skeleton)
     if not any(sides) and len(groups) == 1 and len(names) <= len(_ALL):
         groups = [[index] for index in range(len(names))]
     colors: Dict[int, str] = {}
-    # Places in the palettes: of the sides together, and of the middle.
+    # Number of palette entries in use: True for left and right together, False for the middle.
     used = {True: 0, False: 0}
     palettes = {'left': _LEFT, 'right': _RIGHT, '': _MIDDLE if any(sides) else _ALL}
     place_of: Dict[str, int] = {}
     for group in groups:
         side = sides[group[0]]
-        # The partners of a group, where they have had their turn.
+        # If the partner group has a color already, take the same index.
         known = [place_of[skeleton.partners[names[index]]] for index in group
                  if skeleton.partners.get(names[index]) in place_of and side]
         place = known[0] if known else used[bool(side)]
@@ -90,8 +92,11 @@ def keypoint_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
 
 @lru_cache(maxsize=16)
 def limb_colors(skeleton: Skeleton) -> Optional[Tuple[Color, ...]]:
-    """Return the color of each limb: that of its keypoints or, where they differ, of the one with fewer limbs; what
-    joins left and right is in the first color of the middle. None for a published layout."""
+    """Return the color of each limb; None for a published layout.
+
+    A limb between left and right has the first color of the middle; one between a side and the middle, the color of the
+    side; any other, the color of its keypoint with fewer limbs.
+    """
     colors = keypoint_colors(skeleton)
     if colors is None:
         return None

@@ -1,7 +1,7 @@
-"""Samples → batches: those of a training by processes, those of an evaluation by threads.
+"""Samples → batches: made by processes for training, by threads for evaluation.
 
-Workers make whole batches: one message per batch instead of one per sample, and the order of a run is a pure function
-of its seed. What travels is the uint8 crop and the joints; normalisation and label maps happen inside the graph.
+A worker makes whole batches, so there is one message per batch instead of one per sample, and the order of a run
+depends on its seed alone. Workers send uint8 crops and joints; the graph computes normalisation and label maps.
 """
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +25,7 @@ from .loader_processes import (
 )
 from .samples import PersonSamples
 
-# Finished batches that each process or thread keeps ready.
+# How many finished batches each process or thread keeps ready.
 PREFETCHED_BATCHES = 4
 
 
@@ -33,16 +33,16 @@ PREFETCHED_BATCHES = 4
 class BatchPlan:
     """Which people form which batch of a training run.
 
-    The batch of a step is a run of the epoch's permutation; each device gets its own part of it, so the devices
-    together see every person once an epoch, and what they see together in a step is what one device with their joint
-    batch size would see. A remainder with less than one person for each device joins the step before it.
+    The people of an epoch are shuffled; each step takes the next ones in this order and divides them among the devices.
+    So all devices together see every person once per epoch, and in each step they see what a single device with their
+    joint batch size would see. If the people left at the end are fewer than the devices, they join the last full step.
 
     Attributes:
         num_samples: P.
-        batch_size: of one device and one step.
-        epochs: of the whole run.
-        seed: of the order; each epoch is shuffled anew.
-        drop_remainder: leave out the last, smaller batch of an epoch.
+        batch_size: people per step on one device.
+        epochs: number of epochs of the whole run.
+        seed: of the shuffling; every epoch has another order.
+        drop_remainder: leave out the people at the end of an epoch who do not fill a batch.
         num_shards, shard: number of devices, and which of them this is.
     """
 
@@ -69,7 +69,7 @@ class BatchPlan:
 
     @property
     def joint_batch_size(self) -> int:
-        """Of all devices together."""
+        """People per step on all devices together."""
         return self.batch_size * self.num_shards
 
     @property
@@ -85,11 +85,12 @@ class BatchPlan:
 
     @lru_cache(maxsize=2)  # noqa: B019  a permutation of COCO takes milliseconds, and a plan lives as long as its run
     def epoch_order(self, epoch: int) -> np.ndarray:
-        """Return the people of one epoch, of all devices, in their order."""
+        """Return the people of one epoch, for all devices, in the order in which they are used."""
         return np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
 
     def joint_batch(self, step: int) -> Tuple[int, np.ndarray]:
-        """Return the epoch, from 0, of step `step`, from 0, and the people that all devices see in it."""
+        """Return the epoch of step `step` (both count from 0) and the people that all devices together see in
+        this step."""
         epoch, index = divmod(step, self.steps_per_epoch)
         begin = index * self.joint_batch_size
         is_last = index == self.steps_per_epoch - 1 and not self.drop_remainder
@@ -102,21 +103,21 @@ class BatchPlan:
 
     @property
     def largest_batch(self) -> int:
-        """Return the number of people in the largest of this device's batches: a remainder may join the last one."""
+        """Return the number of people in this device's largest batch: the last one may be larger than the others."""
         return max(len(self.batch(step)[1]) for step in (0, self.steps_per_epoch - 1))
 
     def smallest_share(self, step: int) -> int:
-        """Return the number of people in the smallest of the devices' batches of step `step`."""
+        """Return the number of people in the smallest batch that any device has in step `step`."""
         return len(self.joint_batch(step)[1]) // self.num_shards
 
     def share(self, step: int) -> float:
-        """Return how much this device's mean over its batch counts in the mean over devices: 1, or about 1 where the
-        parts of a step differ in size."""
+        """Return the weight of this device's batch mean in the mean over devices: 1 if all devices have batches of the
+        same size in this step, otherwise about 1."""
         return len(self.batch(step)[1]) * self.num_shards / len(self.joint_batch(step)[1])
 
 
 class TrainingBatches:
-    """The batches of a training run, from step `first_step` on."""
+    """The batches of a training run, starting at step `first_step`."""
 
     def __init__(self, samples: PersonSamples, plan: BatchPlan, first_step: int = 0):
         self.samples, self.plan, self.first_step = samples, plan, first_step
@@ -126,15 +127,15 @@ class TrainingBatches:
 
     @property
     def largest_shape(self) -> Tuple[int, int, int, int]:
-        """(N, H, W, 3) of the pixels of the largest batch."""
+        """Shape (N, H, W, 3) of the crops of the largest batch."""
         return self.plan.largest_batch, *self.samples.input_shape, 3
 
     def make(self, number: int, pixels: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cut the people of batch `number` into the first of `pixels` (N or more, H, W, 3) uint8.
+        """Cut the people of batch `number` into the first N rows of `pixels` (N or more, H, W, 3) uint8.
 
         Returns:
-            joints (N, K, 2) or (N, I, K, 2) float32, validity (N, K) or (N, I, K) float32, rows (N,) int32 of the
-            people.
+            joints (N, K, 2) or, with neighbours, (N, I, K, 2) float32, validity (N, K) or (N, I, K) float32, and rows
+            (N,) int32 of the people.
 
         Raises:
             PoseError: a picture cannot be read.
@@ -161,16 +162,16 @@ def iterate_batches(source: TrainingBatches, *, num_workers: int, say: Callable[
 
     Args:
         num_workers: loader processes, at most one per core; with 0 or 1 the batches are made in a thread of this
-            process. Where memory for their batches is scarce there are fewer of both, which is said.
+            process. If there is too little memory, there are fewer processes or fewer batches ahead; a line says so.
         say: prints a line.
-        on_death: told of a loader process that has died; the batches after that are made by this process.
+        on_death: is called if a loader process has died; the remaining batches are made by this process.
 
     Raises:
-        PoseError: a sample could not be made; the message is the worker's.
+        PoseError: a sample could not be made; the message comes from the worker.
         WorkerDiedError: a loader process has died, and `on_death` is not given.
     """
-    # Threads do not survive a fork: a worker that found OpenCV's pool of this process, which decoding heatmaps starts,
-    # would wait for them forever.
+    # Threads do not survive a fork. Decoding heatmaps starts OpenCV's thread pool in this process; a forked worker
+    # would wait for the threads of this pool forever.
     cv2.setNumThreads(1)
     wanted = min(num_workers, cpu_count()) if can_fork() else 1
     free = free_memory()
@@ -190,7 +191,7 @@ def iterate_batches(source: TrainingBatches, *, num_workers: int, say: Callable[
 
 
 def _iterate_in_threads(make: Callable[[int], tuple], count: int, num_threads: int, ahead: int) -> Iterator[tuple]:
-    """Yield `make` of 0 to `count` - 1 in order, made by threads; they end when the caller has gone."""
+    """Yield make(0) to make(count - 1) in order, computed by threads; they end when the caller stops iterating."""
     with ThreadPoolExecutor(num_threads, thread_name_prefix='loader') as pool:
         waiting: Deque[Future] = deque()
         try:
@@ -208,7 +209,7 @@ def _iterate_in_threads(make: Callable[[int], tuple], count: int, num_threads: i
 class TestBatches:
     """Random access to the batches of an evaluation, in the order of the people; the last one may be smaller.
 
-    Of several devices each takes every n-th batch: a batch holds the same people whatever the number of devices.
+    Each of n devices takes every n-th batch, so a batch holds the same people whatever the number of devices.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -229,15 +230,16 @@ class TestBatches:
 def iterate_test_batches(source: TestBatches, *, num_threads: int) -> Iterator[tuple]:
     """Yield the batches of an evaluation in order: crops, centers, scales, rows of the people.
 
-    Threads, since reading and cropping happen outside Python's lock, and neither start-up nor copies cost anything.
+    Threads are enough: reading and cropping release Python's global interpreter lock, and threads need neither start-up
+    time nor copies.
 
     Args:
-        num_threads: that read and cut ahead; 0 does it when a batch is asked for.
+        num_threads: threads that read and crop ahead; with 0 a batch is made when it is asked for.
 
     Raises:
-        PoseError: a picture cannot be read; the batches before it have come.
+        PoseError: a picture cannot be read; all batches before it have been yielded.
     """
-    # Each thread reads a picture of its own.
+    # Each of our threads works on its own picture; OpenCV's own threads would only get in their way.
     cv2.setNumThreads(1)
     if num_threads < 1:
         yield from map(source.__getitem__, range(len(source)))

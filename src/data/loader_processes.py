@@ -1,8 +1,9 @@
-"""Loader processes: items of a source made ahead, in order, and a death among them noticed instead of waited for.
+"""Loader processes: they make the items of a source ahead of time and in order; if one dies, it is noticed at once.
 
-Not MindSpore's own: when one of those dies, MindSpore sends SIGTERM to the main process, which cannot be told from a
-polite stop, and where /dev/shm is small (64 MB in Docker) they wait for ever. Here arrays travel through memory that
-forked processes share with their parent: it needs no /dev/shm and counts as the job's own memory.
+MindSpore's own loader processes are not used: when one of them dies, MindSpore sends SIGTERM to the main process, which
+looks like an ordinary request to stop; and where /dev/shm is small (64 MB in Docker), they wait forever. Here arrays
+are passed through memory that forked processes share with their parent. This needs no /dev/shm, and counts as memory of
+the job.
 """
 import atexit
 import contextlib
@@ -22,8 +23,8 @@ import numpy as np
 from ..system.errors import PoseError
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
-# How ready a loader is to be ended where memory runs out, from -1000 to 1000: readier than the process that holds
-# what was learned.
+# Linux's oom_score_adj, from -1000 to 1000: if memory runs out, a loader is killed before the main process, which holds
+# the trained weights.
 OOM_SCORE = 500
 CONTROL_GROUPS = Path('/sys/fs/cgroup')
 
@@ -33,14 +34,14 @@ class WorkerDiedError(ChildProcessError):
 
 
 class SourceDefectError(Exception):
-    """An item could not be made, and no input of the user's is to blame; the message is the traceback."""
+    """An item could not be made because of a bug, not because of the user's input; the message is the traceback."""
 
 
 class Source(Protocol):
-    """What loaders make items of.
+    """What the loader processes make items from. An item is one large uint8 array and some small ones.
 
     Attributes:
-        largest_shape: of the large array of an item, uint8; items may have fewer rows.
+        largest_shape: shape of the largest such array; that of an item may have fewer rows.
     """
 
     largest_shape: Sequence[int]
@@ -48,25 +49,26 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def make(self, number: int, out: np.ndarray) -> tuple:
-        """Fill the first rows of `out` and return what else belongs to item `number`; its last array has as many
-        rows as were filled."""
+        """Fill the first rows of `out` and return the other arrays of item `number`; the last of them has as many rows
+        as were filled."""
 
     def describe(self, number: int) -> str:
-        """Name what item `number` is made of."""
+        """Name the inputs of item `number`, for messages."""
 
 
 def largest_bytes(source: Source) -> int:
-    """Return the bytes of the large array of an item."""
+    """Return the size in bytes of the largest array of an item."""
     return max(1, int(np.prod(source.largest_shape, dtype=np.int64)))
 
 
 def can_fork() -> bool:
-    """Whether this system has processes that share their parent's memory (Windows has not)."""
+    """Whether this system can fork processes, which share memory with their parent (Windows cannot)."""
     return 'fork' in multiprocessing.get_all_start_methods()
 
 
 class _Reply(NamedTuple):
-    """What a worker sends: the rest of an item, or the text of an error and whether it is the user's to mend."""
+    """What a worker sends: the small arrays of an item, or the text of an error and whether the user's input caused it.
+    """
 
     rest: tuple = ()
     error: str = ''
@@ -74,13 +76,13 @@ class _Reply(NamedTuple):
 
 
 class _Worker:
-    """A process that makes items in the order in which it is asked for them; item n lies in slot n of its memory.
+    """A process that makes items in the order in which they are requested; the slots of its memory are used in turn.
 
     Args:
-        siblings: workers started before, whose pipes the new process must not keep open.
+        siblings: workers that were started before; the new process must not keep their pipes open.
 
     Raises:
-        OSError: there is no memory or no process left.
+        OSError: there is not enough memory, or no further process can be started.
     """
 
     def __init__(self, source: Source, num_slots: int, siblings: Sequence['_Worker']):
@@ -92,30 +94,30 @@ class _Worker:
         self.process = multiprocessing.get_context('fork').Process(
             target=self._work, args=([each.pipe for each in siblings] + [self.pipe],), name='loader', daemon=True)
         with warnings.catch_warnings():
-            # Python 3.12 warns of forks beside threads; the child uses none of them.
+            # Python 3.12 warns if a process with threads forks; the child does not use these threads.
             warnings.simplefilter('ignore', DeprecationWarning)
             self.process.start()
         self._its_pipe.close()
-        # Python would wait at its end for a process that ignores SIGTERM.
+        # Otherwise Python would wait at exit for this process, which ignores SIGTERM.
         atexit.register(self.end)
 
     def ask(self, number: int) -> None:
-        """Order item `number`; whether the process still lives shows when it is taken."""
+        """Request item `number`. If the process has died, `take` notices it."""
         self.asked.append(number)
         with contextlib.suppress(OSError):
             self.pipe.send((number, self._count % len(self.slots)))
         self._count += 1
 
     def take(self, sentinels: Sequence[int]) -> tuple:
-        """Wait for the oldest item that was asked for.
+        """Wait for the item that was requested first, and return it.
 
         Args:
-            sentinels: of all workers: a death elsewhere ends the waiting as well.
+            sentinels: process sentinels of all workers, so that the death of any of them ends the waiting.
 
         Raises:
             WorkerDiedError: a process has ended.
             PoseError: the item cannot be made; the message says why.
-            SourceDefectError: it cannot be made because of a defect.
+            SourceDefectError: the item cannot be made because of a bug.
         """
         if self.pipe not in wait([self.pipe, *sentinels]):
             raise WorkerDiedError
@@ -128,11 +130,11 @@ class _Worker:
         slot = self.slots[self._taken % len(self.slots)]
         self._taken += 1
         self.asked.pop(0)
-        # A copy: the slot is filled anew while the item is in use.
+        # A copy, since the slot is filled again while the item is in use.
         return (slot[:len(reply.rest[-1])].copy(), *reply.rest)
 
     def end(self) -> None:
-        """End the process, whatever it does; it holds nothing that could be lost."""
+        """Kill the process, whatever it is doing; nothing is lost with it."""
         atexit.unregister(self.end)
         self.process.kill()
         # Not even SIGKILL ends a process whose file server does not answer.
@@ -140,8 +142,8 @@ class _Worker:
         self.pipe.close()
 
     def _work(self, strangers: List[Connection]) -> None:
-        # A signal to the whole group, as Ctrl-C or a job scheduler sends it, must not end a loader before the step that
-        # it feeds: its parent ends it, or the end of the pipe when the parent has died.
+        # Ctrl-C and job schedulers send a signal to the whole process group. It must not end a loader while the current
+        # step still needs it: the parent ends it or, if the parent has died, the closed pipe does.
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
@@ -160,7 +162,7 @@ class _Worker:
             return _Reply(self.source.make(number, self.slots[slot]))
         except (PoseError, OSError, MemoryError) as error:
             return _Reply(error=str(error) or repr(error), is_users=True)
-        except Exception:  # noqa: BLE001  whatever it is, the main process raises it
+        except Exception:  # noqa: BLE001  the main process raises it, whatever it is
             return _Reply(error=traceback.format_exc())
 
 
@@ -169,15 +171,15 @@ def iterate_in_processes(source: Source, *, num_workers: int, num_slots: int,
     """Start processes, and return an iterator over all items of `source` in order, each (array, *rest).
 
     Args:
-        num_workers: processes; worker w makes the items w, w + num_workers, and so on.
-        num_slots: items that each of them makes ahead.
-        on_death: told of the first process that dies. This process then makes the items that are still wanted, so
-            that the caller can end in good order.
+        num_workers: number of processes; worker w makes the items w, w + num_workers, and so on.
+        num_slots: number of items that each of them makes ahead.
+        on_death: is called with the first process that dies. The main process then makes the remaining items itself, so
+            that the caller can finish properly.
 
     Raises:
-        OSError: there is no memory or no process left.
-        PoseError: later, an item cannot be made; the message is the worker's.
-        SourceDefectError: later, the same by a defect of the source.
+        OSError: there is not enough memory, or no further process can be started.
+        PoseError: during the iteration: an item cannot be made; the message comes from the worker.
+        SourceDefectError: during the iteration: an item cannot be made because of a bug.
     """
     workers: List[_Worker] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -220,7 +222,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 def make_here(source: Source, number: int) -> tuple:
-    """Return item `number`, made by this process."""
+    """Return item `number`, made in the calling process."""
     array = np.empty(source.largest_shape, np.uint8)
     rest = source.make(number, array)
     return (array[:len(rest[-1])], *rest)
@@ -244,7 +246,10 @@ def _describe_death(workers: Sequence[_Worker]) -> WorkerDiedError:
 
 
 def _find_dead(workers: Sequence[_Worker]) -> Tuple[int, _Worker]:
-    """Return the number, from 1, and the worker that has died; the end of its pipe shows a moment before its own."""
+    """Return the number (from 1) of the worker that has died, and the worker.
+
+    Its pipe closes a moment before the process has an exit code, so this may wait.
+    """
     end = time.monotonic() + 10
     while True:
         for number, worker in enumerate(workers, 1):
@@ -256,11 +261,11 @@ def _find_dead(workers: Sequence[_Worker]) -> Tuple[int, _Worker]:
 
 
 def fit_into_memory(num_workers: int, num_slots: int, item_bytes: int, free_bytes: Optional[int]) -> Tuple[int, int]:
-    """Return how many workers, and items ahead of each, need at most half of the free memory; 0 workers where not even
-    one does.
+    """Return how many workers, and how many items ahead of each, fit into half of the free memory; 0 workers if not
+    even one fits.
 
     Args:
-        free_bytes: None where it is unknown; then everything fits.
+        free_bytes: None if unknown; then everything is taken to fit.
     """
     while free_bytes is not None and num_workers and num_workers * num_slots * item_bytes > free_bytes // 2:
         if num_slots > 1:
@@ -271,12 +276,13 @@ def fit_into_memory(num_workers: int, num_slots: int, item_bytes: int, free_byte
 
 
 def free_memory() -> Optional[int]:
-    """Return the bytes that this process can still take, by the system and its control group; None: unknown."""
+    """Return how many bytes this process can still allocate, by the system and by its control group; None if
+    unknown."""
     found = []
     with contextlib.suppress(OSError, TypeError, ValueError):
         text = Path('/proc/meminfo').read_text(encoding='ascii')
         found.append(1024 * int(re.search(r'^MemAvailable:\s*(\d+) kB', text, re.M)[1]))
-    # Of the control group that a container shows its processes as the root, in its second and first version.
+    # In a container, its control group appears as the root. The file names of cgroup version 2, then of version 1.
     for limit, used in (('memory.max', 'memory.current'),
                         ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')):
         with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Where the pictures of an annotation file lie below a folder, and what is different about names that are not there."""
+"""Finds the pictures of an annotation file below a folder, and explains why a name was not found."""
 import os
 import unicodedata
 from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple
@@ -12,32 +12,32 @@ SPLIT_FOLDERS = ('train2014', 'val2014', 'test2015', 'train2017', 'val2017', 'te
 
 
 def check_picture_folder(path: str) -> None:
-    """Raise PoseError where the folder that holds the pictures of a data set is missing."""
+    """Raise PoseError if the picture folder of a data set is missing."""
     if not os.path.isdir(path):
         raise PoseError(f'the picture folder {path} does not exist (data_url)')
 
 
 def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, needed: Optional[np.ndarray] = None
                     ) -> np.ndarray:
-    """Return the path of every picture, (I,) bytes; empty where a picture that nobody needs is not there.
+    """Return the path of every picture, (I,) bytes; b'' for a picture that is not needed.
 
-    A name is looked for as the annotation file gives it, with its folders, and then by its last part.
+    A name is searched as the annotation file gives it, with its folders, and then without them.
 
     Args:
-        root: folder that holds the pictures, or COCO's folders such as `train2014` and `val2017`, or `images` with
-            those.
+        root: folder that holds the pictures, or COCO's folders such as `train2014` and `val2017`, or a folder `images`
+            with these.
         file_names: (I,) bytes.
-        split_folder: where the pictures should be. Other folders are searched where it holds none of them, and for
-            names that carry their split, such as COCO_val2014_…: the usual training list of COCO 2014 has pictures
-            of two folders. A bare number may mean another picture in another split.
-        needed: rows of the pictures that somebody is on; None needs all.
+        split_folder: the folder in which the pictures should be. Other folders are searched only if it holds none of
+            them, or for names that contain their split, such as COCO_val2014_…: the usual training list of COCO 2014
+            has pictures from two folders. A name that is only a number may be a different picture in another split.
+        needed: rows of the pictures that are needed, since people are in them; None: all.
 
     Raises:
-        PoseError: the folder or some of the pictures are missing, a name is in several folders, or one picture stands
-            for two names; the message names them and where it was looked.
+        PoseError: the folder or some of the pictures are missing, a name is in several folders, or two names lead to
+            one picture; the message names them and the folders that were searched.
     """
     check_picture_folder(root)
-    # Bytes throughout: a name need not be UTF-8, nor need the locale of the process.
+    # Bytes throughout, since neither a name nor the locale of the process need be UTF-8.
     own = _folders(root, (split_folder, f'images/{split_folder}'))
     others = _folders(root, ('', 'images') + SPLIT_FOLDERS + tuple(f'images/{name}' for name in SPLIT_FOLDERS))
     rows = np.arange(len(file_names)) if needed is None else np.unique(needed)
@@ -50,7 +50,7 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, nee
     for place, name in enumerate(names):
         if found[place] is None:
             base = os.path.basename(name)
-            # The folder is found by its content, whatever folders the annotation file writes.
+            # Here the folders that the annotation file writes are ignored.
             holders = [folder for folder in own if base in listing[folder]]
             if not holders and (base.startswith(b'COCO_') or not is_split_there):
                 holders = [folder for folder in others if base in listing[folder]]
@@ -69,7 +69,7 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, nee
 
 
 def describe_folders(paths: np.ndarray) -> str:
-    """Return 'pictures: 118287 in data/train2017' of paths (I,) bytes; pictures that are not there do not count."""
+    """Return text such as 'pictures: 118287 in data/train2017' for paths (I,) bytes; empty paths do not count."""
     folders: Dict[bytes, int] = {}
     for path in filter(None, paths.tolist()):
         folder = os.path.dirname(path)
@@ -80,8 +80,8 @@ def describe_folders(paths: np.ndarray) -> str:
 
 
 def other_split(paths: np.ndarray, gt_file: str) -> str:
-    """Return what is odd about an annotation file of one of COCO's splits with pictures of another, or ''. Pictures of
-    equal names, bare numbers, show something else there."""
+    """Return a warning if an annotation file of one COCO split is used with the pictures of another, else ''. There a
+    picture whose name is only a number may be a different one."""
     splits = [name for name in SPLIT_FOLDERS if name in os.path.basename(gt_file)]
     there = next((path for path in paths.tolist() if path and not os.path.basename(path).startswith(b'COCO_')), b'')
     folder = os.fsdecode(os.path.basename(os.path.dirname(there)))
@@ -92,7 +92,7 @@ def other_split(paths: np.ndarray, gt_file: str) -> str:
 
 
 class _Listing(Dict[bytes, Set[bytes]]):
-    """{folder: names in it}, listed when first asked for; empty where there is no such folder."""
+    """{folder: names in it}, read when first used; empty if the folder does not exist."""
 
     def __missing__(self, folder: bytes) -> Set[bytes]:
         self[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
@@ -109,7 +109,7 @@ def _folders(root: str, folders: Tuple[str, ...]) -> List[bytes]:
 
 
 def _find(name: bytes, own: List[bytes], others: List[bytes], listing: _Listing) -> Optional[bytes]:
-    """Return the path of a name with folders, taken whole; None where there is none, or the name has no folder."""
+    """Return the path of a name including its folders; None if there is no such file, or the name has no folders."""
     folder, base = os.path.split(os.path.normpath(name))
     if not folder:
         return None
@@ -129,7 +129,7 @@ def _only(holders: List[bytes], base: bytes) -> Optional[bytes]:
 
 
 def _check_distinct(names: List[bytes], paths: List[bytes]) -> None:
-    """Refuse one picture for two names: of pictures that lay in several folders and had the same name there."""
+    """Refuse two names that lead to the same picture; they were different pictures with one name in several folders."""
     name_of: Dict[bytes, bytes] = {}
     for name, path in zip(names, paths):
         other = name_of.setdefault(path, name)
@@ -139,7 +139,7 @@ def _check_distinct(names: List[bytes], paths: List[bytes]) -> None:
                             'own')
 
 
-# What a name may have beside what is on the disk, and how it reads without.
+# How a name may differ from the one on disk, and the function that removes the difference.
 CHANGES: Tuple[Tuple[str, Callable[[str], str]], ...] = (
     ('it has backslashes, which are no separators of folders here', lambda name: name.replace('\\', '/')),
     ('it has the query of a URL', lambda name: name.partition('?')[0].partition('#')[0]),
@@ -152,7 +152,7 @@ CHANGES: Tuple[Tuple[str, Callable[[str], str]], ...] = (
 
 
 def _difference(name: bytes, folders: List[bytes], listing: _Listing) -> str:
-    """Return what is different between a missing name and one that is on the disk, or ''."""
+    """Return how a missing name differs from one that is on disk, or ''."""
     wanted, reasons = os.fsdecode(name), []
     there = {os.fsdecode(each): each for folder in folders for each in listing[folder]}
     for reason, change in CHANGES:

@@ -1,8 +1,8 @@
-"""MPII annotation files → People, and what PCKh compares with.
+"""MPII annotation files → People, and the ground truth of PCKh.
 
 Two formats are read: the JSON list that Simple Baselines, HRNet and MSPN share (image, center, scale, joints,
-joints_vis), and the MATLAB file of its validation people, which alone has the heads' boxes. Places in both are 1-based
-pixels, those of People are 0-based.
+joints_vis), and the MATLAB file of the validation set, the only published one with head boxes. Positions in both are
+1-based pixels, those in People are 0-based.
 """
 import os
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from .skeletons import MPII
 
 # MPII's files count pixels from 1.
 MPII_FIRST_PIXEL = 1
-# Pixels per unit of scale by which all published loaders move the annotated center down, so as not to cut off limbs.
+# All published loaders move the annotated center down by this many pixels per unit of scale, so that no limbs are cut.
 CENTER_SHIFT = 15
-# Size of a head, in diagonals of its box.
+# Size of a head as a share of the diagonal of its box.
 HEAD_SIZE_OF_DIAGONAL = 0.6
-# Files of the same people differ by rounding only; places further apart than this are of others.
+# Two files of the same people differ by rounding only; if joints lie further apart than this, the people differ.
 SAME_PERSON_PIXELS = 5.0
-# Keypoints that the mean over all leaves out.
+# Keypoints that are left out of the mean over all keypoints.
 NOT_IN_MEAN = ('pelvis', 'thorax')
-# As the MATLAB file names its joints, where the published evaluation looks a name up.
+# Names of the joints in the MATLAB file; None where the published evaluation does not use the name.
 MAT_NAMES = ('rank', 'rkne', 'rhip', 'lhip', 'lkne', 'lank', None, None, None, 'head', 'rwri', 'relb', 'rsho', 'lsho',
              'lelb', 'lwri')
 
@@ -38,7 +38,7 @@ class MPIITruth:
 
     Attributes:
         keypoints: (N, 16, 2) float64, 0-based picture pixels.
-        is_visible: (N, 16) bool, keypoints that count.
+        is_visible: (N, 16) bool, keypoints that are evaluated.
         head_sizes: (N,) float64, pixels: 0.6 times the diagonal of the head's box.
     """
 
@@ -48,21 +48,22 @@ class MPIITruth:
 
     @property
     def is_counted(self) -> np.ndarray:
-        """(N, 16) bool, visible keypoints that the mean over all is taken of."""
+        """(N, 16) bool, visible keypoints that enter the mean over all keypoints."""
         return self.is_visible & [name not in NOT_IN_MEAN for name in MPII.keypoint_names]
 
 
 def load_mpii_people(file: Union[str, JsonFile], *, needs_keypoints: bool) -> People:
-    """Load everybody of an MPII JSON file, each with a square box from which center and scale follow again.
+    """Load all people of an MPII JSON file, each with a square box of the same center (see CENTER_SHIFT) and scale.
 
-    Visible keypoints have visibility 2, as MSPN's loss wants it; the others 0. A picture's id is the number in its
-    name, or its place in the file where names are no numbers. The file does not say how large the pictures are.
+    Visible keypoints get visibility 2, as MSPN's loss expects; the others get 0. The id of a picture is the number that
+    is its name; if the names are not distinct numbers, pictures are numbered from 1. The file does not give the sizes
+    of the pictures.
 
     Args:
-        needs_keypoints: False takes people without `joints` as well, such as those of the test set.
+        needs_keypoints: False also accepts people without `joints`, such as those of the test set.
 
     Raises:
-        PoseError: the file is missing, malformed or holds nobody; the message names the file and the entry.
+        PoseError: the file is missing, malformed or has no usable person; the message names the file and the entry.
     """
     file = as_json_file(file)
     path, entries = file.path, read_entries(file)
@@ -93,7 +94,7 @@ def read_entries(file: JsonFile) -> List[Dict]:
     """Return the people of an MPII JSON file, unchecked.
 
     Raises:
-        PoseError: the file is missing, no list or empty.
+        PoseError: the file is missing, not a list, or empty.
     """
     path, entries = file.path, file.content
     if not isinstance(entries, list):
@@ -120,7 +121,7 @@ def _read_center(entry: Dict, where: str) -> Tuple[np.ndarray, float]:
     """Return the center (2,) in 0-based pixels, moved down as the published loaders do, and the scale."""
     center = _read_numbers(entry, 'center', (2,), where)
     scale = read_field(entry, 'scale', (int, float), where)
-    # The published loaders take a center of -1 for a mark that the person has no place.
+    # In the published loaders a center of -1 marks a person without a position.
     if center[0] == -1:
         raise PoseError(f"{where}: 'center' is {entry['center']}, which marks a person without a place")
     if not 0 < scale < LARGEST_COORDINATE / PIXELS_PER_SCALE:
@@ -148,15 +149,17 @@ def _read_numbers(entry: Dict, key: str, shape: Tuple[int, ...], where: str) -> 
 
 
 def mat_names(path: str) -> Tuple[str, str, str]:
-    """Return how the MATLAB file of an MPII JSON file may be called (valid.json: gt_valid.mat or valid.mat;
-    mpii_val.json: gt_mpii_val.mat, mpii_gt_val.mat or mpii_val.mat)."""
+    """Return the possible names of the MATLAB file that belongs to an MPII JSON file (valid.json: gt_valid.mat or
+    valid.mat; mpii_val.json: gt_mpii_val.mat, mpii_gt_val.mat or mpii_val.mat)."""
     stem = os.path.splitext(os.path.basename(path))[0]
     head, separator, tail = stem.rpartition('_')
     return f'gt_{stem}.mat', f'{head}{separator}gt_{tail}.mat', f'{stem}.mat'
 
 
 def find_mat_file(path: str) -> Optional[str]:
-    """Return the MATLAB file that lies beside an MPII JSON file, or in a folder `gt_json` beside that; or None."""
+    """Return the MATLAB file beside an MPII JSON file, or in the folder `gt_json` beside its folder; None if there
+    is none.
+    """
     own = os.path.dirname(path)
     candidates = [os.path.join(folder, name) for folder in (own, os.path.join(own, '..', 'gt_json'))
                   for name in mat_names(path)]
@@ -164,13 +167,13 @@ def find_mat_file(path: str) -> Optional[str]:
 
 
 def load_mpii_truth(file: Union[str, JsonFile]) -> Optional[MPIITruth]:
-    """Return what PCKh compares with, or None where nothing says how large the heads are.
+    """Return the ground truth of PCKh, or None if the sizes of the heads are not known.
 
-    The MATLAB file beside the JSON file has it; a JSON file has it where every person has joints and either `headbox`
-    (two corners, 1-based pixels) or `head_size` (0.6 times its diagonal, pixels).
+    They are in the MATLAB file beside the JSON file, or else in the JSON file itself, if every person has joints and
+    either `headbox` (two corners, 1-based pixels) or `head_size` (0.6 times the diagonal of the head box, in pixels).
 
     Raises:
-        PoseError: a file is malformed, or the two are of other people; the message names what is wrong.
+        PoseError: a file is malformed, or the two files are of different people; the message says what is wrong.
         ImportError: the MATLAB file cannot be read without SciPy.
     """
     file = as_json_file(file)
@@ -206,7 +209,7 @@ def read_mat_file(path: str) -> MPIITruth:
     (16, 2, N) and headboxes_src (2, 2, N: corners x coordinates).
 
     Raises:
-        PoseError: the file is missing, of another format, or a field is missing or of another shape.
+        PoseError: the file is missing or of another format, or a field is missing or has another shape.
         ImportError: SciPy is not installed.
     """
     try:
@@ -219,7 +222,7 @@ def read_mat_file(path: str) -> MPIITruth:
         raise PoseError(f'cannot read {path}: {error.strerror or error}') from None
     except NotImplementedError:
         raise PoseError(f'{path} is a MATLAB 7.3 file; save it as version 5 to 7 (save -v7)') from None
-    except Exception as error:  # noqa: BLE001  SciPy raises whatever a damaged file makes it stumble over
+    except Exception as error:  # noqa: BLE001  for a damaged file SciPy may raise anything
         raise PoseError(f'{path} is not a MATLAB file that SciPy can read: {error}') from None
     missing = [name for name in ('dataset_joints', 'jnt_missing', 'pos_gt_src', 'headboxes_src') if name not in content]
     if missing:

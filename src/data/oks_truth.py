@@ -1,4 +1,4 @@
-"""Annotation files in COCO's format → what an evaluator by OKS compares with: everybody, also those whom it ignores."""
+"""Annotation files in COCO's format → the ground truth of an OKS evaluator: all people, including those it ignores."""
 from dataclasses import dataclass, replace
 from typing import Optional, Tuple, Union
 
@@ -11,7 +11,7 @@ from .coco import evaluated_people
 from .people import read_field
 from .skeletons import Skeleton
 
-# CrowdPose's files have no areas; its evaluator takes this share of the box.
+# CrowdPose's files have no areas; its evaluator takes this share of the area of the box.
 CROWDPOSE_AREA_OF_BOX = 0.53
 CROWDPOSE_RULES = ('official', 'recount')
 
@@ -26,9 +26,9 @@ class OKSTruth:
         keypoints: (P, K, 2) float64, picture pixels.
         is_labelled: (P, K) bool.
         boxes_xywh: (P, 4) float64.
-        areas: (P,) float64, square pixels of the object scale.
-        is_ignored: (P,) bool, people who do not count: to miss them is no fault, and neither is to find them.
-        is_crowd: (P,) bool, people who may be found any number of times.
+        areas: (P,) float64, square pixels: the squared object scale of the OKS.
+        is_ignored: (P,) bool, people who do not count: it is not an error to miss them, nor to detect them.
+        is_crowd: (P,) bool, crowds, which any number of poses may match.
     """
 
     image_ids: np.ndarray
@@ -44,14 +44,14 @@ class OKSTruth:
         return len(self.image_index)
 
     def only(self, keypoint: int) -> 'OKSTruth':
-        """Return the truth of one keypoint alone: people without it are ignored."""
+        """Return the ground truth reduced to one keypoint; people for whom it is not labelled are ignored."""
         chosen = [keypoint]
         return replace(self, keypoints=self.keypoints[:, chosen], is_labelled=self.is_labelled[:, chosen],
                        is_ignored=self.is_ignored | ~self.is_labelled[:, keypoint])
 
 
 def load_coco_truth(file: Union[str, JsonFile], skeleton: Skeleton) -> OKSTruth:
-    """Load what COCO's evaluator compares with: areas of the file, or of the boxes where it has none.
+    """Load the ground truth of COCO's evaluator, with the areas of the file or, if an area is missing, that of the box.
 
     Raises:
         PoseError: the file is malformed; the message names it and the entry.
@@ -60,11 +60,11 @@ def load_coco_truth(file: Union[str, JsonFile], skeleton: Skeleton) -> OKSTruth:
 
 
 def load_crowdpose_truth(file: Union[str, JsonFile], skeleton: Skeleton, *, rule: str) -> Tuple[OKSTruth, np.ndarray]:
-    """Load what CrowdPose's evaluator compares with, and the crowd index (I,) of every picture.
+    """Load the ground truth of CrowdPose's evaluator, and the crowd index (I,) of every picture.
 
     Args:
-        rule: 'official' ignores crowds and people whose field `num_keypoints`, which leaves out head and neck, is 0;
-            'recount' those without any labelled keypoint, as the evaluator of a widespread toolbox does.
+        rule: both ignore crowds. 'official' also ignores people whose field `num_keypoints`, which does not count head
+            and neck, is 0; 'recount' ignores people without any labelled keypoint, as a widely used toolbox does.
 
     Raises:
         PoseError: the file is malformed; the message names it and the entry.

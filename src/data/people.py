@@ -1,7 +1,7 @@
-"""The store of annotated or detected people, and the fields of their files, with errors that name what is wrong.
+"""`People`, the table of annotated or detected people, and functions that read and check single fields of files.
 
-Everything is kept in NumPy arrays: loader workers are forked, and millions of small Python objects would be copied
-into each of them as soon as their reference counts are touched.
+Everything is stored in NumPy arrays: loader workers are forked, and millions of small Python objects would be copied
+into each worker as soon as their reference counts change.
 """
 import ctypes
 import gc
@@ -16,9 +16,9 @@ from ..system.errors import PoseError
 from ..system.files import MAX_INTEGER, is_number
 from ..system.printing import brief
 
-# Of a place in a picture: what lies beyond would not survive int32 or be anywhere near a picture.
+# Larger coordinates do not fit into int32, and are far outside of any picture.
 MAX_COORDINATE = 1e9
-# Bytes; no system opens longer ones. The names of a file are kept in an array as wide as the longest.
+# In bytes; no system opens longer names. The array of names is as wide as the longest one.
 MAX_NAME = 4096
 
 
@@ -28,16 +28,16 @@ class People:
 
     Attributes:
         image_ids: (I,) int64.
-        file_names: (I,) bytes, as the annotation gives them.
+        file_names: (I,) bytes, as the annotation file gives them.
         picture_sizes: (I, 2) int64, (width, height).
         image_index: (P,) int32, the picture of each person.
         boxes_xywh: (P, 4) float64, picture pixels.
         box_scores: (P,) float64; 1 for ground truth.
-        keypoints: (P, K, 3): x, y in picture pixels and visibility 0, 1 or 2. Integer where the file has integers
-            only, which MSPN's published rounding depends on.
-        left_out: {reason: number of annotations of the file that are not among the people}.
-        category_id: of the people in their file, which results carry as well.
-        notes: what the user should know of the file, a line each.
+        keypoints: (P, K, 3): x, y in picture pixels and visibility 0, 1 or 2. Of integer type if the file has only
+            integers, which MSPN's published rounding depends on.
+        left_out: {reason: number of annotations of the file that were left out}.
+        category_id: of people in the file; written into results as well.
+        notes: what the user should know about the file, one line each.
     """
 
     image_ids: np.ndarray
@@ -55,7 +55,7 @@ class People:
         return len(self.image_index)
 
     def describe(self, source: str) -> str:
-        """Return '19 of 39 people of FILE; left out: 20 without area'."""
+        """Return text such as '19 of 39 people of FILE; left out: 20 without area'."""
         everybody = len(self) + sum(self.left_out.values())
         if everybody == len(self):
             return f'{len(self)} people of {source}'
@@ -69,10 +69,10 @@ class People:
 
 
 def read_field(entry: Any, key: str, kind, where: str) -> Any:
-    """Return entry[key] after checking that it is there and of `kind` (a type or a tuple of types).
+    """Return entry[key] after checking that it exists and is of `kind` (a type or a tuple of types).
 
     Raises:
-        PoseError: naming `where` (file and entry), the key and what would be right.
+        PoseError: naming `where` (file and entry), the key and what is expected.
     """
     if not isinstance(entry, dict):
         raise PoseError(f'{where} should be an object, is {type(entry).__name__}')
@@ -88,7 +88,7 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
 
 
 def whole_number(value: Any) -> Optional[int]:
-    """Return a number of a JSON file that is whole: 7, 7.0 or "7"; None for everything else."""
+    """Return a JSON value as an integer if it is a whole number (7, 7.0 or "7"), else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -99,10 +99,10 @@ def whole_number(value: Any) -> Optional[int]:
 
 
 def read_whole_number(entry: Any, key: str, where: str) -> int:
-    """Return entry[key], written as 7, 7.0 or "7".
+    """Return entry[key] as an integer; the file may write it as 7, 7.0 or "7".
 
     Raises:
-        PoseError: it is missing or something else.
+        PoseError: it is missing or not a whole number.
     """
     if isinstance(entry, dict):
         number = whole_number(entry.get(key))
@@ -112,10 +112,10 @@ def read_whole_number(entry: Any, key: str, where: str) -> int:
 
 
 def read_name(entry: Any, key: str, where: str) -> str:
-    """Return the name of a picture, entry[key]; `name_bytes` makes what the disk knows it by.
+    """Return the file name of a picture, entry[key]; `name_bytes` gives its form on disk.
 
     Raises:
-        PoseError: it is missing, no text, or no name that a file can have.
+        PoseError: it is missing, not text, or not a possible file name.
     """
     name = read_field(entry, key, str, where)
     try:
@@ -128,18 +128,18 @@ def read_name(entry: Any, key: str, where: str) -> str:
 
 
 def name_bytes(name: str) -> bytes:
-    """Return a name of an annotation file as the bytes on disk: UTF-8, in which bytes that are none may be carried as
-    Python carries them (`\\udcff`)."""
+    """Return a name from an annotation file as its bytes on disk: UTF-8, where other bytes may be written as Python
+    writes them (`\\udcff`)."""
     return name.encode('utf-8', 'surrogateescape')
 
 
 def read_box(entry: Any, where: str) -> list:
-    """Return entry['bbox'] as four floats; NaN, infinity and null come back as NaN.
+    """Return entry['bbox'] as four floats; NaN, infinity and null are returned as NaN.
 
     Raises:
         PoseError: it is missing or not a list of four numbers.
     """
-    # Whatever it is: what it should be is told below.
+    # Of any type: the error below says what is expected.
     box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
     if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
         raise PoseError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
@@ -147,12 +147,12 @@ def read_box(entry: Any, where: str) -> list:
 
 
 def is_coordinate(value: Any) -> bool:
-    """Whether a JSON value is a finite number that a place in a picture can have."""
+    """Whether a JSON value is a finite number that can be a coordinate in a picture."""
     return is_number(value) and abs(value) < MAX_COORDINATE
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system where the C library can, so that forked workers do not inherit it."""
+    """Give freed memory back to the system, if the C library can, so that forked workers do not inherit it."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if sys.platform.startswith('linux') else None
     if trim is not None:

@@ -1,6 +1,7 @@
-"""What else a training sample may change about its photo before the crop is cut: where the photo ends, and its colors.
+"""Augmentation of the photo before the crop is cut: the photo may end within the person, and its colors may change.
 
-Dice apart from deed, as in `crops.py`. No published recipe here does either; both are off by default.
+As in `crops.py`, the random numbers are drawn separately from their use. No published recipe here uses these
+augmentations; both are off by default.
 """
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -8,10 +9,10 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
-# Share of blue, green and red in the brightness that the eye sees.
+# Weights of blue, green and red in the perceived brightness.
 LUMINANCE_OF_BGR = np.array([0.114, 0.587, 0.299])
 MIDDLE_GREY = 128.0
-# (left, top, right, bottom): how often a cut-off person is cut there first. Photos mostly lose the legs.
+# Probability that a person is cut off first at the (left, top, right, bottom). In most photos the legs are missing.
 CUT_SIDES = (0.2, 0.1, 0.2, 0.5)
 
 
@@ -21,9 +22,9 @@ class PhotoDice:
 
     Attributes:
         cut: whether the person is cut off.
-        sides: (2,) at which side first, and at which else.
-        second: whether at a second side as well.
-        depths: (2,) how much is lost at each of the two.
+        sides: (2,) choose the first and the second side.
+        second: whether a second side is cut as well.
+        depths: (2,) how much is cut away at each of the two.
         colors: (3,) brightness, contrast, saturation.
     """
 
@@ -36,11 +37,11 @@ class PhotoDice:
 
 @dataclass(frozen=True)
 class PhotoChanges:
-    """Photos that end within the person, and photos in other light.
+    """Augmentation by photos that end within the person, and by changed colors.
 
     Attributes:
-        cut_off_probability: of ending the photo somewhere within the person's box, at one side or at two.
-        color_jitter: brightness, contrast and saturation are multiplied by uniform factors within 1 ± this.
+        cut_off_probability: probability that the photo ends within the person's box, at one side or at two.
+        color_jitter: brightness, contrast and saturation are multiplied by uniform random factors within 1 ± this.
     """
 
     cut_off_probability: float = 0.0
@@ -61,9 +62,10 @@ class PhotoChanges:
 
     def frame(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
               dice: PhotoDice) -> Optional[np.ndarray]:
-        """Return (left, top, right, bottom) of the part of the picture that stays, whole pixels, or None for all of it.
+        """Return (left, top, right, bottom) in whole pixels of the part of the picture that is kept; None keeps
+        all of it.
 
-        Nobody is cut off of whom fewer than four labelled keypoints would be left, or the box would miss the picture.
+        A person is not cut off if fewer than four labelled keypoints, or hardly anything of the box, would be left.
 
         Args:
             keypoints: (K, 3) x, y in picture pixels and visibility.
@@ -73,7 +75,7 @@ class PhotoChanges:
             return None
         sides = [int(np.searchsorted(np.cumsum(CUT_SIDES), dice.sides[0], side='right'))]
         if dice.second < self.second_side_probability:
-            # Not the opposite one: what is left would be a slice without head and feet or without both arms.
+            # Never the opposite side: only a slice without head and feet, or without both arms, would be left.
             sides.append((1 - sides[0] % 2) + 2 * int(dice.sides[1] < 0.5))
         (x, y, width, height), (picture_height, picture_width) = box_xywh, picture_shape
         frame = np.array([0, 0, picture_width, picture_height], np.int64)
@@ -89,7 +91,7 @@ class PhotoChanges:
         return frame if has_area and (is_inside & (keypoints[:, 2] > 0)).sum() >= self.min_keypoints else None
 
     def recolored(self, picture: np.ndarray, dice: PhotoDice) -> np.ndarray:
-        """Return a picture (H, W, 3) uint8, B, G, R, in other light."""
+        """Return a BGR picture (H, W, 3) uint8 with changed brightness, contrast and saturation."""
         if not self.color_jitter:
             return picture
         brightness, contrast, saturation = 1 + (2 * dice.colors - 1) * self.color_jitter
@@ -99,9 +101,9 @@ class PhotoChanges:
 
 
 def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the box and the keypoints (..., K, 3) of people in a photo that ends at `frame`, in pixels of what stays.
+    """Return the box and the keypoints (..., K, 3) in pixels of the photo that is cut to `frame`.
 
-    The box ends with the photo; keypoints outside are unlabelled.
+    The box is clipped to the photo; keypoints outside become unlabelled.
     """
     left, top, right, bottom = frame
     x, y, width, height = box_xywh
@@ -115,5 +117,5 @@ def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray)
 
 
 def build_photo_changes(config) -> PhotoChanges:
-    """Return the changes of photos of a resolved configuration."""
+    """Return the photo augmentation of a resolved configuration."""
     return PhotoChanges(config.DATASET.CUT_OFF_PROBABILITY, config.DATASET.COLOR_JITTER)

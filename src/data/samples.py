@@ -1,7 +1,7 @@
 """One person → the arrays of one sample.
 
-A training sample is a crop with keypoint positions in it; label maps are made from those inside the graph. A test
-sample is a crop with the center and scale that lead back to the picture.
+A training sample is a crop and the keypoint positions in it; the label maps (target heatmaps) are made from them inside
+the graph. A test sample is a crop with the center and scale that map its poses back to the picture.
 """
 import os
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def cut_crop(picture: np.ndarray, crop: Crop, out: np.ndarray) -> np.ndarray:
     """Cut a crop into `out` (H, W, 3) uint8, black outside the picture.
 
     Returns:
-        The (2, 3) matrix from picture pixels, after the flip, to crop pixels.
+        The (2, 3) matrix from pixels of the picture (mirrored, if the crop is) to crop pixels.
     """
     if crop.flip:
         picture = cv2.flip(picture, 1)
@@ -46,14 +46,14 @@ class PersonSamples:
     """The samples of P people.
 
     Attributes:
-        people: the store.
-        paths: (I,) bytes, the pictures.
-        crops: the network's rule of cutting crops.
+        people: the annotated or detected people.
+        paths: (I,) bytes, the paths of the pictures.
+        crops: the network's crop rule.
         skeleton: keypoint layout.
         input_shape: (H, W).
         seed: of every augmentation.
-        honour_exif: turn pictures as their EXIF orientation says; None does as the rule does.
-        photo: changes of the photos of training samples.
+        honour_exif: whether pictures are turned as their EXIF orientation says; None leaves it to the crop rule.
+        photo: augmentation of the photos of training samples.
         read: (path, honour_exif) -> picture.
     """
 
@@ -72,7 +72,7 @@ class PersonSamples:
 
     @cached_property
     def neighbours(self) -> np.ndarray:
-        """Rows (P, I - 1) of the people whom a training sample shows beside the one whom its crop belongs to."""
+        """Rows (P, N) of the N neighbours of each person, whose keypoints a training sample also has."""
         return nearest_neighbours(self.people, self.crops.num_neighbours)
 
     @property
@@ -94,9 +94,9 @@ class PersonSamples:
     def training_sample(self, index: int, epoch: int, out: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Cut person `index` into `out` (H, W, 3) uint8 and return joints (K, 2) and validity (K,).
 
-        Where the rule wants neighbours, joints (I, K, 2) and validity (I, K) of that person and of them; what is
-        drawn and cut is decided on that person alone. The augmentation depends on seed, epoch and index alone,
-        whichever worker makes the sample.
+        Where the crop rule asks for neighbours, joints are (I, K, 2) and validity is (I, K): the person first, then the
+        neighbours. The crop and its augmentation follow from the person alone. The random numbers depend only on seed,
+        epoch and index, not on the worker that makes the sample.
         """
         picture, box = self._picture(index), self.people.boxes_xywh[index]
         rows = [index, *self.neighbours[index]] if self.crops.num_neighbours else [index]
@@ -125,7 +125,7 @@ class PersonSamples:
     def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the crops (P, H, W, 3) uint8 of some people, with their centers (P, 2) and scales (P, 2), float32.
 
-        A picture is read once for people that follow each other.
+        Where people of the same picture follow each other, it is read once.
         """
         crops = np.empty((len(rows), *self.input_shape, 3), np.uint8)
         centers, scales = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.float32)

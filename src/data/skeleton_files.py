@@ -1,8 +1,8 @@
-"""Keypoint layouts of one's own: a YAML file, or the category of an annotation file, → Skeleton; and a layout as text,
-as checkpoints and exported files carry it.
+"""The user's own keypoint layouts: a YAML file, or the category of an annotation file, → Skeleton. Also a layout as
+text, the form in which checkpoints and exported files store it.
 
-docs/own_data.md shows the keys of the YAML file. Limbs of COCO's format count keypoints from 1, those of some tools
-from 0.
+docs/own_data.md shows the keys of the YAML file. The limbs in COCO's format number keypoints from 1, those of some
+tools from 0.
 """
 import json
 import os
@@ -20,22 +20,22 @@ from .skeletons import COCO, SKELETONS, Skeleton, get_skeleton
 
 ENDINGS = ('.yaml', '.yml', '.json')
 KEYS = ('name', 'base', 'keypoints', 'limbs', 'swap', 'upper_body', 'lower_body', 'oks_sigmas', 'colors', 'other_names')
-# The mean of COCO's 17.
+# The mean of the sigmas of COCO's 17 keypoints.
 DEFAULT_SIGMA = 0.067
 MAX_KEYPOINTS = 1000
 Pairs = Tuple[Tuple[str, str], ...]
 
 
 def is_skeleton_file(value: str) -> bool:
-    """Whether a value of DATASET.SKELETON is the path of a file, by its ending."""
+    """Whether a value of DATASET.SKELETON is the path of a file, judged by its ending."""
     return not value.startswith('{') and value.lower().endswith(ENDINGS)
 
 
 def find_skeleton(value: str) -> Skeleton:
-    """Return the layout of a resolved DATASET.SKELETON: a known name, or a text of `as_text`.
+    """Return the layout of a resolved DATASET.SKELETON: a known name, or text made by `as_text`.
 
     Raises:
-        PoseError: the name is unknown, or the text describes no layout.
+        PoseError: the name is unknown, or the text does not describe a layout.
     """
     return _from_text(value) if value.startswith('{') else get_skeleton(value)
 
@@ -44,7 +44,7 @@ def read_skeleton(path: str) -> Skeleton:
     """Read the layout of a YAML file, or that of the keypoints of a COCO annotation file.
 
     Raises:
-        PoseError: the file is missing or describes no layout; the message names it, the key and what would be right.
+        PoseError: the file is missing or describes no layout; the message names it, the key and what is expected.
     """
     if not os.path.isfile(path):
         raise PoseError(f'the skeleton file {path} does not exist (--skeleton, DATASET.SKELETON)')
@@ -57,7 +57,7 @@ def read_skeleton(path: str) -> Skeleton:
 
 
 def describe_category(content: Dict, path: str) -> Dict[str, Any]:
-    """Return what the keys of a YAML file would say of the keypoints of an annotation file."""
+    """Return the keypoints of an annotation file as the keys of a YAML file would give them."""
     category = category_with_keypoints(content, path)
     if category is None:
         raise PoseError(f"{path}: none of its categories lists 'keypoints'; write the names into a YAML file and give "
@@ -69,10 +69,11 @@ def describe_category(content: Dict, path: str) -> Dict[str, Any]:
 
 
 def read_limbs(pairs: Any, names: Sequence[str]) -> List[List[str]]:
-    """Return the limbs of a category by name. It may count keypoints from 1, as COCO does, or from 0: by what fits, or
-    else by which of the two is more alike for left and right.
+    """Return the limbs of a category as pairs of keypoint names.
 
-    Pairs that are no limbs of these keypoints are left out: CrowdPose's official files have COCO's.
+    The file may number keypoints from 1, as COCO does, or from 0. The numbering with more valid pairs is taken; if both
+    have equally many, the one whose limbs are more symmetric between left and right. Pairs that are not valid for these
+    keypoints are left out: CrowdPose's official files have the limbs of COCO.
     """
     pairs = [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2] if isinstance(
         pairs, list) else []
@@ -92,7 +93,7 @@ def read_limbs(pairs: Any, names: Sequence[str]) -> List[List[str]]:
 
 
 def _symmetry(limbs: Sequence[Sequence[str]], names: Sequence[str]) -> int:
-    """Return how many limbs have their mirrored one among them."""
+    """Return how many limbs have their mirrored limb in the list as well."""
     partner = {name: other for left, right in pair_names(names).pairs for name, other in ((left, right), (right, left))}
     known = {frozenset(limb) for limb in limbs}
     return sum(frozenset(partner.get(name, name) for name in limb) in known for limb in limbs)
@@ -102,7 +103,7 @@ def skeleton_of(content: Any, where: str, *, default_name: str = 'own') -> Skele
     """Return the layout that the keys of a YAML file describe.
 
     Raises:
-        PoseError: naming `where`, the key and what would be right.
+        PoseError: naming `where`, the key and what is expected.
     """
     if not isinstance(content, dict):
         raise PoseError(f'{where} should hold keys such as keypoints and limbs, holds {type(content).__name__}')
@@ -129,7 +130,7 @@ def skeleton_of(content: Any, where: str, *, default_name: str = 'own') -> Skele
 
 
 def _of_base(content: Dict, where: str) -> Dict[str, Any]:
-    """Return the keys of the layout that a file builds on, as far as they are about its keypoints."""
+    """Return the keys of the base layout of a file, reduced to the keypoints that the file has."""
     base = content.get('base')
     if base is None:
         return {}
@@ -173,7 +174,7 @@ def _read_pairs(content: Dict, key: str, names: Sequence[str], where: str) -> Pa
 
 
 def _read_sigmas(sigmas: Any, names: Sequence[str], where: str) -> Tuple[float, ...]:
-    """Return a sigma of each keypoint: as given, or the default."""
+    """Return the sigma of each keypoint: the given one, or the default."""
     if isinstance(sigmas, (list, tuple)):
         if len(sigmas) != len(names):
             raise PoseError(f"{where}: 'oks_sigmas' has {len(sigmas)} numbers for {len(names)} keypoints")
@@ -190,14 +191,14 @@ def _read_sigmas(sigmas: Any, names: Sequence[str], where: str) -> Tuple[float, 
 
 
 def default_sigmas(names: Sequence[str]) -> Dict[str, float]:
-    """Return what keypoints without measured sigmas get: COCO's where COCO has a keypoint of that name, left or right,
-    else the mean of COCO's."""
+    """Return the sigmas of keypoints that have no measured ones: COCO's for a keypoint that COCO has, whatever its
+    side, and the mean of COCO's for the others."""
     known = {plain_name(name)[1]: sigma for name, sigma in zip(COCO.keypoint_names, COCO.oks_sigmas)}
     return {name: known.get(plain_name(name)[1], DEFAULT_SIGMA) for name in names}
 
 
 def _read_halves(content: Dict, names: Sequence[str], where: str) -> Tuple[str, ...]:
-    """Return the upper body, which may be given by the lower one."""
+    """Return the upper body; if only the lower body is given, it is all other keypoints."""
     halves = {}
     for key in ('upper_body', 'lower_body'):
         value = content.get(key) or []
@@ -245,7 +246,7 @@ def _read_other_names(others: Any, names: Sequence[str], where: str) -> Pairs:
 
 
 def describe(skeleton: Skeleton) -> Dict[str, Any]:
-    """Return a layout by the keys of a YAML file, with everything in it that was found by default."""
+    """Return a layout as the keys of a YAML file, including everything that was filled in by default."""
     pairs = pair_names(skeleton.keypoint_names).pairs if skeleton.swap_pairs is None else skeleton.swap_pairs
     content = {'name': skeleton.name, 'keypoints': list(skeleton.keypoint_names),
                'limbs': [list(link) for link in skeleton.links], 'swap': [list(pair) for pair in pairs],
@@ -259,7 +260,7 @@ def describe(skeleton: Skeleton) -> Dict[str, Any]:
 
 
 def as_text(skeleton: Skeleton) -> str:
-    """Return a layout as the text that a configuration carries."""
+    """Return a layout as text, as a configuration stores it."""
     return json.dumps(describe(skeleton))
 
 
@@ -273,10 +274,11 @@ def _from_text(text: str) -> Skeleton:
 
 
 def describe_lines(skeleton: Skeleton, *, half_bodies: bool) -> List[str]:
-    """Return what a training says of its layout: pairs, names that look one-sided, and what was taken by default.
+    """Return the lines that a training prints about its layout: left/right pairs, names with a side but no partner, and
+    what was filled in by default.
 
     Args:
-        half_bodies: the training would show upper and lower bodies alone.
+        half_bodies: whether half-body augmentation is on.
     """
     pairs = list(dict.fromkeys(tuple(sorted(pair, key=skeleton.keypoint_names.index))
                                for pair in skeleton.partners.items()))
@@ -293,7 +295,7 @@ def describe_lines(skeleton: Skeleton, *, half_bodies: bool) -> List[str]:
 
 
 def sigma_notes(skeleton: Skeleton) -> List[str]:
-    """Return a line where the OKS sigmas, and so every AP, are those that were taken by default."""
+    """Return one line if the OKS sigmas, on which every AP depends, are the defaults; else none."""
     is_default = skeleton.oks_sigmas == tuple(default_sigmas(skeleton.keypoint_names).values())
     return [f'note: the OKS sigmas are defaults: those of COCO by name, {DEFAULT_SIGMA} for other keypoints '
             '(docs/own_data.md)'] if is_default and SKELETONS.get(skeleton.name) != skeleton else []

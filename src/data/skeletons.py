@@ -1,7 +1,7 @@
 """The keypoint layouts of the data sets: names, limbs, OKS constants and left/right partners.
 
-Everything that can be derived is derived: the flip permutation follows from the names, so a layout cannot contradict
-itself. Layouts of one's own are read from files (`skeleton_files.py`).
+Whatever follows from the names is computed from them, such as the flip permutation, so that a layout cannot contradict
+itself. The user's own layouts are read from files (`skeleton_files.py`).
 """
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,16 +19,17 @@ class Skeleton:
     """One keypoint layout of K keypoints.
 
     Attributes:
-        name: data set it belongs to.
+        name: of the layout, often that of its data set.
         keypoint_names: K names.
         links: pairs of keypoint names that are drawn as a limb.
-        oks_sigmas: K per-keypoint standard deviations of the OKS, relative to the object scale.
-        upper_body: names of the keypoints that MSPN's half-body augmentation calls "upper". HRNet's calls those above
-            the hips so: `is_above_hips`. Without any there are no half bodies.
-        swap_pairs: names that trade places in a mirrored picture; None finds them by the names (`keypoint_sides.py`).
-        colors: ('#rrggbb', names) of what is drawn in colors of one's own.
-        other_names: (name in an annotation file, keypoint) of files that call it otherwise; '' for those that are
-            left out.
+        oks_sigmas: K standard deviations of the OKS, one per keypoint, relative to the object scale.
+        upper_body: names of the keypoints that MSPN's half-body augmentation counts as the upper body. HRNet's does not
+            count the hips: `is_above_hips`. If empty, there is no half-body augmentation.
+        swap_pairs: pairs of names that are swapped in a mirrored picture; None derives them from the names
+            (`keypoint_sides.py`).
+        colors: ('#rrggbb', names of the keypoints drawn in this color), where the user chose colors.
+        other_names: (name in annotation files, keypoint that it means), where files use other names; '' means that the
+            file's keypoint is left out.
     """
 
     name: str
@@ -46,13 +47,13 @@ class Skeleton:
 
     @cached_property
     def flip_index(self) -> np.ndarray:
-        """Permutation (K,) int64: entry k is the keypoint that k turns into in a mirrored picture."""
+        """Permutation (K,) int64: entry k is the keypoint that keypoint k becomes in a mirrored picture."""
         return np.array([self.keypoint_names.index(self.partners.get(name, name)) for name in self.keypoint_names],
                         np.int64)
 
     @cached_property
     def partners(self) -> Dict[str, str]:
-        """Names of the keypoints that have a partner -> its name."""
+        """{name of a keypoint: name of its left or right partner}, for those that have one."""
         pairs = pair_names(self.keypoint_names).pairs if self.swap_pairs is None else self.swap_pairs
         return {name: other for left, right in pairs for name, other in ((left, right), (right, left))}
 
@@ -64,7 +65,7 @@ class Skeleton:
 
     @cached_property
     def is_upper_body(self) -> np.ndarray:
-        """Mask (K,) bool of `upper_body`."""
+        """Mask (K,) bool of the keypoints in `upper_body`."""
         return np.array([name in self.upper_body for name in self.keypoint_names])
 
     @cached_property
@@ -90,7 +91,7 @@ COCO = Skeleton(
         ('right_eye', 'right_ear'), ('left_ear', 'left_shoulder'), ('right_ear', 'right_shoulder')),
     oks_sigmas=(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087,
                 0.087, 0.089, 0.089),
-    # MSPN counts the hips as upper body (ids 0 to 12): choosing the lower body needs both knees and both ankles.
+    # MSPN counts the hips as upper body (keypoints 0 to 12); so the lower body has only both knees and both ankles.
     upper_body=_COCO_NAMES[:13],
 )
 
@@ -98,7 +99,7 @@ _CROWDPOSE_NAMES = (
     'left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hip',
     'right_hip', 'left_knee', 'right_knee', 'left_ankle', 'right_ankle', 'head', 'neck')
 
-# The category in CrowdPose's files has the limbs of COCO's 17 keypoints, which do not fit.
+# CrowdPose's files give the limbs of COCO's 17 keypoints, which do not fit its 14; so the limbs are defined here.
 CROWDPOSE = Skeleton(
     name='crowdpose',
     keypoint_names=_CROWDPOSE_NAMES,
@@ -109,7 +110,7 @@ CROWDPOSE = Skeleton(
         ('left_elbow', 'left_wrist'), ('right_elbow', 'right_wrist'), ('neck', 'left_shoulder'),
         ('neck', 'right_shoulder'), ('head', 'neck')),
     oks_sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
-    # MSPN was not published for CrowdPose: this is HRNet's choice.
+    # MSPN was not published for CrowdPose: this is HRNet's choice, without the hips.
     upper_body=_CROWDPOSE_NAMES[:6] + _CROWDPOSE_NAMES[12:],
 )
 
@@ -126,8 +127,8 @@ MPII = Skeleton(
         ('thorax', 'left_shoulder'), ('thorax', 'right_shoulder'), ('left_shoulder', 'left_elbow'),
         ('right_shoulder', 'right_elbow'), ('left_elbow', 'left_wrist'), ('right_elbow', 'right_wrist'),
         ('thorax', 'upper_neck'), ('upper_neck', 'head_top')),
-    # MPII has no OKS. These are for the suppression of duplicates only: each limb joint takes COCO's constant, the
-    # pelvis that of the hips beside it, thorax, neck and head top what CrowdPose gives to neck and head.
+    # MPII is not scored by OKS. These sigmas serve OKS NMS only: joints that COCO has take COCO's, the pelvis takes
+    # that of the hips, and thorax, upper neck and head top take those of neck and head in CrowdPose.
     oks_sigmas=(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079, 0.062, 0.072, 0.079, 0.079,
                 0.072, 0.062),
     upper_body=_MPII_NAMES[7:],
@@ -140,7 +141,7 @@ def register(skeleton: Skeleton) -> None:
     """Make a layout known under its name (DATASET.SKELETON).
 
     Raises:
-        PoseError: there is another layout of that name.
+        PoseError: there is another layout with this name.
     """
     if SKELETONS.get(skeleton.name, skeleton) != skeleton:
         raise PoseError(f'there is a skeleton {skeleton.name} already; give yours another name')

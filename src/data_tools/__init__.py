@@ -1,1 +1,1 @@
-"""Tools for data of one's own: python -m src.data_tools.convert, check, draw, sigmas (docs/own_data.md)."""
+"""Tools for the user's own data: python -m src.data_tools.convert, check, draw, sigmas (docs/own_data.md)."""

@@ -1,5 +1,5 @@
-"""An annotation file in COCO's format, read so that everything odd in it is listed instead of ending the reading: what
-check.py looks at and draw.py draws."""
+"""Reads an annotation file in COCO's format for check.py and sigmas.py: faults in it are listed and do not end the
+reading."""
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from ..system.files import is_number, read_json
 from ..system.printing import brief
 from .labels import PICTURE_ENDINGS, PictureFinder
 
-# Pixels each way of the small grey picture that tells pictures of the same content.
+# Width and height of the small grey picture by which pictures with the same content are found.
 _SMALL = 16
 
 
@@ -27,11 +27,11 @@ class AnnotatedPicture:
 
     Attributes:
         image_id: as in the file.
-        name: its file name there.
-        size: (width, height) that the file says, None where it does not.
-        path: on the disk, '' where it is missing.
-        real_size: (width, height) of its pixels as they are stored, None before it was opened.
-        fingerprint: 256 bits of what it shows, empty before it was opened.
+        name: its file name in the annotation file.
+        size: (width, height) that the annotation file states; None if it states none.
+        path: on disk; '' if the picture is missing.
+        real_size: (width, height) of the stored pixels, before any EXIF rotation; None until it is opened.
+        fingerprint: 256 bits that describe its content; empty until it is opened.
     """
 
     image_id: Any
@@ -44,14 +44,14 @@ class AnnotatedPicture:
 
 @dataclass(frozen=True)
 class AnnotatedFigure:
-    """A figure of an annotation file.
+    """A labelled figure (person, animal or thing) of an annotation file.
 
     Attributes:
-        number: of its annotation, from 0.
+        number: index of its annotation, from 0.
         picture: index of its picture.
-        keypoints: (K, 3), in the order of the layout; all 0 where nothing is labelled.
+        keypoints: (K, 3), in the order of the layout; all 0 if nothing is labelled.
         box: [x, y, width, height], or None.
-        has_area, is_crowd: of its fields.
+        has_area, is_crowd: by its fields `area` and `iscrowd`.
     """
 
     number: int
@@ -64,15 +64,15 @@ class AnnotatedFigure:
 
 @dataclass
 class AnnotatedSet:
-    """An annotation file.
+    """The content of an annotation file.
 
     Attributes:
-        path: of it.
-        skeleton: its layout.
-        pictures, figures: in its order.
-        odd: what is wrong in it -> the entries, as text.
-        folders: where its pictures were looked for.
-        unlisted: pictures beside those of the file, which it does not name.
+        path: of the file.
+        skeleton: its keypoint layout.
+        pictures, figures: in the order of the file.
+        odd: {kind of fault: the entries that have it, as text}.
+        folders: where its pictures were searched.
+        unlisted: pictures in the same folders that the file does not list.
     """
 
     path: str
@@ -88,12 +88,12 @@ class AnnotatedSet:
         return os.path.splitext(os.path.basename(self.path))[0]
 
     def note(self, kind: str, entry: str) -> None:
-        """Note an entry that is wrong."""
+        """Add a faulty entry to `odd`."""
         self.odd.setdefault(kind, []).append(entry)
 
 
 def find_annotation_files(data: str) -> List[str]:
-    """Return the annotation files of a data set's folder, or the file that is given.
+    """Return the annotation files in the folder of a data set; if `data` is a file, return that.
 
     Raises:
         PoseError: there is none.
@@ -118,8 +118,8 @@ def _begins_with_object(path: str) -> bool:
 
 
 def choose_skeleton(content: Any, path: str, given: Optional[str]) -> Skeleton:
-    """Return the layout of a file: the one that is given by name or file, or a published one of its names, or its
-    own."""
+    """Return the layout of a file: the one given by name or file; else the published one with the same keypoint names;
+    else the one that the file describes."""
     if given:
         return SKELETONS[given] if given in SKELETONS else read_skeleton(given)
     category = category_with_keypoints(content, path)
@@ -136,12 +136,12 @@ def read_annotated_set(path: str, data: str, *, pictures: Optional[str] = None, 
     """Read an annotation file.
 
     Args:
-        data: folder of the data set, below which the pictures lie.
-        pictures: folder of the pictures, where it is another.
-        skeleton: name or file of the layout; None finds it.
+        data: folder of the data set, which also contains the pictures.
+        pictures: folder of the pictures, if they are elsewhere.
+        skeleton: name or file of the layout; None derives it, see `choose_skeleton`.
 
     Raises:
-        PoseError: the file is no JSON with images and annotations.
+        PoseError: the file is not a COCO annotation file.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get('images'), list):
@@ -206,7 +206,7 @@ def _read_pictures(whole: AnnotatedSet, images: Sequence[Any], data: str, pictur
 
 
 def _list_unlisted(whole: AnnotatedSet) -> None:
-    """List the pictures in the folders of those that the file names."""
+    """List the pictures that lie in the same folders as those of the file, but are not in the file."""
     used = {os.path.realpath(picture.path) for picture in whole.pictures if picture.path}
     for folder in sorted({os.path.dirname(path) for path in used}):
         for name in sorted(os.listdir(folder)):
@@ -257,7 +257,7 @@ def _read_figure(whole: AnnotatedSet, annotation: Dict, number: int, index_of: D
 
 
 def open_picture(whole: AnnotatedSet, picture: AnnotatedPicture) -> None:
-    """Read what a picture says of its size, and a fingerprint of what it shows; note where it cannot be read."""
+    """Set the real size and the fingerprint of a picture; if it cannot be read, note that."""
     try:
         with open(picture.path, 'rb') as file:
             content = file.read()
@@ -271,8 +271,8 @@ def open_picture(whole: AnnotatedSet, picture: AnnotatedPicture) -> None:
     picture.real_size = claimed_size(content) or tuple(reversed(cv2.imdecode(
         np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]))
     grey = cv2.resize(small, (_SMALL + 1, _SMALL), interpolation=cv2.INTER_AREA).astype(int)
-    # Brighter or darker than the neighbour: nearly the same after another compression. A plain picture has its bytes
-    # instead.
+    # A bit says whether a pixel is darker than the next one, which hardly changes with compression. For a picture of
+    # one color this says nothing, so the hash of the file is taken.
     is_plain = grey.std() < 2
     picture.fingerprint = hashlib.sha256(content).digest() if is_plain else np.packbits(
         grey[:, 1:] > grey[:, :-1]).tobytes()

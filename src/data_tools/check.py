@@ -1,4 +1,4 @@
-"""Look over a data set before a training: numbers, and whatever contradicts itself, as text and as one HTML page.
+"""Check a data set before training: statistics and possible errors, as text and as one HTML page.
 
     python -m src.data_tools.check DATA                      # a folder in COCO's layout, or an annotation file
     python -m src.data_tools.check DATA --det boxes.json --page report.html
@@ -23,7 +23,7 @@ HEAD = ('annotation file', 'layout', 'pictures', 'with people', 'figures', 'keyp
 
 
 def numbers_of(whole: AnnotatedSet) -> List[str]:
-    """Return the row of a file in the table of numbers; sizes of boxes are medians of their longer side."""
+    """Return the row of a file in the table of statistics; the size of boxes is the median of their longer sides."""
     labelled = np.array([figure.keypoints[:, 2] for figure in whole.figures]).reshape(-1, whole.skeleton.num_keypoints)
     boxes = [float(figure.box[2:].max()) for figure in whole.figures if figure.box is not None]
     counted = labelled[(labelled > 0).any(axis=1)]
@@ -35,7 +35,7 @@ def numbers_of(whole: AnnotatedSet) -> List[str]:
 
 
 def describe_findings(findings: List[Finding]) -> List[str]:
-    """Return findings as lines."""
+    """Return findings as lines of text."""
     lines = []
     for finding in findings:
         lines.append(f'{finding.level}: {finding.text}')
@@ -49,7 +49,7 @@ def describe_findings(findings: List[Finding]) -> List[str]:
 
 
 def find_detections(data: str) -> List[str]:
-    """Return the files of detected boxes that lie in a data set."""
+    """Return the detection files in the folder of a data set."""
     return [path for path in sorted(glob.glob(os.path.join(glob.escape(data), 'annotations', '*.json')))
             if 'det' in os.path.basename(path)] if os.path.isdir(data) else []
 
@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Check what the command line names; errors among the findings end with exit status 1."""
+    """Check what the command line names; the exit status is 1 if there are errors among the findings."""
     arguments = parse_arguments()
     if not os.path.exists(arguments.data):
         raise PoseError(f'{arguments.data} does not exist')

@@ -1,4 +1,4 @@
-"""The report of check.py as one HTML page that needs no other file: numbers, findings and thumbnails."""
+"""The report of check.py as one self-contained HTML page: statistics, findings and thumbnails."""
 import base64
 import html
 import os
@@ -13,9 +13,9 @@ from ..visualization import draw_people
 from .annotated_set import AnnotatedFigure, AnnotatedSet
 from .check_rules import Finding
 
-THUMBNAIL = 220  # pixels of its longer side
-EXAMPLES = 6  # of a finding
-SAMPLES = 12  # of a file
+THUMBNAIL = 220  # pixels of the longer side
+EXAMPLES = 6  # thumbnails per finding
+SAMPLES = 12  # thumbnails per annotation file
 _STYLE = '''
 :root { color-scheme: light dark; --ink: #1c2733; --dim: #5b6b7b; --paper: #f6f7f9; --card: #fff; --line: #dde2e8;
         --bar: #4a86c8; --error: #c62f2f; --warning: #b26a00; --note: #51708f; }
@@ -50,10 +50,10 @@ figure img { display: block; border-radius: 3px; }
 
 def write_page_text(title: str, sets: Sequence[AnnotatedSet], rows: Sequence[Sequence[str]],
                     findings: Sequence[Finding]) -> str:
-    """Return the page.
+    """Return the HTML of the page.
 
     Args:
-        rows: of the table of numbers, the head first.
+        rows: of the table of statistics, starting with its header.
     """
     counts = ', '.join(f'{sum(each.level == level for each in findings)} {level}s' for level in
                        ('error', 'warning', 'note'))
@@ -70,7 +70,7 @@ def write_page_text(title: str, sets: Sequence[AnnotatedSet], rows: Sequence[Seq
 
 
 def some_figures(whole: AnnotatedSet, most: int) -> List[AnnotatedFigure]:
-    """Return figures with keypoints, spread over the file."""
+    """Return up to `most` figures with keypoints, evenly spread over the file."""
     figures = [figure for figure in whole.figures if figure.keypoints.any() and whole.pictures[figure.picture].path]
     places = np.linspace(0, len(figures) - 1, min(most, len(figures))).astype(int) if figures else []
     return [figures[place] for place in places]
@@ -104,7 +104,7 @@ def _bars(bars: Sequence[Tuple[str, int]], total: int) -> str:
 def _keypoints_of_figures(whole: AnnotatedSet) -> str:
     counts = np.bincount([int((figure.keypoints[:, 2] > 0).sum()) for figure in whole.figures] or [0],
                          minlength=whole.skeleton.num_keypoints + 1)
-    # At most twenty bars: of a whole body each stands for several numbers.
+    # At most twenty bars: in layouts with many keypoints, each bar stands for several counts.
     width = -(-len(counts) // 20)
     bars = [(str(first) if width == 1 else f'{first} to {min(first + width, len(counts)) - 1}',
              int(counts[first:first + width].sum())) for first in range(0, len(counts), width)]
@@ -129,7 +129,7 @@ def _pictures(examples: Sequence[Tuple[AnnotatedSet, AnnotatedFigure]]) -> str:
 
 
 def thumbnail(whole: AnnotatedSet, figure: AnnotatedFigure) -> Optional[bytes]:
-    """Return a small JPEG of a figure and what is around it, None where its picture cannot be read."""
+    """Return a small JPEG of a figure and its surroundings; None if its picture cannot be read."""
     path = whole.pictures[figure.picture].path
     try:
         picture = read_picture(path, honour_exif=False) if path else None

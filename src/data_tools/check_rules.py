@@ -1,4 +1,4 @@
-"""What check.py looks for in annotation files and detections: each rule returns findings, with figures to show."""
+"""The rules of check.py for annotation files and detections; each rule returns findings, with figures as examples."""
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ..system.errors import PoseError
 from ..system.files import is_number, read_json
 from .annotated_set import AnnotatedFigure, AnnotatedSet
 
-# People on a picture whom COCO's evaluator counts.
+# COCO's evaluator counts at most this many poses in a picture.
 MAX_DETECTIONS = 20
-# A keypoint is far outside where it is beyond the box by this share of its longer side.
+# A keypoint is far outside if its distance to the box is more than this share of the longer side of the box.
 FAR_OUTSIDE = 0.25
-# Shoulders are apart enough to tell front from back from this share of the box's longer side on.
+# If the shoulders are further apart than this share of the longer side of the box, left and right can be checked.
 SHOULDERS_APART = 0.12
-# Of the 256 bits of a fingerprint: fewer differ between two files of the same picture.
+# Two pictures are the same if fewer than this many of the 256 bits of their fingerprints differ.
 DIFFERING_BITS = 16
 MOST_ALIKE = 200
-# Findings that a training cannot live with come first.
+# The most serious level first; an error makes training fail or useless.
 LEVELS = ('error', 'warning', 'note')
 ERRORS = ('keypoint names', 'malformed', 'ids that are there twice', 'cannot be read', 'does not list',
           'no annotations', 'visibility other', 'in several folders')
@@ -32,9 +32,9 @@ class Finding:
 
     Attributes:
         level: one of LEVELS.
-        text: what, and where.
-        examples: (annotation file, figure) to be shown.
-        entries: more places, as text.
+        text: what was found, and where.
+        examples: (annotation file, figure) to show.
+        entries: the affected entries, as text.
     """
 
     level: str
@@ -44,7 +44,7 @@ class Finding:
 
 
 def check_set(whole: AnnotatedSet) -> List[Finding]:
-    """Return what is to be said of an annotation file whose pictures have been opened."""
+    """Return the findings on an annotation file whose pictures have been opened."""
     findings = [Finding('error' if any(word in kind for word in ERRORS) else 'warning',
                         f'{whole.name}: {len(entries)} x {kind}' if len(entries) > 1 else f'{whole.name}: {kind}',
                         entries=entries) for kind, entries in whole.odd.items()]
@@ -120,7 +120,8 @@ def _far_keypoints(whole: AnnotatedSet) -> List[Finding]:
 
 
 def _sides(whole: AnnotatedSet) -> List[Finding]:
-    """Left and right of people who look at the camera: the nose is seen, so the left shoulder is on the right."""
+    """Check left and right of people who look at the camera: their left shoulder is on the right side of the
+    picture."""
     names = {plain_name(name): index for index, name in enumerate(whole.skeleton.keypoint_names)}
     nose, left, right = (names.get(key) for key in (('', 'nose'), ('left', 'shoulder'), ('right', 'shoulder')))
     eyes = [names[key] for key in (('left', 'eye'), ('right', 'eye')) if key in names]
@@ -166,7 +167,7 @@ def _twins(whole: AnnotatedSet) -> List[Finding]:
 
 
 def _same_pictures(sets: Sequence[AnnotatedSet]) -> List[Finding]:
-    """Pictures of the same content within one file, or in two."""
+    """Find pictures with the same content within one file, or between two files."""
     pictures = [(number, picture.name, picture.fingerprint) for number, whole in enumerate(sets)
                 for picture in whole.pictures if picture.fingerprint]
     pairs = [f'{pictures[one][1]} and {pictures[other][1]}'
@@ -181,8 +182,11 @@ def _same_pictures(sets: Sequence[AnnotatedSet]) -> List[Finding]:
 
 
 def similar_fingerprints(fingerprints: Sequence[bytes]) -> List[Tuple[int, int]]:
-    """Return the pairs of fingerprints, of 32 bytes each, that differ in fewer than DIFFERING_BITS bits: of 16 parts
-    one at least is then the same."""
+    """Return the pairs of fingerprints (32 bytes each) that differ in fewer than DIFFERING_BITS bits.
+
+    Only fingerprints that are equal in at least one of 16 parts are compared: with fewer than 16 different bits, at
+    least one part is equal.
+    """
     rows = np.frombuffer(b''.join(fingerprints), np.uint8).reshape(-1, 32)
     found = set()
     for part in range(DIFFERING_BITS):
@@ -190,7 +194,7 @@ def similar_fingerprints(fingerprints: Sequence[bytes]) -> List[Tuple[int, int]]
         for index, fingerprint in enumerate(fingerprints):
             buckets[fingerprint[2 * part:2 * part + 2]].append(index)
         for members in buckets.values():
-            # A part that many have in common, of skies and walls, tells nothing.
+            # A part that many pictures share, such as sky or wall, is not compared with all of them.
             for place, index in enumerate(members[1:MOST_ALIKE], start=1):
                 bits = np.unpackbits(rows[members[:place]] ^ rows[index], axis=1).sum(axis=1)
                 found |= {(members[other], index) for other in np.flatnonzero(bits < DIFFERING_BITS)}
@@ -198,7 +202,7 @@ def similar_fingerprints(fingerprints: Sequence[bytes]) -> List[Tuple[int, int]]
 
 
 def check_overlap(sets: Sequence[AnnotatedSet]) -> List[Finding]:
-    """Return which files share pictures."""
+    """Return findings on pictures that several files share."""
     return [finding for number, one in enumerate(sets) for other in sets[:number]
             for finding in _same_pictures([other, one])]
 
@@ -223,10 +227,10 @@ def _empty(whole: AnnotatedSet) -> List[Finding]:
 
 
 def check_detections(path: str, sets: Sequence[AnnotatedSet]) -> List[Finding]:
-    """Return what is to be said of a detection file.
+    """Return the findings on a detection file.
 
     Raises:
-        PoseError: it is no list of boxes.
+        PoseError: the file is not a list of boxes.
     """
     content = read_json(path)
     if not isinstance(content, list):
@@ -260,8 +264,8 @@ def check_detections(path: str, sets: Sequence[AnnotatedSet]) -> List[Finding]:
 
 
 def other_reading(boxes: np.ndarray, sizes: np.ndarray) -> Optional[str]:
-    """Return how boxes (N, 4) of pictures (N, 2) are meant, where [x, y, width, height] in pixels cannot be: None where
-    it can, or nothing else fits."""
+    """Return the likely format of boxes (N, 4) on pictures of sizes (N, 2), if it is not [x, y, width, height] in
+    pixels. None if it is, or if no other format fits."""
     if not len(boxes):
         return None
 

@@ -1,9 +1,9 @@
 """COCO keypoint files as labelling tools write them → Labels.
 
 CVAT writes `annotations/person_keypoints_<subset>.json`; Roboflow `_annotations.coco.json` beside the pictures of each
-split, with an empty category 0; Label Studio `result.json` with addresses or paths for names; converters of LabelMe
-count from 0 and leave out areas, boxes or counts; makesense.ai and others write ids as text. What is needed is asked
-for, and nothing else.
+split, with an empty category 0; Label Studio `result.json` with URLs or paths as picture names; converters of LabelMe
+count from 0 and leave out areas, boxes or counts; makesense.ai and others write ids as text. Therefore only the fields
+that are needed are required.
 """
 import math
 import os
@@ -20,7 +20,7 @@ from .labels import Figure, LabelledPicture, Labels, PictureFinder
 
 
 def find_coco_files(source: str) -> List[str]:
-    """Return the annotation files of a folder, or the file that is given."""
+    """Return the annotation files in a folder; if `source` is a file, return that."""
     if os.path.isfile(source):
         return [source]
     found = []
@@ -30,7 +30,7 @@ def find_coco_files(source: str) -> List[str]:
 
 
 def _is_coco(path: str) -> bool:
-    # A folder may hold other JSON files, of any size: only their beginning is looked at.
+    # A folder may hold other JSON files of any size, so only their beginning is read.
     with open(path, encoding='utf-8-sig', errors='replace') as file:
         start = file.read(1 << 16)
     keys = ('"images"', '"annotations"', '"categories"')
@@ -39,15 +39,15 @@ def _is_coco(path: str) -> bool:
 
 def read_coco(paths: Sequence[str], pictures: Optional[str], category: Optional[str],
               layout: Optional[Dict[str, Any]]) -> Labels:
-    """Read one or several annotation files of the same keypoints.
+    """Read one or several annotation files with the same keypoints.
 
     Args:
-        pictures: folder of the pictures; None looks beside the files.
-        category: name or id of the category that is taken; None takes the only one with keypoints.
-        layout: by the keys of a skeleton file, where the files do not name their keypoints.
+        pictures: folder of the pictures; None searches beside the files.
+        category: name or id of the category to import; None takes the only one with keypoints.
+        layout: keypoint layout with the keys of a skeleton file, if the files do not name their keypoints.
 
     Raises:
-        PoseError: a file is malformed, has nothing to take over or pictures that are not there; it is named.
+        PoseError: a file is malformed, has nothing to import, or lists pictures that are missing; the message names it.
     """
     labels = None
     for path in paths:
@@ -78,7 +78,7 @@ def _choose_category(content: Dict, path: str, wanted: Optional[str]) -> Dict:
         return found[0]
     with_keypoints = [each for each in categories if each.get('keypoints')]
     if not with_keypoints:
-        # Whatever its annotations have is taken, for a layout that is given.
+        # No category names its keypoints: take the one whose annotations have keypoints, for use with a given layout.
         used = {str(each.get('category_id')) for each in content.get('annotations') or []
                 if isinstance(each, dict) and each.get('keypoints')}
         with_keypoints = [each for each in categories if str(each.get('id')) in used] or [{'id': None, 'name': ''}]
@@ -125,7 +125,7 @@ def _add_file(labels: Labels, content: Dict, path: str, category: Dict, pictures
             continue
         if str(image['id']) in index_of:
             raise PoseError(f'{path}: the image id {brief(image["id"])} is there twice')
-        # Some tools write ids as text, in images or in annotations only.
+        # Compared as text, since some tools write ids as text only in images, or only in annotations.
         index_of[str(image['id'])] = len(labels.pictures)
         labels.pictures.append(LabelledPicture(found, _size_of(image), split))
     if missing:

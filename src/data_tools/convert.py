@@ -1,10 +1,10 @@
-"""Labels of other tools → a data set in COCO's layout that train.py and eval.py take as it is; or → YOLO-pose.
+"""Labels of other tools → a data set in COCO's layout, which train.py and eval.py can use directly; or → YOLO-pose.
 
     python -m src.data_tools.convert export own              # a folder or file of CVAT, Roboflow, Label Studio, ...
     python -m src.data_tools.convert own yolo --to yolo
 
-OUT gets train2017 and val2017 with the pictures, upright, numbered and named by number, annotations/ with the files
-that train.py looks for and the boxes of val2017 as detections, and skeleton.yaml.
+In OUT it writes train2017 and val2017 with the pictures, upright and named by number; annotations/ with the files that
+train.py looks for, and with the boxes of val2017 as detections; and skeleton.yaml.
 """
 import argparse
 import hashlib
@@ -31,7 +31,9 @@ SPLITS = ('train', 'val')
 
 
 class WrittenPicture(NamedTuple):
-    """A picture of the new data set: its file name, (width, height), and the factor from labels to its pixels."""
+    """A picture of the new data set: file name, (width, height), and the x and y factors from label pixels to
+    its pixels.
+    """
 
     name: str
     size: Tuple[int, int]
@@ -39,10 +41,10 @@ class WrittenPicture(NamedTuple):
 
 
 def guess_format(source: str) -> str:
-    """Return the format of a source by its files.
+    """Return the format of a source, recognised by its files.
 
     Raises:
-        PoseError: it is missing, or of none of FORMATS.
+        PoseError: the source is missing, or has none of FORMATS.
     """
     if not os.path.exists(source):
         raise PoseError(f'{source} does not exist')
@@ -63,14 +65,14 @@ def read_labels(source: str, *, kind: Optional[str] = None, pictures: Optional[s
     """Read the labels of a source.
 
     Args:
-        kind: one of FORMATS; None guesses.
-        pictures: folder of the pictures, where they do not lie beside the labels.
-        category: that is taken, by name or id.
-        layout: by the keys of a skeleton file; for formats that do not name their keypoints.
+        kind: one of FORMATS; None: it is guessed.
+        pictures: folder of the pictures, if they do not lie beside the labels.
+        category: name or id of the category to import.
+        layout: keypoint layout with the keys of a skeleton file, for sources that do not name their keypoints.
 
     Raises:
-        PoseError: a file is malformed, or pictures are missing; the message names it.
-        ImportError: a package is missing that reads the format.
+        PoseError: a file is malformed, or pictures are missing; the message names them.
+        ImportError: the package that reads the format is missing.
     """
     kind = kind or guess_format(source)
     if kind == 'yolo':
@@ -86,9 +88,10 @@ def read_labels(source: str, *, kind: Optional[str] = None, pictures: Optional[s
 
 
 def assign_splits(pictures: Sequence[LabelledPicture], val_share: float) -> List[str]:
-    """Return 'train' or 'val' for every picture: what its format says, or so large a share by a hash of its name.
+    """Return 'train' or 'val' for every picture: the split of the source or, if it has none, one by a hash of
+    the names.
 
-    Of pictures that nobody has split, one at least comes into each part.
+    A split by hash puts a share of `val_share` into 'val', and at least one picture into each part if there are two.
     """
     splits = [picture.split for picture in pictures]
     if 'train' in splits and 'val' in splits:
@@ -101,10 +104,11 @@ def assign_splits(pictures: Sequence[LabelledPicture], val_share: float) -> List
 
 
 def write_picture(picture: LabelledPicture, folder: str, number: int) -> WrittenPicture:
-    """Write a picture without a turn in its EXIF data: as it is where it has none, otherwise as its labels see it.
+    """Write a picture so that its EXIF data does not rotate it: unchanged if it did not, else rotated as its labels
+    assume.
 
     Raises:
-        PoseError: it cannot be read, or its labels are of a picture of another shape.
+        PoseError: it cannot be read, or its labels are for a picture with another aspect ratio.
     """
     upright = read_picture(picture.path)
     chosen, is_turned = upright, False
@@ -131,7 +135,7 @@ def write_picture(picture: LabelledPicture, folder: str, number: int) -> Written
 
 
 def scaled(figure: Figure, written: WrittenPicture) -> Figure:
-    """Return a figure in the pixels of the picture that was written, with a box."""
+    """Return a figure in the pixels of the written picture, with a box and an area."""
     keypoints = figure.keypoints * [*written.factor, 1]
     keypoints[keypoints[:, 2] == 0] = 0
     box = box_around(keypoints, written.size) if figure.box_xywh is None else tuple(
@@ -141,7 +145,7 @@ def scaled(figure: Figure, written: WrittenPicture) -> Figure:
 
 
 def write_coco(labels: Labels, skeleton: Skeleton, out: str, val_share: float) -> None:
-    """Write a data set in COCO's layout; the annotation files come last."""
+    """Write a data set in COCO's layout; the annotation files are written after the pictures."""
     splits = assign_splits(labels.pictures, val_share)
     figures_of: Dict[int, List[Figure]] = {}
     for figure in labels.figures:
@@ -170,7 +174,7 @@ def write_coco(labels: Labels, skeleton: Skeleton, out: str, val_share: float) -
 
 
 def write_skeleton(path: str, skeleton: Skeleton) -> None:
-    """Write a layout as a skeleton file, with everything that was found by default, to be looked over."""
+    """Write a layout as a skeleton file, including everything filled in by default, so that the user can check it."""
     text = yaml.safe_dump(describe(skeleton), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
     write_bytes(path, f'# The keypoints: docs/own_data.md explains the keys.\n{text}'.encode())
 

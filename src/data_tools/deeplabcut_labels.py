@@ -1,7 +1,7 @@
 """DeepLabCut's labelled frames, CollectedData_<scorer>.csv or .h5 → Labels.
 
-Columns have three or, in projects with several animals, four levels: scorer, individuals, bodyparts, coords. Rows are
-named by the path of a frame below the project, labeled-data/<video>/img0001.png, in one column or in three.
+The column headers have three levels, scorer, bodyparts and coords, and in projects with several animals a fourth,
+individuals. Each row is named by the path of its frame, labeled-data/<video>/img0001.png, in one column or in three.
 """
 import csv
 import glob
@@ -23,14 +23,15 @@ Table = Tuple[List[Column], List[Tuple[str, List[float]]]]
 
 
 def find_tables(source: str) -> List[str]:
-    """Return the tables of a project or of a folder of frames: of every folder the CSV, or else the H5 file."""
+    """Return the tables of a project or of a folder of frames: the CSV file of each table or, if it has none, the
+    H5 file."""
     if os.path.isfile(source):
         is_table = source.lower().endswith('.h5') or (source.lower().endswith('.csv') and _is_deeplabcut(source))
         return [source] if is_table else []
     chosen: Dict[str, str] = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(source), '**', 'CollectedData_*'), recursive=True)):
         if path.lower().endswith(('.csv', '.h5')):
-            # CSV comes before H5, and needs no other package.
+            # CSV is sorted before H5, and needs no extra package.
             chosen.setdefault(os.path.splitext(path)[0], path)
     return list(chosen.values())
 
@@ -44,7 +45,7 @@ def read_deeplabcut(source: str, pictures: Optional[str]) -> Labels:
     """Read the labelled frames of a project, of a folder or of one table.
 
     Raises:
-        PoseError: a table is malformed, or a frame is missing; it is named.
+        PoseError: a table is malformed, or a frame is missing; the message names it.
         ImportError: an H5 file is given and pandas or tables is not installed.
     """
     tables = find_tables(source)
@@ -65,7 +66,7 @@ def read_deeplabcut(source: str, pictures: Optional[str]) -> Labels:
 
 
 def _limbs(source: str, parts: List[str]) -> List[List[str]]:
-    """Return the limbs of the project's config.yaml, where it is at hand."""
+    """Return the limbs in the project's config.yaml, if it is found; else none."""
     folder = os.path.abspath(source)
     for _ in range(4):
         path = os.path.join(folder, 'config.yaml')
@@ -85,7 +86,7 @@ def _read_csv(path: str) -> Table:
         levels[line[0]] = line
     if 'bodyparts' not in levels or 'coords' not in levels:
         raise PoseError(f"{path} should begin with the lines scorer, bodyparts and coords, as DeepLabCut's tables do")
-    # The names of the frames take one column or three, which the lines of names leave empty.
+    # The first one or three columns hold the names of the frames; in the header lines they are empty.
     first = next((place for place, word in enumerate(levels['coords']) if word in ('x', 'y')), len(levels['coords']))
     individuals = levels.get('individuals', [''] * len(levels['coords']))
     columns = list(zip(individuals[first:], levels['bodyparts'][first:], levels['coords'][first:]))
@@ -123,12 +124,12 @@ def _read_h5(path: str) -> Table:
 
 def _add_rows(labels: Labels, columns: List[Column], rows: list, path: str, pictures: Optional[str]) -> None:
     folder = os.path.dirname(os.path.abspath(path))
-    # From labeled-data/<video>/CollectedData_x.csv to the project.
+    # The table is PROJECT/labeled-data/<video>/CollectedData_x.csv.
     project = os.path.dirname(os.path.dirname(folder))
     finder = PictureFinder([pictures] if pictures else [project, folder])
     parts = labels.layout['keypoints']
     individuals = list(dict.fromkeys(individual for individual, _, _ in columns))
-    # Body parts of no single animal are labelled under this name.
+    # Under the name `single` are body parts that belong to none of the animals.
     individuals = [each for each in individuals if each != 'single'] or individuals
     for name, values in rows:
         found = finder.find(name)

@@ -1,10 +1,11 @@
-"""Draw what a training sees of a data set: annotations on pictures, augmented crops, and the label maps of a network.
+"""Draw how training uses a data set: annotations on pictures, augmented crops, and the label maps of a network.
 
     python -m src.data_tools.draw DATA OUT
     python -m src.data_tools.draw DATA OUT --recipe mspn_2stg_coco_256x192 --most 24 --set DATASET.ROT_FACTOR=20
 
-OUT gets annotations/ with drawn pictures, crops.jpg with crops as the network is given them, a row for each figure: the
-crop of an evaluation first, then crops of the first epochs; and label_maps.jpg with the maps of the same crops.
+In OUT it writes annotations/ with drawn pictures; crops.jpg with the network's input crops, one row per figure: first
+the crop for evaluation, then the training crops of the first epochs; and label_maps.jpg with the label maps (target
+heatmaps) of these training crops.
 """
 import argparse
 import os
@@ -34,8 +35,8 @@ from ..visualization import draw_people, write_picture
 from .annotated_set import find_annotation_files
 
 FLAGS = {'gt_file_url': 'DATASET.TRAIN_JSON', 'skeleton': 'DATASET.SKELETON'}
-EPOCHS = 4  # augmented crops of a figure
-ROWS = 8  # figures on a sheet
+EPOCHS = 4  # augmented crops per figure
+ROWS = 8  # figures per image file
 _GAP = 6
 
 
@@ -52,7 +53,7 @@ def load_samples(config: EasyDict, gt_file: str, split_folder: str) -> PersonSam
 
 
 def draw_annotations(samples: PersonSamples, folder: str, most: int) -> int:
-    """Draw the people of some pictures, spread over the file; return how many pictures."""
+    """Draw the people of up to `most` pictures, evenly spread over the file; return the number of pictures."""
     people = samples.people
     used = np.unique(people.image_index)
     chosen = used[np.linspace(0, len(used) - 1, min(most, len(used))).astype(int)]
@@ -67,13 +68,13 @@ def draw_annotations(samples: PersonSamples, folder: str, most: int) -> int:
 
 
 def sample_rows(samples: PersonSamples, most: int) -> np.ndarray:
-    """Return figures spread over the file."""
+    """Return the rows of up to `most` figures, evenly spread over the file."""
     return np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int)
 
 
 def training_crops(samples: PersonSamples, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the crops (P, E, H, W, 3), joints (P, E, K, 2) and validity (P, E, K) of the first epochs; of networks
-    that look for several people in a box, those of the one whom the crop belongs to."""
+    """Return the crops (P, E, H, W, 3), joints (P, E, K, 2) and validity (P, E, K) of the first E epochs. For networks
+    that find several people in a box, joints and validity are those of the person of the crop."""
     shape = (len(rows), EPOCHS)
     crops = np.empty((*shape, *samples.input_shape, 3), np.uint8)
     joints = np.empty((*shape, samples.skeleton.num_keypoints, 2), np.float32)
@@ -88,19 +89,19 @@ def training_crops(samples: PersonSamples, rows: np.ndarray) -> Tuple[np.ndarray
 
 
 def draw_crop(crop: np.ndarray, joints: np.ndarray, validity: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return a crop with its keypoints (K, 2); those that the training does not count are left out."""
+    """Return a crop with its keypoints (K, 2) drawn; those that training does not use are left out."""
     keypoints = np.concatenate([joints, (validity > 0)[:, None]], axis=1)
     return draw_people(crop, keypoints[None], skeleton)
 
 
 def label_maps(config: EasyDict, joints: np.ndarray, validity: np.ndarray) -> np.ndarray:
-    """Return the label maps (N, h, w) of crops, the largest of the keypoints: the finest ones, where a network learns
-    several sizes."""
+    """Return the label maps (N, h, w) of crops, as the maximum over the keypoints. If a network is trained with blobs
+    of several sizes, they are the finest ones."""
     from mindspore import Tensor
     count = len(joints)
     targets = model_of(config).targets(config)
     if model_of(config).crops(config).num_neighbours:
-        # The maps of the first people of all boxes come first; here there is one in each.
+        # The first N maps are those of the person of each crop; the neighbours are filled with copies of that person.
         people = model_of(config).crops(config).num_neighbours + 1
         joints, validity = (np.repeat(each[:, None], people, axis=1) for each in (joints, validity))
     labels, _ = targets(Tensor(joints), Tensor(validity))
@@ -109,7 +110,7 @@ def label_maps(config: EasyDict, joints: np.ndarray, validity: np.ndarray) -> np
 
 
 def overlay(crop: np.ndarray, label_map: np.ndarray) -> np.ndarray:
-    """Return a dimmed crop with its label map (h, w) on it, from dark red to white."""
+    """Return a darkened crop with its label map (h, w) drawn over it, from dark red to white."""
     height, width = crop.shape[:2]
     share = cv2.resize(label_map / max(float(label_map.max()), 1e-9), (width, height), interpolation=cv2.INTER_LINEAR)
     heat = cv2.applyColorMap((255 * share.clip(0, 1)).astype(np.uint8), cv2.COLORMAP_HOT)
@@ -118,7 +119,7 @@ def overlay(crop: np.ndarray, label_map: np.ndarray) -> np.ndarray:
 
 
 def sheet(rows: List[List[np.ndarray]], largest: int = 200) -> np.ndarray:
-    """Return pictures of one size in rows, on a light ground."""
+    """Return one image with the given pictures, all of the same size, in rows on a light background."""
     height, width = rows[0][0].shape[:2]
     scale = min(1.0, largest / max(height, width)) if max(height, width) > largest else 1.0
     size = round(width * scale), round(height * scale)
@@ -145,7 +146,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def configure(arguments: argparse.Namespace) -> Tuple[EasyDict, str]:
-    """Return the configuration, and the annotation file."""
+    """Return the configuration and the annotation file."""
     recipe = load_recipe(arguments.recipe or 'base')
     overrides = read_overrides(arguments, FLAGS, recipe)
     is_file, given = os.path.isfile(arguments.data), overrides.get('DATASET.TRAIN_JSON')
@@ -161,7 +162,7 @@ def configure(arguments: argparse.Namespace) -> Tuple[EasyDict, str]:
     try:
         files = find_annotation_files(arguments.data)
     except PoseError:
-        # MPII's are no objects and lie elsewhere.
+        # MPII's annotation files have another format and lie in other folders.
         kind = 'TRAIN' if arguments.split == 'train' else 'TEST'
         return config, find_annotation_file(config, kind, is_explicit=False)
     own = [path for path in files if arguments.split in os.path.basename(path)] or files

@@ -1,4 +1,4 @@
-"""What importers of all formats return: labelled pictures, and the figures on them."""
+"""`Labels`, the common result of the importers of all formats: labelled pictures, and the figures on them."""
 import os
 import re
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ import numpy as np
 from ..system.errors import PoseError
 
 PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
-# Around keypoints without a box: keypoints end at nose and paws, a box where the animal does. Shares of their extent.
+# Margin of a box that is made around keypoints, as a share of their extent: the body reaches beyond the keypoints.
 BOX_MARGIN = 0.15
-# And a part of the longer side at least, or of the picture where there is a single keypoint.
+# The margins of a side together are at least this share of the longer extent, or of the picture for a single keypoint.
 SMALLEST_BOX = 0.1
 
 
@@ -20,9 +20,9 @@ class LabelledPicture(NamedTuple):
     """A picture on the disk.
 
     Attributes:
-        path: where it lies.
-        size: (width, height) that its labels are counted in; None takes the picture's own.
-        split: 'train', 'val' or '' where the format does not say.
+        path: of the file.
+        size: (width, height) of the picture in the pixels of its labels; None: those of the file.
+        split: 'train', 'val', or '' if the source does not say.
     """
 
     path: str
@@ -34,11 +34,11 @@ class Figure(NamedTuple):
     """A labelled person, animal or thing.
 
     Attributes:
-        picture: its index.
+        picture: index of its picture.
         keypoints: (K, 3) float64: x, y in picture pixels, visibility 0, 1 or 2.
-        box_xywh: in picture pixels; None makes one around the keypoints.
-        area: square pixels; None takes that of the box.
-        is_crowd: several at once, to be ignored.
+        box_xywh: in picture pixels; None: a box around the keypoints is made.
+        area: square pixels; None: that of the box is taken.
+        is_crowd: whether it is a group of several, which evaluation ignores.
     """
 
     picture: int
@@ -53,9 +53,9 @@ class Labels:
     """The labels of a source.
 
     Attributes:
-        layout: by the keys of a skeleton file (`skeleton_files.skeleton_of`).
+        layout: keypoint layout, with the keys of a skeleton file (`skeleton_files.skeleton_of`).
         pictures, figures: in the order of the source.
-        left_out: reason -> how many entries.
+        left_out: {reason: number of entries}.
     """
 
     layout: Dict[str, Any]
@@ -64,7 +64,7 @@ class Labels:
     left_out: Dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
-        """Count what is not taken over."""
+        """Count entries that are not imported."""
         self.left_out[reason] = self.left_out.get(reason, 0) + count
 
 
@@ -79,10 +79,10 @@ def box_around(keypoints: np.ndarray, picture_size: Tuple[int, int]) -> Tuple[fl
 
 
 class PictureFinder:
-    """Finds pictures by the names that labelling tools write: with folders, backslashes, an address, a prefix.
+    """Finds pictures by the names that labelling tools write: with folders, backslashes, a URL or a prefix.
 
     Args:
-        folders: below which they may lie, the likeliest first.
+        folders: the folders to search, with their subfolders; the most likely first.
     """
 
     def __init__(self, folders: Iterable[str]):
@@ -110,7 +110,7 @@ class PictureFinder:
         # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
         uploaded = re.fullmatch(r'[0-9a-f]{8}-(.+)', base.lower())
         found = self._by_name.get(base.lower()) or (self._by_name.get(uploaded[1]) if uploaded else None) or []
-        # The longest end of the path decides between folders of one data set.
+        # Among files of the same name, those whose path ends with the whole name, including its folders, are preferred.
         ends = [path for path in found if path.replace(os.sep, '/').lower().endswith('/' + plain.lower())]
         found = ends or found
         if len(found) > 1:

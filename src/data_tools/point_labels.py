@@ -1,4 +1,4 @@
-"""Points of makesense.ai (CSV: label, x, y, picture, width, height) → Labels: one figure per picture."""
+"""Point labels of makesense.ai (CSV: label, x, y, picture, width, height) → Labels, with one figure per picture."""
 import csv
 import os
 from typing import Dict, List, Optional
@@ -13,7 +13,7 @@ def read_points(path: str, pictures: Optional[str]) -> Labels:
     """Read a table of points; each label is a keypoint, and every picture shows one figure.
 
     Raises:
-        PoseError: a line is malformed, a label is twice on a picture, or a picture is missing; it is named.
+        PoseError: a line is malformed, a label is twice on a picture, or a picture is missing; the message names it.
     """
     rows = []
     with open(path, newline='', encoding='utf-8-sig', errors='replace') as file:

@@ -3,8 +3,9 @@
     python -m src.data_tools.sigmas first.json second.json --output skeleton.yaml
     python -m src.data_tools.sigmas --from sigmas.yaml --skeleton own/skeleton.yaml --output skeleton.yaml
 
-A sigma is the root of the mean of (distance² / area) over the pairs of labels, as COCO defines it
-(https://cocodataset.org/#keypoints-eval): E[d² / s²] = sigma², s² the area. Left and right share theirs.
+A sigma is the square root of the mean of (distance² / area) over the pairs of labels, as COCO defines it
+(https://cocodataset.org/#keypoints-eval): E[d² / s²] = sigma², where s² is the area. Left and right partners share one
+sigma.
 """
 import argparse
 import os
@@ -23,15 +24,15 @@ from ..system.yaml_files import read_yaml
 from .annotated_set import AnnotatedFigure, AnnotatedSet, read_annotated_set
 from .convert import write_skeleton
 
-# Overlap of boxes from which two labels are of the same figure.
+# Two labels are of the same figure if the IoU of their boxes is at least this.
 SAME_FIGURE = 0.3
-# Pairs that a sigma is measured from at least; fewer leave it as it was.
+# A sigma is measured from at least this many pairs; with fewer it is not changed.
 FEWEST = 10
 
 
 def match_figures(first: AnnotatedSet, second: AnnotatedSet) -> List[Tuple[AnnotatedFigure, AnnotatedFigure]]:
-    """Return the figures that both files have: on pictures of the same name, by the overlap of their boxes, the largest
-    first."""
+    """Return the pairs of figures that are in both files: on pictures of the same name, matched by the IoU of their
+    boxes, the largest first."""
     index_of = {os.path.basename(picture.name): index for index, picture in enumerate(second.pictures)}
     of_second: Dict[int, List[AnnotatedFigure]] = {}
     for figure in _usable(second):
@@ -65,9 +66,9 @@ def box_overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 def estimate_sigmas(pairs: List[Tuple[AnnotatedFigure, AnnotatedFigure]], skeleton: Skeleton
                     ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the sigmas (K,), NaN where there are too few pairs, and the numbers of pairs (K,); partners share theirs.
+    """Return the sigmas (K,), NaN where there are too few pairs, and the numbers of pairs (K,); partners share both.
 
-    The area of a figure is that of its box, the geometric mean of both labels.
+    The area of a figure is the geometric mean of the areas of its two boxes.
     """
     squares, counts = np.zeros(skeleton.num_keypoints), np.zeros(skeleton.num_keypoints, int)
     for figure, other in pairs:
@@ -84,10 +85,10 @@ def estimate_sigmas(pairs: List[Tuple[AnnotatedFigure, AnnotatedFigure]], skelet
 
 
 def read_sigmas(path: str, skeleton: Skeleton) -> Skeleton:
-    """Return a layout with the sigmas of a file: a list, numbers by name, or a file with `oks_sigmas` or `sigmas`.
+    """Return a layout with the sigmas of a file: a list, or numbers by name, perhaps under `oks_sigmas` or `sigmas`.
 
     Raises:
-        PoseError: it holds no such numbers.
+        PoseError: the file does not hold such numbers.
     """
     content: Any = read_json(path) if path.lower().endswith('.json') else read_yaml(path)
     if isinstance(content, dict):

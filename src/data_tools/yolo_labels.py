@@ -1,5 +1,6 @@
-"""YOLO-pose folders: a YAML file with `kpt_shape`, `flip_idx` and class names, pictures below `images`, and a text file
-below `labels` for each, with a line `class cx cy w h x1 y1 v1 …` of shares of the picture for every figure."""
+"""YOLO-pose data sets: a YAML file with `kpt_shape`, `flip_idx` and class names, pictures in `images`, and for each of
+them a text file in `labels` with a line `class cx cy w h x1 y1 v1 …` per figure, relative to the size of the
+picture."""
 import math
 import os
 import shutil
@@ -21,7 +22,7 @@ SPLIT_KEYS = {'train': 'train', 'val': 'val', 'test': 'val'}
 
 
 def find_settings(source: str) -> Optional[str]:
-    """Return the YAML file of a YOLO-pose data set, or None where there is none."""
+    """Return the YAML file of a YOLO-pose data set, or None if there is none."""
     paths = [source] if os.path.isfile(source) else [
         os.path.join(source, name) for name in sorted(os.listdir(source))]
     for path in paths:
@@ -29,7 +30,7 @@ def find_settings(source: str) -> Optional[str]:
             try:
                 content = read_yaml(path)
             except PoseError:
-                # Of a folder, any file may be somebody else's.
+                # A folder may also hold YAML files that have nothing to do with it.
                 if path == source:
                     raise
                 continue
@@ -42,7 +43,7 @@ def read_yolo(source: str, category: Optional[str], layout: Optional[Dict[str, A
     """Read a YOLO-pose data set: its folder or its YAML file.
 
     Raises:
-        PoseError: a file is malformed or missing; it is named, with the line.
+        PoseError: a file is malformed or missing; the message names it and the line.
     """
     path = find_settings(source)
     if path is None:
@@ -81,7 +82,7 @@ def _class_number(classes: Dict, category: Optional[str], path: str) -> Optional
 
 
 def _layout_of(content: Dict, count: int, classes: Dict, wanted: Optional[int], path: str) -> Dict[str, Any]:
-    """Return the layout: names where the file has `kpt_names`, pairs by `flip_idx`."""
+    """Return the layout, with names from `kpt_names` (if given) and left/right pairs from `flip_idx`."""
     names = content.get('kpt_names')
     if isinstance(names, dict):
         names = names.get(wanted, next(iter(names.values()), None))
@@ -100,14 +101,14 @@ def _layout_of(content: Dict, count: int, classes: Dict, wanted: Optional[int], 
 
 
 def _folders(content: Dict, key: str, path: str) -> List[str]:
-    """Return the picture folders of a split: below `path` of the file, or beside the file."""
+    """Return the picture folders of a split: below the `path` that the file gives, or relative to the file."""
     value = content.get(key)
     folders = value if isinstance(value, list) else [value] if value else []
     beside = os.path.dirname(os.path.abspath(path))
     roots = [os.path.join(beside, str(content.get('path') or '')), beside, os.path.dirname(beside)]
     found = []
     for folder in map(str, folders):
-        # Exports write ../train/images, counted from a folder that they do not have.
+        # Some exports write ../train/images, relative to a folder that does not exist.
         plain = folder[3:] if folder.startswith('../') else folder
         places = [os.path.normpath(os.path.join(root, each)) for root in roots for each in (folder, plain)]
         place = next(filter(os.path.isdir, places), None)
@@ -163,7 +164,7 @@ def _add_line(labels: Labels, words: Sequence[str], where: str, wanted: Optional
     table = np.array(values[5:]).reshape(count, dimensions)
     keypoints = np.zeros((count, 3))
     keypoints[:, :2] = table[:, :2] * scale
-    # Without visibility a keypoint at 0, 0 is none.
+    # In data without visibility, a keypoint at 0, 0 is not labelled.
     keypoints[:, 2] = np.round(table[:, 2]).clip(0, 2) if dimensions == 3 else 2 * table.any(axis=1)
     keypoints[keypoints[:, 2] == 0] = 0
     if not keypoints[:, 2].any():
@@ -175,7 +176,7 @@ def _add_line(labels: Labels, words: Sequence[str], where: str, wanted: Optional
 
 
 def write_yolo(labels: Labels, skeleton: Skeleton, out: str, splits: Sequence[str]) -> None:
-    """Write a YOLO-pose data set; crowds have no place in it."""
+    """Write a YOLO-pose data set, without crowds, which the format does not have."""
     for split in ('train', 'val'):
         make_folder(os.path.join(out, 'images', split))
         make_folder(os.path.join(out, 'labels', split))

@@ -1,1 +1,1 @@
-"""The data sets, a file each: how their files are read, how poses on them are scored and handed in."""
+"""The data sets, one module each: how their files are read, and how poses are evaluated and written for submission."""

@@ -1,4 +1,4 @@
-"""Where annotation files lie: what the user gave, or the places where this package and the data sets put them."""
+"""Finds annotation and detection files: the ones the user gave, or those in the usual folders."""
 import os
 from typing import List
 
@@ -9,7 +9,7 @@ from ..system.errors import PoseError
 from .registry import dataset_of
 
 GT_FOLDER = './annotation/gt_json'
-# Below the folder of the data set.
+# Subfolders of the data set in which detection files may lie.
 DETECTION_FOLDERS = ('det_json', 'person_detection_results')
 
 
@@ -17,10 +17,11 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
     """Return the annotation file of 'TRAIN' or 'TEST'.
 
     Args:
-        is_explicit: the user named the file; otherwise the data set's own files in the usual folders do as well.
+        is_explicit: whether the user named the file; if not, the data set's own files in the usual folders are also
+            tried.
 
     Raises:
-        PoseError: there is none; the message lists where it was looked.
+        PoseError: there is none; the message lists the paths that were tried.
     """
     given = config.DATASET[f'{split}_JSON']
     if is_explicit:
@@ -39,10 +40,10 @@ def find_annotation_file(config: EasyDict, split: str, *, is_explicit: bool) -> 
 
 
 def find_detection_file(config: EasyDict, *, is_explicit: bool) -> str:
-    """Return the detection file of an evaluation.
+    """Return the detection file for an evaluation.
 
     Args:
-        is_explicit: the user named the file; otherwise one of its name in the usual folders does as well.
+        is_explicit: whether the user named the file; if not, a file of this name in the usual folders is also tried.
 
     Raises:
         PoseError: it is missing.

@@ -1,4 +1,4 @@
-"""COCO keypoints (Lin et al., arXiv 1405.0312): the layouts of 2014 and 2017, scored by the official evaluator."""
+"""COCO keypoints (Lin et al., arXiv 1405.0312), in the versions of 2014 and 2017, scored by the official rules."""
 from typing import List
 
 from ..data.coco import check_evaluable, load_coco_images, load_coco_people
@@ -16,7 +16,7 @@ def people(file: JsonFile, skeleton: Skeleton, sample_rule: str, _needs_keypoint
 
 
 def reason_without_score(file: JsonFile, skeleton: Skeleton, _config, *, trust_counts: bool = True) -> str:
-    """Return why results cannot be scored; '' where they can."""
+    """Return why results cannot be scored, or '' if they can."""
     if isinstance(file.content, dict) and 'annotations' not in file.content:
         return f'{file.path} lists pictures without annotations, as the files of test sets do'
     check_evaluable(file, skeleton, trust_counts=trust_counts)
@@ -24,23 +24,23 @@ def reason_without_score(file: JsonFile, skeleton: Skeleton, _config, *, trust_c
 
 
 def evaluate(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> Metrics:
-    """Return the ten numbers, 0 to 1."""
+    """Return the ten COCO numbers, 0 to 1."""
     return evaluate_coco(file, results, skeleton, evaluator=config.TEST.EVALUATOR)
 
 
 def evaluator(config) -> str:
-    """Return what computes them."""
+    """Return the name of the implementation that computes the numbers."""
     return {'own': 'own (pycocotools gives the same numbers: --evaluator pycocotools)'}.get(
         config.TEST.EVALUATOR, config.TEST.EVALUATOR)
 
 
 def format_summary(metrics: Metrics, _config) -> str:
-    """Return AP."""
+    """Return AP as text."""
     return f'AP {metrics["AP"]:.4f}'
 
 
 def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, _config) -> str:
-    """Return a table of AP and OKS error of each keypoint."""
+    """Return a table with AP and OKS error of each keypoint."""
     return format_keypoints_by_oks(keypoints_by_oks(load_coco_truth(file, skeleton), results, skeleton, file.path))
 
 

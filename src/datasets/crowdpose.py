@@ -13,12 +13,13 @@ from .record import Metrics
 
 
 def people(file: JsonFile, skeleton: Skeleton, sample_rule: str, _needs_keypoints: bool):
-    """Return the people with keypoints; the field `num_keypoints` leaves out head and neck and does not count."""
+    """Return the people with keypoints; the field `num_keypoints` is not used, since it does not count head
+    and neck."""
     return load_coco_people(file, skeleton, sample_rule=sample_rule, trust_counts=False)
 
 
 def reason_without_score(file: JsonFile, skeleton: Skeleton, config) -> str:
-    """Return why results cannot be scored; '' where they can."""
+    """Return why results cannot be scored, or '' if they can."""
     reason = coco.reason_without_score(file, skeleton, config, trust_counts=False)
     if not reason:
         load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)
@@ -26,17 +27,17 @@ def reason_without_score(file: JsonFile, skeleton: Skeleton, config) -> str:
 
 
 def evaluate(file: JsonFile, results: List[dict], _skeleton: Skeleton, config) -> Metrics:
-    """Return the nine numbers, 0 to 1."""
+    """Return the nine CrowdPose numbers, 0 to 1."""
     return evaluate_crowdpose(file, results, rule=config.TEST.CROWDPOSE_RULE)
 
 
 def format_summary(metrics: Metrics, config) -> str:
-    """Return AP, and by which rule."""
+    """Return AP and the rule as text."""
     return f'AP {metrics["AP"]:.4f} by the {config.TEST.CROWDPOSE_RULE} rule'
 
 
 def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> str:
-    """Return a table of AP and OKS error of each keypoint."""
+    """Return a table with AP and OKS error of each keypoint."""
     truth, _ = load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)
     return format_keypoints_by_oks(keypoints_by_oks(truth, results, skeleton, file.path))
 

@@ -1,4 +1,4 @@
-"""MPII Human Pose (Andriluka et al., CVPR 2014), scored by PCKh on annotated centers and scales."""
+"""MPII Human Pose (Andriluka et al., CVPR 2014), scored by PCKh; crops follow the annotated centers and scales."""
 from typing import List
 
 import numpy as np
@@ -13,18 +13,18 @@ from .record import Metrics, PoseDataset
 
 
 def people(file: JsonFile, _skeleton: Skeleton, _sample_rule: str, needs_keypoints: bool):
-    """Return everybody."""
+    """Return all people of the file."""
     return load_mpii_people(file, needs_keypoints=needs_keypoints)
 
 
 def images(_file: JsonFile):
-    """There are no boxes but its own."""
+    """Refuse: boxes from elsewhere are not used on MPII."""
     raise PoseError('MPII is evaluated on its annotated centers and scales (--use_gt_bbox, TEST.USE_GT_BBOX), '
                     'not on detected boxes')
 
 
 def reason_without_score(file: JsonFile, _skeleton: Skeleton, _config) -> str:
-    """Return why results cannot be scored; '' where they can."""
+    """Return why results cannot be scored, or '' if they can."""
     truth = load_mpii_truth(file)
     if truth is not None and not truth.is_counted.any():
         raise PoseError(f'{file.path}: no keypoint of the ground truth is visible; there is nothing to evaluate on')
@@ -42,24 +42,24 @@ def _truth(file: JsonFile) -> MPIITruth:
 
 
 def evaluate(file: JsonFile, results: List[dict], _skeleton: Skeleton, _config) -> Metrics:
-    """Return the ten numbers, in percent; results are one of each person, in the order of the file."""
+    """Return the ten numbers in percent. There must be one result per person, in the order of the file."""
     return metrics.evaluate_mpii(_truth(file), results)
 
 
 def format_summary(numbers: Metrics, _config) -> str:
-    """Return the mean PCKh."""
+    """Return the mean PCKh as text."""
     return f'PCKh@0.5 mean {numbers["Mean"]:.3f}'
 
 
 def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, _config) -> str:
-    """Return a table of PCKh of each keypoint."""
+    """Return a table with the PCKh of each keypoint."""
     truth = _truth(file)
     shares = metrics.keypoint_pckh(truth, metrics.head_distances(truth, results), metrics.THRESHOLD)
     return format_keypoints_by_pckh(dict(zip(skeleton.keypoint_names, shares.tolist())))
 
 
 def check_submission(path: str) -> None:
-    """Raise ImportError where no MATLAB file can be written."""
+    """Raise ImportError if no MATLAB file can be written."""
     try:
         import scipy.io  # noqa: F401
     except ImportError:
@@ -67,8 +67,8 @@ def check_submission(path: str) -> None:
 
 
 def write_submission(path: str, results: List[dict]) -> None:
-    """Write a MATLAB file with `preds` (N, 16, 2), 1-based pixels, in the order of the annotation file, as the
-    published releases write it."""
+    """Write a MATLAB file as the published releases do: `preds` (N, 16, 2) in 1-based pixels, in the order of the
+    annotation file."""
     check_submission(path)
     from scipy.io import savemat
     keypoints = np.array([record['keypoints'] for record in results], np.float64).reshape(len(results), -1, 3)

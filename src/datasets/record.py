@@ -1,4 +1,4 @@
-"""What the package knows of a data set: a record. A data set is a file with such a record."""
+"""`PoseDataset`: everything the package needs to know about a data set. Each data set is a module that defines one."""
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
@@ -13,35 +13,39 @@ Metrics = Dict[str, float]
 
 
 def _write_json(path: str, results: List[dict]) -> None:
-    """Write results as COCO's server takes them: image_id, category_id, keypoints (x, y, score of each) and score."""
+    """Write results in the format of COCO's server: image_id, category_id, keypoints (x, y, score of each)
+    and score."""
     kept = ('image_id', 'category_id', 'keypoints', 'score')
     write_json(path, [{key: record[key] for key in kept} for record in results])
 
 
 @dataclass(frozen=True)
 class PoseDataset:
-    """A data set and how it is scored. `config` is a resolved configuration; annotation files come opened, so that each
-    is read once.
+    """A data set and how it is scored.
+
+    In the functions below, `config` is a resolved configuration and `file` an opened annotation file, so that each file
+    is read only once.
 
     Attributes:
-        name: DATASET.PROTOCOL.
-        annotation_names: 'TRAIN' and 'TEST' -> its own names of the annotation files.
-        folders: where below DATASET.ROOT they lie.
+        name: its value of DATASET.PROTOCOL.
+        annotation_names: 'TRAIN' and 'TEST' -> the usual names of its annotation files.
+        folders: the folders below DATASET.ROOT that hold them.
         people: (file, skeleton, sample rule, whether keypoints are needed) -> the people to train on or to crop.
-        images: file -> ids (I,), names (I,) bytes and (width, height) (I, 2) of its pictures, for boxes from elsewhere.
+        images: file -> ids (I,), names (I,) bytes and (width, height) (I, 2) of its pictures, for detected boxes.
         reason_without_score: (file, skeleton, config) -> why results on a file cannot be scored, or ''; it raises
-            PoseError for a file that should be fit for it and is malformed.
-        evaluator: config -> what computes the numbers, in words; '' where there is no choice.
-        evaluate: (file, results, skeleton, config) -> {name: number} in their usual order.
-        main_metric: the number that says which of two results is better.
-        format_metrics: metrics -> the lines in which the evaluation is usually printed.
-        format_summary: (metrics, config) -> the main number in a few words.
-        keypoint_table: (file, results, skeleton, config) -> a table of how well each keypoint is found on its own.
-        skeleton: name of the keypoint layout that it must have, or '' for any.
-        one_pose_each: results are one of each annotated person, in the order of the file, instead of ranked ones.
-        submission_ending: of the file that its server or evaluation program takes.
-        check_submission: raises ImportError where such a file cannot be made here.
-        write_submission: (path, results) -> writes it, whole or not at all.
+            PoseError if the file is malformed.
+        evaluator: config -> name of the implementation that computes the numbers; '' if there is only one.
+        evaluate: (file, results, skeleton, config) -> {name: number} in the usual order.
+        main_metric: name of the number by which results are compared.
+        format_metrics: metrics -> the lines that the official evaluation prints.
+        format_summary: (metrics, config) -> the main number as short text.
+        keypoint_table: (file, results, skeleton, config) -> a table of how well each single keypoint is found.
+        skeleton: name of the keypoint layout that is required, or '' for any.
+        one_pose_each: whether results are one pose per annotated person, in the order of the file, instead of poses
+            ranked by score.
+        submission_ending: ending of the file that its server or evaluation program takes.
+        check_submission: path -> raises ImportError if such a file cannot be written here.
+        write_submission: (path, results) -> writes the file, completely or not at all.
     """
 
     name: str
@@ -63,11 +67,11 @@ class PoseDataset:
     write_submission: Callable[[str, List[dict]], None] = _write_json
 
     def check_submission_path(self, path: str) -> None:
-        """Prove that the name of a submission fits the data set, and that such a file can be made here.
+        """Check that the name of a submission file fits the data set, and that such a file can be written here.
 
         Raises:
-            PoseError: it should have another ending.
-            ImportError: a package is missing that writes it.
+            PoseError: the file should have another ending.
+            ImportError: the package that writes it is missing.
         """
         if not path.endswith(self.submission_ending):
             raise PoseError(f'--submission {path}: the submission of {self.name} should end in '

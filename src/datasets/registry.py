@@ -1,5 +1,5 @@
-"""The data sets by DATASET.PROTOCOL. A further one is a file beside these and an entry below, or a file outside of the
-package that calls `register` (docs/adding_a_dataset.md)."""
+"""The data sets by DATASET.PROTOCOL. To add one, write a module beside these and an entry below, or a plugin outside of
+the package (docs/adding_a_dataset.md)."""
 from typing import Dict
 
 from easydict import EasyDict
@@ -15,10 +15,10 @@ DATASETS: Dict[str, PoseDataset] = {dataset.name: dataset for dataset in (
 
 
 def register(dataset: PoseDataset) -> None:
-    """Make a data set known under its DATASET.PROTOCOL.
+    """Register a data set under its name, for DATASET.PROTOCOL.
 
     Raises:
-        PoseError: the name is that of another data set.
+        PoseError: another data set has this name.
     """
     if DATASETS.get(dataset.name, dataset) != dataset:
         raise PoseError(f'there is a data set {dataset.name} already; give yours another name')
@@ -34,7 +34,7 @@ def configured_skeleton(config: EasyDict) -> Skeleton:
     """Return the keypoint layout of a resolved configuration.
 
     Raises:
-        PoseError: it is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
+        PoseError: the layout is unknown, or MODEL.NUM_JOINTS is not its number of keypoints.
     """
     skeleton = find_skeleton(config.DATASET.SKELETON)
     if skeleton.num_keypoints != config.MODEL.NUM_JOINTS:

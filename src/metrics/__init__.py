@@ -1,1 +1,1 @@
-"""The numbers of the published protocols, of results and ground truth."""
+"""The metrics of the published benchmarks, computed from results and ground truth."""

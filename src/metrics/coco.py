@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from pycocotools.cocoeval import COCOeval
 
 PERSON_CATEGORY = 1
-# Smallest and largest area of people in square pixels, by what the names of the numbers end in.
+# Suffix in the names of the numbers -> smallest and largest area of the people, in square pixels.
 AREA_RANGES = {'': (0.0, 1e5 ** 2), ' (M)': (32.0 ** 2, 96.0 ** 2), ' (L)': (96.0 ** 2, 1e5 ** 2)}
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AP (M)', 'AP (L)', 'AR', 'AR50', 'AR75', 'AR (M)', 'AR (L)')
 
 
 def evaluate_coco(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton, *,
                   evaluator: str = 'own') -> Dict[str, float]:
-    """Return the ten COCO keypoint numbers, 0 to 1 (-1 where nothing falls into a size), in their usual order.
+    """Return the ten COCO keypoint numbers, 0 to 1 (-1 if nobody has that size), in the usual order.
 
     Args:
-        gt_file: COCO keypoint annotation file, its path or the file as it was read before.
-        results: records of image_id, keypoints and score; other entries are ignored.
-        evaluator: 'own' computes all pictures at once; 'pycocotools' runs the official one. The numbers are the same.
+        gt_file: COCO keypoint annotation file: its path, or the opened file.
+        results: records with image_id, keypoints and score; other fields are ignored.
+        evaluator: 'own' computes all pictures at once; 'pycocotools' runs the official code. The numbers are the same.
 
     Raises:
-        PoseError: there are no results, one names an image that the annotation file does not have, or is not finite.
+        PoseError: there are no results, or one is of an image that the annotation file does not have or is not finite.
     """
     found = read_records(results, skeleton.num_keypoints)
     if evaluator == 'pycocotools':
@@ -46,7 +46,7 @@ def coco_numbers(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton) -> Dict
     """Return the ten numbers, computed for all pictures at once; see `evaluate_coco`.
 
     Args:
-        found: on pictures of the truth only.
+        found: poses, only on pictures of the ground truth.
     """
     pairs = pair_up(truth, found, np.array(skeleton.oks_sigmas))
     similarity, numbers = pairs.similarity(truth), {}
@@ -61,8 +61,8 @@ def coco_numbers(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton) -> Dict
 
 
 def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skeleton: Skeleton) -> 'COCOeval':
-    """Return the finished evaluator, for its per-threshold tables; its printing is held back."""
-    # Whoever only wants poses needs no evaluator.
+    """Return the official evaluator after its run, with its tables per threshold; what it prints is suppressed."""
+    # Imported here, since pycocotools is needed for nothing else.
     from pycocotools.coco import COCO as COCOAnnotations  # noqa: N811  our COCO is the skeleton
     from pycocotools.cocoeval import COCOeval
     file = as_annotation_file(gt_file)
@@ -83,9 +83,9 @@ def run_coco_evaluator(gt_file: Union[str, JsonFile], results: List[dict], skele
 
 
 def _as_evaluator_reads(file: AnnotationFile, skeleton: Skeleton) -> dict:
-    """Return the people alone, in the fields that COCO's evaluator reads.
+    """Return only the people of the file, with only the fields that COCO's evaluator reads, and with new ids from 1.
 
-    It would take the mean over all categories of the file, and never match an annotation whose id is 0.
+    Otherwise the evaluator would average over all categories of the file and never match an annotation whose id is 0.
     """
     ids = file.pictures.ids.tolist()
     people = [{'id': number, 'image_id': ids[person.picture], 'category_id': PERSON_CATEGORY,

@@ -1,6 +1,6 @@
 """CrowdPose AP and AR (CVPR 2019, arXiv 1812.00324), by the rules of its official evaluator.
 
-The official one walks through pictures in Python; this one compares all pictures at once and gives the same numbers.
+The official code loops over the pictures in Python; this one compares all pictures at once and gives the same numbers.
 """
 from typing import Dict, List, Union
 
@@ -13,22 +13,22 @@ from .oks_matching import THRESHOLDS, match, pair_up, precision_and_recall
 from .records import PoseArrays, check_image_ids, read_records
 
 METRIC_NAMES = ('AP', 'AP50', 'AP75', 'AR', 'AR50', 'AR75', 'AP (easy)', 'AP (medium)', 'AP (hard)')
-# Of a picture's crowd index. The paper's text says 0.1 and 0.8; its evaluator, which made the published tables, this.
+# Limits of a picture's crowd index. The paper's text says 0.1 and 0.8, but its tables come from its evaluator.
 EASY_BELOW, HARD_FROM = 0.2, 0.8
 
 
 def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
                        rule: str = 'official') -> Dict[str, float]:
-    """Return the nine CrowdPose numbers, 0 to 1 (-1 where nobody counts), in their usual order.
+    """Return the nine CrowdPose numbers, 0 to 1 (-1 if nobody counts), in the usual order.
 
     Args:
         gt_file: CrowdPose annotation file.
-        results: records of image_id, keypoints (x, y, score) and score.
+        results: records with image_id, keypoints (x, y, score) and score.
         rule: who is ignored, see `load_crowdpose_truth`. 'recount' also leaves out poses without any positive keypoint
-            score, as the evaluator does that it follows.
+            score, as the toolbox does whose evaluator it follows.
 
     Raises:
-        PoseError: there are no results, one names an unknown image, or the annotation file is malformed.
+        PoseError: there are no results, one is of an unknown image, or the annotation file is malformed.
     """
     gt_file = as_json_file(gt_file)
     truth, crowd_index = load_crowdpose_truth(gt_file, CROWDPOSE, rule=rule)
@@ -52,7 +52,7 @@ def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:
-    """Return nine lines, one of each number."""
+    """Return nine lines, one for each number."""
     lines = []
     for name, value in metrics.items():
         kind = 'Average Precision  (AP)' if name.startswith('AP') else 'Average Recall     (AR)'

@@ -1,6 +1,6 @@
-"""How well each keypoint is found on its own: average precision and OKS error, or PCKh on MPII.
+"""How well each single keypoint is found: average precision and OKS error, or PCKh on MPII.
 
-Definitions of this package; the benchmarks publish whole people only (MPII: groups of keypoints).
+The definitions are of this package; the benchmarks publish numbers of whole people only (MPII: of groups of keypoints).
 """
 from typing import Dict, List, NamedTuple
 
@@ -13,12 +13,13 @@ from .records import check_image_ids, read_records
 
 
 class KeypointOKS(NamedTuple):
-    """Numbers of one keypoint, -1 where nobody has it.
+    """Numbers of one keypoint; -1 if nobody has it.
 
     Attributes:
         average_precision: AP as if the layout had this keypoint only; people without it are ignored.
-        oks_error: mean of 1 - exp(-d²/(2 (2 sigma)² area)), what the keypoint takes from the OKS, over labelled people
-            whom a pose matches at OKS 0.5. It tells how exact the keypoint is, not how often somebody is missed.
+        oks_error: mean of 1 - exp(-d²/(2 (2 sigma)² area)), what this keypoint takes from the OKS. The mean is over
+            people who have it labelled and are matched by a pose at OKS 0.5. It measures how exact the keypoint is, not
+            how often a person is missed.
     """
 
     average_precision: float
@@ -29,17 +30,17 @@ def keypoints_by_oks(truth: OKSTruth, results: List[dict], skeleton: Skeleton, g
     """Return {keypoint name: its numbers}.
 
     Args:
-        truth: of the protocol.
-        results: records of image_id, keypoints and score.
-        gt_file: for messages.
+        truth: ground truth by the rules of the data set.
+        results: records with image_id, keypoints and score.
+        gt_file: name of the annotation file, for messages.
 
     Raises:
-        PoseError: there are no results, or one names an unknown image.
+        PoseError: there are no results, or one is of an unknown image.
     """
     check_image_ids(results, truth.image_ids.tolist(), gt_file)
     pairs = pair_up(truth, read_records(results, skeleton.num_keypoints), np.array(skeleton.oks_sigmas))
     whole = match(truth, pairs, pairs.similarity(truth)).person[0]
-    # The pairs of a pose with the person whom it found.
+    # The pairs in which the pose is matched to the person.
     found = (whole[pairs.pose] == pairs.person) & ~truth.is_ignored[pairs.person]
     numbers = {}
     for keypoint, name in enumerate(skeleton.keypoint_names):

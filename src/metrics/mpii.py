@@ -1,4 +1,5 @@
-"""PCKh of MPII (CVPR 2014): the share of keypoints that lie within a part of the head's size of their place.
+"""PCKh of MPII (CVPR 2014): the share of keypoints whose distance to the annotated position is at most a given fraction
+of the size of the head.
 
 Protocol: the evaluation that Simple Baselines, HRNet and MSPN share. N people, 16 keypoints.
 """
@@ -11,22 +12,22 @@ from ..data.skeletons import MPII
 from ..system.errors import PoseError
 from .records import read_records
 
-# The published tables: columns, and the keypoints that each is the mean of.
+# Columns of the published tables -> the keypoints over which each is the mean.
 COLUMNS = {'Head': ('head_top',), **{name.capitalize(): (f'left_{name}', f'right_{name}') for name in (
     'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')}}
 THRESHOLD = 0.5
-# The release's "Mean@0.1" reads entry 11 of the thresholds 0, 0.01, ...: it is a mean at 0.11, and published ones are.
+# The releases read their "Mean@0.1" at index 11 of the thresholds 0, 0.01, ...: so the published values are at 0.11.
 TIGHT_THRESHOLDS = {'Mean@0.11': 11 * 0.01, 'Mean@0.10': 10 * 0.01}
 METRIC_NAMES = (*COLUMNS, 'Mean', *TIGHT_THRESHOLDS)
 
 
 def evaluate_mpii(truth: MPIITruth, results: List[dict]) -> Dict[str, float]:
-    """Return PCKh in percent: of the seven columns at 0.5, the mean at 0.5, and the mean at the published "0.1", which
-    is 0.11, and at a true 0.10. Columns whose keypoints nobody has are -1.
+    """Return PCKh in percent: the seven columns and the mean at 0.5, the mean at 0.11 (published as "Mean@0.1"), and
+    the mean at 0.10. Columns whose keypoints nobody has are -1.
 
     Args:
         truth: N people.
-        results: one record of each of them, in their order; keypoints in 0-based pixels.
+        results: one record per person, in the same order; keypoints in 0-based pixels.
 
     Raises:
         PoseError: there are more or fewer results than people, or no keypoint is visible.
@@ -45,7 +46,7 @@ def evaluate_mpii(truth: MPIITruth, results: List[dict]) -> Dict[str, float]:
 
 
 def head_distances(truth: MPIITruth, results: List[dict]) -> np.ndarray:
-    """Return the distance (N, 16) of each keypoint from its place, in head sizes.
+    """Return the distance (N, 16) of each keypoint from its annotated position, in head sizes.
 
     Raises:
         PoseError: there are more or fewer results than people.
@@ -58,7 +59,8 @@ def head_distances(truth: MPIITruth, results: List[dict]) -> np.ndarray:
 
 
 def keypoint_pckh(truth: MPIITruth, distances: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the percentage (16,) of each keypoint's visible places that are found within a threshold, or -1."""
+    """Return for each keypoint the percentage (16,) of people for whom it is within the threshold; -1 if none
+    has it."""
     right = ((distances <= threshold) & truth.is_visible).sum(axis=0)
     count = truth.is_visible.sum(axis=0)
     return np.where(count > 0, 100.0 * right / np.maximum(count, 1), -1.0)
@@ -71,7 +73,7 @@ def _mean_over_keypoints(truth: MPIITruth, distances: np.ndarray, threshold: flo
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:
-    """Return the table in the columns of the published ones."""
+    """Return a table with the columns of the published tables."""
     lines = [' '.join(f'{name:>9}' for name in metrics), ' '.join(f'{value:9.3f}' for value in metrics.values())]
     return '\n'.join([f'PCKh, percent, at {THRESHOLD} of the head size (Mean@0.11 is what the releases print as '
                       'Mean@0.1)', *lines])

@@ -1,7 +1,7 @@
 """Average precision by OKS, for all pictures at once: the arithmetic of COCO's evaluator in array operations.
 
-Axes: T thresholds, D found poses, I pictures, P annotated people, K keypoints, G people of the fullest picture.
-The 20 best poses of a picture count.
+Axes: T thresholds, D found poses, I pictures, P annotated people, K keypoints, N pairs of a pose and a person.
+Only the 20 best poses of a picture count.
 """
 from dataclasses import dataclass, replace
 from typing import Optional, Tuple
@@ -19,17 +19,17 @@ EPSILON = np.spacing(1)
 
 @dataclass(frozen=True)
 class Pairs:
-    """All N pairs of a kept pose and a person of its picture.
+    """All N pairs of a kept pose and a person in the same picture.
 
     Attributes:
-        image_index: (D,) of the kept poses, ascending; within a picture by descending score.
-        rank: (D,) of a pose in its picture, from 0.
+        image_index: (D,) picture of each kept pose, ascending; within a picture, poses have descending scores.
+        rank: (D,) of a pose within its picture, from 0.
         scores: (D,).
-        areas: (D,) of the box around all keypoints, square pixels.
-        pose, person: (N,) rows of the kept poses and of the truth.
+        areas: (D,) of the box around all keypoints of a pose, square pixels.
+        pose, person: (N,) rows of the kept poses and of the ground truth.
         keypoints: (D, K, 2) of the kept poses.
         variances: (K,) of the OKS.
-        terms: (N, K) OKS term of each keypoint from its distance.
+        terms: (N, K) OKS term of each keypoint, from its distance to the annotated position.
     """
 
     image_index: np.ndarray
@@ -43,8 +43,8 @@ class Pairs:
     terms: np.ndarray
 
     def similarity(self, truth: OKSTruth, keypoint: Optional[int] = None) -> np.ndarray:
-        """Return the OKS (N,) over the labelled keypoints, or of one keypoint alone; people without a label are
-        compared by their box."""
+        """Return the OKS (N,) over the labelled keypoints, or over one `keypoint` only; for people without a labelled
+        one, the box is compared instead."""
         columns = slice(None) if keypoint is None else slice(keypoint, keypoint + 1)
         labelled = truth.is_labelled[self.person, columns]
         count = labelled.sum(axis=1)
@@ -73,11 +73,11 @@ def _oks_terms(offsets: np.ndarray, variances: np.ndarray, areas: np.ndarray) ->
 
 @dataclass(frozen=True)
 class Matching:
-    """Which poses found whom.
+    """Which pose is matched to which person.
 
     Attributes:
-        person: (T, D) row of the truth that a pose found, -1 for nobody.
-        is_ignored: (T, D) the pose is neither right nor wrong: it found somebody who is ignored, say.
+        person: (T, D) row of the person in the ground truth that a pose is matched to, -1 for none.
+        is_ignored: (T, D) whether the pose is neither right nor wrong, for example matched to an ignored person.
     """
 
     person: np.ndarray
@@ -85,10 +85,10 @@ class Matching:
 
 
 def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs:
-    """Keep the best poses of every picture and compare them with its people.
+    """Keep the best poses of every picture and compare each with every person in it.
 
     Args:
-        found: on pictures of the truth only.
+        found: poses, only on pictures of the ground truth.
         oks_sigmas: (K,).
     """
     image_index = np.searchsorted(truth.image_ids, found.image_ids)
@@ -113,7 +113,7 @@ def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs
 
 
 def _place_in_group(groups: np.ndarray) -> np.ndarray:
-    """Return the position (D,) of each element among those of its group; equal groups stand together."""
+    """Return the index (D,) of each element within its group; elements of a group must be adjacent."""
     if not len(groups):
         return np.zeros(0, np.int64)
     first = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
@@ -121,18 +121,18 @@ def _place_in_group(groups: np.ndarray) -> np.ndarray:
 
 
 def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
-    """Match poses to people as COCO's evaluator does: the best pose chooses first, and people who count before those
-    who are ignored. Equal similarities go to the later person.
+    """Match poses to people as COCO's evaluator does: poses choose in the order of their scores, and prefer people who
+    count to those who are ignored. Among equal similarities the later person is chosen.
 
     Args:
         similarity: (N,) of the pairs.
     """
     num_thresholds, num_poses = len(THRESHOLDS), len(pairs.scores)
-    # People of a picture stand in slots, those who are ignored behind the others.
+    # The people of a picture are put into slots, ignored people after the others.
     by_slot = np.lexsort((truth.is_ignored, truth.image_index))
     slot = np.empty(len(truth), np.int64)
     slot[by_slot] = _place_in_group(truth.image_index[by_slot])
-    # Pictures with many poses come first: those that still have a pose at a rank are the first ones then.
+    # Pictures are sorted by their number of poses, the largest first.
     poses_of_image = np.bincount(pairs.image_index, minlength=len(truth.image_ids))
     images = np.argsort(-poses_of_image, kind='stable')
     row_of_image = np.empty(len(images), np.int64)
@@ -167,14 +167,14 @@ def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
 
 def match_sizes(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, area_range: Tuple[float, float]
                 ) -> Tuple[OKSTruth, Matching]:
-    """Match as COCO's evaluator does for people of some sizes: others are ignored, and so are poses of other sizes that
-    found nobody.
+    """Match as COCO's evaluator does for one range of sizes: people of other sizes are ignored, and so are unmatched
+    poses of other sizes.
 
     Args:
         area_range: smallest and largest area in square pixels, both included.
 
     Returns:
-        The truth with more people ignored, and the matching.
+        The ground truth with these people ignored too, and the matching.
     """
     low, high = area_range
     truth = replace(truth, is_ignored=truth.is_ignored | (truth.areas < low) | (truth.areas > high))
@@ -185,7 +185,7 @@ def match_sizes(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, area_rang
 
 def precision_and_recall(truth: OKSTruth, pairs: Pairs, matching: Matching,
                          images: Optional[np.ndarray] = None) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the precision (T, 101) at the recalls of the grid and the highest recall (T,); -1 where nobody counts.
+    """Return the precision (T, 101) at the recalls in RECALLS, and the highest recall (T,); -1 if nobody counts.
 
     Args:
         images: mask (I,) of the pictures that count; None takes all.

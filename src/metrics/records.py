@@ -1,4 +1,4 @@
-"""Records in COCO's result format → arrays, with errors that name what an evaluator would stumble over."""
+"""Records in COCO's result format → arrays; records that an evaluator could not handle are errors."""
 from dataclasses import dataclass
 from typing import Iterable, List
 
@@ -27,7 +27,7 @@ class PoseArrays:
 
 
 def check_image_ids(results: List[dict], known: Iterable[int], gt_file: str) -> None:
-    """Prove that there are results, and none of a picture that the annotation file does not have.
+    """Check that there are results, and that all of them are of pictures in the annotation file.
 
     Raises:
         PoseError: naming some of the unknown image ids.
@@ -40,10 +40,10 @@ def check_image_ids(results: List[dict], known: Iterable[int], gt_file: str) -> 
 
 
 def read_records(results: List[dict], num_keypoints: int) -> PoseArrays:
-    """Return the arrays of result records: image_id, keypoints (x, y, score), score.
+    """Return result records (image_id, keypoints as x, y, score, and score) as arrays.
 
     Raises:
-        PoseError: a record has another number of keypoints, or a number that is not finite; it is named.
+        PoseError: a record has a wrong number of keypoints, or a number that is not finite; the message names it.
     """
     for number, record in enumerate(results):
         if len(record['keypoints']) != 3 * num_keypoints:
