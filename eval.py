@@ -18,7 +18,7 @@ from src.system.files import check_writable, write_json
 
 
 def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[str]:
-    """Write results and submission; return what could not be written, which must not keep the score from anybody."""
+    """Write results and submission; return the errors instead of raising them, so that the score is still printed."""
     problems = []
     try:
         write_json(arguments.save_path, results)
@@ -48,7 +48,7 @@ def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: 
 
 def main() -> None:
     arguments = parse_arguments()
-    # Several processes join before the first tensor is made, as Ascend wants it.
+    # Several processes connect before the first tensor is made, as Ascend requires.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
     source, config, overrides = open_source(arguments, find_checkpoints(arguments),
                                             lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe))
@@ -66,7 +66,7 @@ def main() -> None:
         *sigma_notes(evaluation.skeleton))
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
     problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
-    # A process that fails ends the whole job: none may fail in scoring before the results are on the disk.
+    # A process that fails ends the whole job, so no scoring starts before the results are on the disk.
     wait_for_all(processes)
     if evaluation.reason_without_score:
         say(f'no score: {evaluation.reason_without_score}')

@@ -74,7 +74,7 @@ def main() -> None:
     with atomic_file(path) as temporary:
         write_model(temporary, model, config, plan, describe(config, plan, skeleton.keypoint_names))
         files = [open_model_file(temporary, runtime) for runtime in runtimes]
-        # Of many that calibrate, two will do to compare.
+        # There may be many crops for calibration; two of each kind are enough for the comparison.
         for line in compare_all(files, {what: some[:2] for what, some in crops.items()}, reference.run,
                                 model_of(config).codec.decode(config)):
             say(line)

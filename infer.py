@@ -13,7 +13,7 @@ from src.system.command_line import run_command, say
 from src.system.device import set_up_device
 from src.system.printing import ArgumentParser
 
-# The pictures and boxes of an inference are its own, never those that the checkpoint was trained on.
+# Without the flags of pictures and boxes, which have another meaning here than those of the data set in a recipe.
 INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('data_url', 'gt_file_url', 'det_file_url')}
 
 

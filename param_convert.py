@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def print_account(rows: Sequence[Row]) -> None:
-    """Print what became of every name of the file, one line for each place that it went to."""
+    """Print the conversion report: one line per name of the file and parameter that it was loaded into."""
     lines = [('name in the file', 'our name', 'shape', '')]
     lines += [(row.source, row.target or '-', 'x'.join(map(str, row.shape)) or 'scalar', row.note) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines)]

@@ -1,19 +1,20 @@
 # shellcheck shell=sh
-# What the scripts share: output that may be lost, a clock that nobody can set, help, and the way to the launcher.
+# Shared by the scripts: safe output, a monotonic clock, help, and starting the launcher.
 
-# The number of a closed descriptor goes to the next file that is opened, and what is printed lands there.
+# Closed streams are replaced by /dev/null: otherwise the next opened file would get the number of a closed stream, and
+# what is printed would land in it.
 true >&2 || exec 2>/dev/null
 { true >&1; } 2>/dev/null || exec >/dev/null
 { true <&0; } 2>/dev/null || exec </dev/null
-# A reader that has gone, as after `| head -n 1`, costs lines, not the job.
+# If the reader of a pipe has ended, as with `| head -n 1`, lines are lost, but the job goes on.
 trap '' PIPE
 
-# Prints a line, if somebody takes it.
+# Prints a line; a failure is ignored.
 tell() { # WORD…
     printf '%s\n' "$*" 2>/dev/null || :
 }
 
-# Sets now, in seconds. Unlike `date`, and SECONDS of bash, this clock does not leap when somebody sets the time.
+# Sets $now, in seconds. Unlike `date` and SECONDS of bash, this clock does not jump when the system time is set.
 read_clock() {
     if [ -r /proc/uptime ]; then
         read -r now _ </proc/uptime
@@ -23,7 +24,7 @@ read_clock() {
     fi
 }
 
-# Ends with the comment at the head of a script, if its first word asks for help.
+# If the first argument asks for help, prints the comment at the head of the script and exits.
 help_if_asked() { # SCRIPT [WORD…]
     case ${2:-} in
         -h | --help)
@@ -33,7 +34,7 @@ help_if_asked() { # SCRIPT [WORD…]
     esac
 }
 
-# Becomes the launcher, src/launch, which does what a script of this folder is for.
+# Replaces this shell by the launcher, src/launch, which does the work of the script.
 launch() { # SCRIPT [WORD…]
     python=${PYTHON:-$(command -v python || command -v python3)}
     if ! command -v -- "$python" >/dev/null; then

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 out=${1:-quickstart}
 recipes="simplepose_small_synthetic_160x128 mspn_small_synthetic_160x128"
 
-# eval.py prints more than a first look needs; its whole output is in the log.
+# Prints only the last line of eval.py; its whole output is in the log.
 score() { # RECIPE CHECKPOINT NAME
     "$python" eval.py --ckpt_path "$out/$1/$2" --data_url "$out/data" --use_gt_bbox \
         --save_path "$out/$1/results_$3.json" > "$out/$1/eval_$3.log"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One hypothesis for a box against two, on synthetic people who overlap: a small SimplePoseNet and a small MIPNet learn
+# One hypothesis for a box against two, on synthetic people that overlap: a small SimplePoseNet and a small MIPNet learn
 # from the same pictures and are scored on held-out pairs and on held-out single people.
 #   bash scripts/quickstart_crowded.sh [FOLDER]       SEED=2 in front: other initial weights, order and augmentation
 set -euo pipefail
@@ -11,7 +11,7 @@ seed=${SEED:-1}
 
 say "Synthetic pairs and single people; two networks learn from them and are scored (seed $seed)"
 mkdir -p "$out"
-# Without a reader tee goes on with the file, but says so with a status.
+# If stdout has no reader, tee still writes the file, but its exit status is not 0.
 "$python" -m benchmarks.crowded_pairs "$out" --seeds "$seed" | { tee "$out/comparison.txt" 2>/dev/null || :; }
 pick_pictures "$out"
 for recipe in simplepose_small_pairs_160x128 mipnet_small_pairs_160x128; do

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What the quickstarts share: their environment, headlines, and the pictures that they draw poses on. Expects to be
-# sourced from the root of the repository.
+# Shared by the quickstarts: their environment, headlines, and the pictures that they draw poses on. To be sourced from
+# the root of the repository.
 
 # shellcheck source=common_functions.sh
 . scripts/common_functions.sh
 help_if_asked "scripts/$(basename -- "$0")" "$@"
-# The versions that passed the tests: a release of yesterday should not spoil the first minute.
+# The tested versions, so that a new release of a package cannot break the quickstart.
 python=$(bash scripts/make_environment.sh .venv-quickstart -c requirements-tested.txt requirements.txt \
     requirements-extra.txt)
 read_clock

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests in an environment of their own: bash scripts/test.sh [--quick] [pytest arguments]
-# --quick: those for every day, in under 90 seconds; the whole takes a quarter of an hour.
+# --quick: only the quick tests, in under 90 seconds; all tests take a quarter of an hour.
 # MINDSPORE=2.7.0 in front tests with another supported version, NEWEST=1 with the newest packages that the bounds allow
 # instead of those of requirements-tested.txt.
 set -eu
@@ -25,7 +25,7 @@ if [ -n "$version" ] && ! "$python" -c "import importlib.metadata as m; assert m
     "$python" -m pip install --quiet --disable-pip-version-check "mindspore==$version" "numpy<2"
 fi
 "$python" -m ruff check .
-# Two processes, each with whole files: fixtures of a file are costly and made once. In the order of their names, since by
-# the number of tests the few long ones would come last, and one process would wait for the other. If one of them dies
-# the run ends instead of waiting for it.
+# Two processes, each with whole files, because fixtures are costly and made once per file. Files run in the order of
+# their names: ordered by number of tests, the files with few but long tests would come last, and one process would wait
+# for the other. If a process dies, the run ends instead of waiting for it.
 exec "$python" -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 "$@" tests

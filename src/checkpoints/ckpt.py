@@ -1,4 +1,4 @@
-"""Checkpoint files: weights and the configuration that made them, written whole or not at all."""
+"""Checkpoint files: weights and the configuration they were trained with, written atomically."""
 import os
 from typing import Dict, Mapping, Optional, Tuple, Union
 
@@ -14,7 +14,7 @@ from .entries import CONFIG_KEY, has_checksum, read_ckpt
 from .names import named_parameters
 
 AVERAGE_PREFIX = 'ema.'
-# What optimizers add to a checkpoint; weights of a network never begin like this.
+# Prefixes of the entries that optimizers add to a checkpoint; names of network weights never begin like this.
 OPTIMIZER_PREFIXES = ('moment1.', 'moment2.', 'moments.', 'beta1_power', 'beta2_power', 'global_step',
                       'learning_rate', 'step_index', 'epoch_num', 'step_num', 'adam_', 'loss_scale')
 
@@ -24,7 +24,7 @@ def save_checkpoint(path: str, weights: Union[nn.Cell, Mapping[str, Parameter]],
 
     Raises:
         OSError: the file cannot be written; the message names it.
-        PoseError: a weight is not finite; the file that was there stays.
+        PoseError: a weight is not finite; an existing file is kept.
     """
     if isinstance(weights, nn.Cell):
         weights = named_parameters(weights)
@@ -36,7 +36,7 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
 
     Raises:
         OSError: the file cannot be written; the message names it.
-        PoseError: a parameter is not finite; the file that was there stays.
+        PoseError: a parameter is not finite; an existing file is kept.
     """
     broken = [name for name, parameter in parameters.items() if not np.isfinite(parameter.asnumpy()).all()]
     if broken:
@@ -51,13 +51,13 @@ def write_checkpoint(path: str, parameters: Mapping[str, Parameter], texts: Mapp
 
 
 def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Return {name: array} and {name: text} of a checkpoint whose checksum, where it has one, is right.
+    """Return {name: array} and {name: text} of a checkpoint; its checksum, if it has one, is checked.
 
     Arrays of bfloat16 become float32.
 
     Raises:
-        PoseError: the file is missing, damaged, encrypted, no MindSpore checkpoint, larger than the memory or, if
-            asked for, without a checksum; the message names it.
+        PoseError: the file is missing, damaged, encrypted, not a MindSpore checkpoint, larger than the memory or lacks
+            a checksum that it needs; the message names it.
     """
     if not os.path.isfile(path):
         raise PoseError(f'the checkpoint {path} does not exist')
@@ -69,13 +69,13 @@ def read_entries(path: str, *, needs_checksum: bool = False) -> Tuple[Dict[str, 
 
 
 def read_checkpoint(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
-    """Return the weights, {name: array}, and the configuration, None where the file carries none.
+    """Return the weights, {name: array}, and the configuration, None if the file has none.
 
-    Of the state of a run with a running average of the weights it is the average that is returned; what belongs to
-    the optimiser is left out.
+    From the state of a run, the running average of the weights is returned if there is one; the entries of the
+    optimiser are left out.
 
     Raises:
-        PoseError: the file is missing, damaged or no MindSpore checkpoint; the message names it.
+        PoseError: the file is missing, damaged or not a MindSpore checkpoint; the message names it.
     """
     entries, texts = read_entries(path)
     config = from_json(texts[CONFIG_KEY], path) if CONFIG_KEY in texts else None

@@ -1,4 +1,4 @@
-"""The configuration for a checkpoint: the recipe that it carries or that is named, with what the user sets."""
+"""The configuration for a checkpoint: the named recipe or the one inside it, with the settings of the user."""
 from typing import Callable, Dict, Optional, Tuple
 
 from easydict import EasyDict
@@ -17,7 +17,7 @@ def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict],
         recipe_name: as given, or None.
         carried: the configuration inside the checkpoint, or None.
         read_overrides: recipe -> {config key: text}.
-        tell: gets a line that says where the recipe is from.
+        tell: called with a line that says where the recipe comes from.
     """
     if recipe_name is not None:
         recipe = load_recipe(recipe_name)
@@ -34,7 +34,7 @@ def resolve_test_config(recipe_name: Optional[str], carried: Optional[EasyDict],
 
 
 def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_path: str) -> None:
-    """Say in which settings that change the meaning of weights, but not their names, a checkpoint differs."""
+    """Warn if a checkpoint was made with other settings that change how weights work, but not their names."""
     if carried is None:
         return
     for key in ('MODEL.STEM_POOL', 'DATASET.COLOR_RGB', 'DATASET.NORMALISE_BEFORE_SCALING', 'DATASET.MEANS',

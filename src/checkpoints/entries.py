@@ -1,12 +1,12 @@
 """The entries of MindSpore's checkpoint files (.ckpt), read without MindSpore.
 
-MindSpore's own loader fills a tensor that is shorter than its shape with zeros, takes a shape of a billion numbers at
-its word, and cannot hand out bfloat16 where NumPy is of another major version than the one it was compiled with. This
-reader compares every length with what its shape and type need before it takes memory, and takes no more than that.
+MindSpore's own loader fills a tensor whose data is too short for its shape with zeros, allocates memory for any shape
+without a check, and cannot return bfloat16 if MindSpore was compiled with another major version of NumPy. This reader
+compares the length of the data with the shape and the type first, and only then allocates the memory it needs.
 
-A file is a message of protocol buffers, `Checkpoint` of MindSpore's checkpoint_pb2: one entry after the other, each
-with a name and a tensor (shape, type, content). A large tensor lies there in several entries of the same name and
-shape, one behind the other. A checksum may follow.
+A file is a protocol buffers message, `Checkpoint` of MindSpore's checkpoint_pb2: a sequence of entries, each with a
+name and a tensor (shape, type, content). A large tensor is split into several consecutive entries of the same name and
+shape. A checksum may follow.
 """
 import os
 import zlib
@@ -21,33 +21,33 @@ from .names import float32_of_bfloat16
 KINDS = {'Float32': '<f4', 'Float64': '<f8', 'Float16': '<f2', 'BFloat16': '<u2', 'Int8': '<i1', 'Int16': '<i2',
          'Int32': '<i4', 'Int64': '<i8', 'UInt8': '<u1', 'UInt16': '<u2', 'UInt32': '<u4', 'UInt64': '<u8', 'Bool': '?'}
 TEXT_KIND = 'str'
-# The entry in which a checkpoint of ours carries its configuration.
+# Name of the entry that holds the configuration in checkpoints of this package.
 CONFIG_KEY = 'config'
 # MindSpore ends a checkpoint with this mark and ten bytes of CRC-32.
 CHECKSUM_MARK, CHECKSUM_BYTES = b'crc_num', 17
 ENCRYPTED_STARTS = (b'\xd8\x5e\x3a\x7f', b'\xd9\x5e\x3a\x7f', b'\xda\x5e\x3a\x7f')
-# A state of the largest network here has 6,000.
+# A training state of the largest network here has 6,000 entries.
 MAX_ENTRIES = 50_000
 MAX_DIMENSIONS = 16
-# Beyond, an array without values would still be too large for NumPy.
+# Largest size of an axis. With larger ones NumPy refuses even an array without values.
 MAX_SIZE = 1 << 40
 MAX_NAME_BYTES = 1000
 CHUNK_BYTES = 1 << 20
 VARINT, BYTES = 0, 2
-# What is told of a name or a type that no network has.
+# Characters shown of an invalid name or type.
 SHOWN = 60
 
 
 class _DamagedError(Exception):
-    """The file is none that MindSpore wrote, or not as it wrote it."""
+    """The file was not written by MindSpore, or was changed afterwards."""
 
 
 class _UnfitError(Exception):
-    """The file may be whole, but no network here has such weights."""
+    """The file may be intact, but no network here has such weights."""
 
 
 class _Entry(NamedTuple):
-    """A tensor, or a part of one, that is not read yet."""
+    """A tensor, or a part of one, that is not read yet; `place` and `length` say where its content is in the file."""
 
     name: str
     shape: Tuple[int, ...]
@@ -60,8 +60,8 @@ def read_ckpt(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Return {name: array} and {name: text} of a .ckpt file in its order; bfloat16 becomes float32.
 
     Raises:
-        PoseError: the file is damaged, encrypted, no MindSpore checkpoint or larger than the memory; the message names
-            it, and the entry where there is one.
+        PoseError: the file is damaged, encrypted, not a MindSpore checkpoint or larger than the memory; the message
+            names it, and the entry if there is one.
         OSError: it cannot be read.
     """
     size = os.path.getsize(path)
@@ -84,14 +84,14 @@ def read_ckpt(path: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
 
 
 def has_checksum(path: str) -> bool:
-    """Return whether a .ckpt file ends with a checksum, right or wrong."""
+    """Return whether a .ckpt file ends with a checksum, correct or not."""
     with open(path, 'rb') as file:
         file.seek(max(0, os.path.getsize(path) - CHECKSUM_BYTES))
         return file.read(len(CHECKSUM_MARK)) == CHECKSUM_MARK
 
 
 def _checked_end(file: BinaryIO, size: int) -> int:
-    """Return where the entries end, in front of a checksum that is right if there is one."""
+    """Return where the entries end: before the checksum, which is checked, or at the end of the file."""
     end = max(0, size - CHECKSUM_BYTES)
     file.seek(end)
     tail = file.read(CHECKSUM_BYTES)
@@ -110,7 +110,7 @@ def _checked_end(file: BinaryIO, size: int) -> int:
 
 
 class _Reader:
-    """A file and the place in it, which Python would ask the system for each time."""
+    """A file with its current position, which is tracked here because file.tell() is a system call each time."""
 
     def __init__(self, file: BinaryIO):
         self._file, self.place = file, 0
@@ -153,7 +153,8 @@ class _Reader:
     def fields(self, end: int) -> Iterator[Tuple[int, int, int]]:
         """Yield number, kind and value of the fields of a message from here to `end`.
 
-        The value of a field of bytes is their number; the place is then in front of them, and behind them afterwards.
+        For a field of bytes, the value is their number, and the position is at the first of them. Afterwards the reader
+        goes to the end of the field, whatever was read.
         """
         while self.place < end:
             number, kind = divmod(self.varint(end), 8)
@@ -218,12 +219,12 @@ def _tensor(reader: _Reader, end: int) -> Tuple[Tuple[int, ...], str, int, int]:
             raise _DamagedError(f'a shape has more than {MAX_DIMENSIONS} numbers at byte {reader.place}')
     if kind is None or content is None:
         raise _DamagedError(f'a tensor has no {"type" if kind is None else "content"} at byte {end}')
-    # Numbers beyond are negative ones.
+    # Varints are unsigned: values from 2**63 on stand for negative numbers.
     return (tuple(size - (1 << 64) if size >= 1 << 63 else size for size in shape), kind, *content)
 
 
 def _parts(entries: List[_Entry]) -> Dict[str, List[_Entry]]:
-    """Return the entries by name, their lengths compared with their shapes and types."""
+    """Return the entries by name, after checking that their lengths fit their shapes and types."""
     parts: Dict[str, List[_Entry]] = {}
     before = None
     for entry in entries:
@@ -254,7 +255,7 @@ def _check_length(entry: _Entry, length: int) -> None:
 
 
 def _is_scalar(entry: _Entry, length: int) -> bool:
-    # MindSpore writes some numbers without axes as of this shape, and reads them so.
+    # MindSpore writes some scalars with this shape, and reads it as a scalar.
     return entry.shape == (0,) and length == np.dtype(KINDS[entry.kind]).itemsize
 
 
@@ -277,7 +278,7 @@ def _read_parts(file: BinaryIO, parts: Dict[str, List[_Entry]]) -> Tuple[Dict[st
 
 def _characters(name: str, content: np.ndarray) -> str:
     try:
-        # NumPy fills up with zeros.
+        # NumPy pads texts with zeros.
         return content.tobytes().decode('utf-32-le').rstrip('\0')
     except UnicodeDecodeError:
         raise _DamagedError(f'{name} should be a text, holds something else') from None

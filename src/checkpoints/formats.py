@@ -1,7 +1,7 @@
-"""Weights of any published format → those of our networks: how a format is recognised, and how its names become ours.
+"""Converting weights of published formats to our networks: recognising the format and renaming the weights.
 
-The formats themselves lie in the folders of their networks; `models/common/weight_sources.py` says what they consist
-of. A file with a network's own names is of none of them and fits all the same.
+The formats are defined in the folders of their networks; `models/common/weight_sources.py` describes what a format
+consists of. A file that already has the names of our network needs no format.
 """
 import fnmatch
 import re
@@ -19,13 +19,13 @@ from ..models.registry import MODELS
 from ..system.errors import PoseError
 from .names import BATCH_NORM_SUFFIXES, named_parameters, pytorch_names
 
-# Our names of what depends on the number of keypoints alone, but for MSPN.
+# Pattern of our names for the head, whose shape depends on the number of keypoints (in all networks but MSPN).
 HEAD = r'final_layer\.(weight|bias)'
 COUNTER = '.num_batches_tracked'
 
 
 class Row(NamedTuple):
-    """A line of the account: `target` is '' for what was left over, and `note` says why or what was done."""
+    """A row of the conversion report. `target` is '' if the weight was left out, `note` says why or what was done."""
 
     source: str
     target: str
@@ -40,10 +40,10 @@ class Conversion:
     Attributes:
         source: the format.
         weights: {our parameter name: float32 array}, in the network's order.
-        rows: at least one for every name of the file.
-        zero_biases: number of the weights that are biases which the file has not, and are zero.
+        rows: the conversion report, with at least one row for every name of the file.
+        zero_biases: number of biases in `weights` that the file does not have; they are zero.
         initial: names of the parameters that keep their initial values.
-        other_head: '' or what is to be said of a head for another number of keypoints, which was left out.
+        other_head: a note if the head is for another number of keypoints and was left out, else ''.
     """
 
     source: WeightSource
@@ -60,7 +60,7 @@ class Conversion:
 
 
 class ConversionError(PoseError):
-    """Weights do not fit; `rows` is the account as far as it goes."""
+    """Weights do not fit; `rows` is the conversion report up to the failure."""
 
     def __init__(self, message: str, rows: Sequence[Row] = ()):
         super().__init__(message)
@@ -68,9 +68,9 @@ class ConversionError(PoseError):
 
 
 def _strip(names: Sequence[str]) -> Dict[str, str]:
-    """Return {name: the same without the words that stand in front of all}."""
+    """Return {name: name without the prefixes that all names share}."""
     prefix = ''
-    # Wrappers for several devices, and MindSpore's cells around a network, put one word in front of everything.
+    # Such a prefix comes from a wrapper for several devices or from a MindSpore cell around the network.
     words = ('module', 'network', '_backbone', 'model')
     while names:
         word = next((word for word in words if all(name.startswith(f'{prefix}{word}.') for name in names)), None)
@@ -81,7 +81,7 @@ def _strip(names: Sequence[str]) -> Dict[str, str]:
 
 
 def plain_names(names: Sequence[str]) -> Dict[str, str]:
-    """Return {name: the same in PyTorch's spelling}."""
+    """Return {name: name in PyTorch's spelling}."""
     plain = {}
     for name, stripped in _strip(names).items():
         stem, _, suffix = stripped.rpartition('.')
@@ -107,7 +107,7 @@ def _own_names(names: Sequence[str], network: nn.Cell, network_kind: str, *, may
 
 
 def adopt_settings(config: EasyDict, names: Sequence[str], overrides: Mapping[str, str]) -> List[str]:
-    """Put into `config` what these weights need, unless the user has said otherwise; return what was changed."""
+    """Change the settings of `config` that these weights need, except those of the user; return what was changed."""
     source = recognise(names, config.MODEL.NAME)
     changed = []
     for key, value in (source.settings if source else {}).items():
@@ -121,19 +121,19 @@ def adopt_settings(config: EasyDict, names: Sequence[str], overrides: Mapping[st
 def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_kind: str, where: str, *,
                     is_start: bool = False, may_be_partial: bool = False, ignore: Sequence[str] = (),
                     first_stage_only: bool = False) -> Conversion:
-    """Give the weights of a file the names of `network`, and account for every one.
+    """Rename the weights of a file to the names of `network`, and report on each of them.
 
     Args:
-        state: {name: array}, as in the file, without an optimiser's entries.
+        state: {name: array}, as in the file, without entries of an optimiser.
         network_kind: MODEL.NAME.
         where: file name for messages.
-        is_start: training begins from these weights: a head for another number of keypoints is left out.
-        may_be_partial: what the file lacks keeps its initial values, as long as all that it has fits.
-        ignore: shell patterns of names that may be left over.
-        first_stage_only: put an ImageNet trunk into the first stage of an MSPN only, instead of into all.
+        is_start: training starts from these weights: a head for another number of keypoints is left out.
+        may_be_partial: the file may lack parameters, which keep their initial values; all that it has must fit.
+        ignore: shell patterns of names in the file that may be left out.
+        first_stage_only: load an ImageNet backbone into the first stage of an MSPN only, instead of into all stages.
 
     Raises:
-        ConversionError: the format is unknown, or names or shapes do not fit; all kinds of problems are named.
+        ConversionError: the format is unknown, or names or shapes do not fit; the message lists all kinds of problems.
     """
     source = (recognise(list(state), network_kind)
               or _own_names(list(state), network, network_kind, may_be_partial=may_be_partial))
@@ -155,7 +155,7 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
     not_finite = [name for name, value in weights.items() if not np.isfinite(value).all()]
     kinds = (('missing', missing), ('unexpected', matched.unexpected), ('of another shape', matched.mis_shaped),
              ('named twice', matched.twice), ('with NaN or infinity', not_finite))
-    # A start need not be whole; but what has no place says that it is one for another network.
+    # Start weights may be incomplete; but weights that fit nowhere show that the file is for another network.
     is_partial_start = may_be_partial and weights and not any(names for kind, names in kinds if kind != 'missing')
     problems = [f'{len(names)} {kind}, e.g. {"; ".join(names[:3])}' for kind, names in kinds if names]
     if problems and not is_partial_start:
@@ -168,10 +168,10 @@ def convert_weights(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
 
 
 class _Matched(NamedTuple):
-    """What of a file has a place in a network, and what stands in the way of the rest.
+    """The weights of a file that fit a network, and the problems with the others.
 
     Attributes:
-        other_heads: {our name: note} of what is for another number of keypoints.
+        other_heads: {our name: note} of head weights for another number of keypoints.
     """
 
     weights: Dict[str, np.ndarray]
@@ -199,7 +199,7 @@ def _match(state: Mapping[str, np.ndarray], network: nn.Cell, source: WeightSour
             rows.append(Row(name, '', value.shape, 'UNEXPECTED'))
             matched.unexpected.append(name)
         elif plain.endswith(COUNTER):
-            # PyTorch's BatchNorm counts its batches; nothing reads that here.
+            # PyTorch's BatchNorm counts its batches; that counter is not used here.
             rows.append(Row(name, '', value.shape, 'not needed'))
             continue
         for target in targets:
@@ -223,7 +223,8 @@ def _match(state: Mapping[str, np.ndarray], network: nn.Cell, source: WeightSour
 
 
 def _rename(name: str, rules: Sequence[Rule], stages: int) -> List[str]:
-    """Return what the rules make of a name, for every stage where they say so; a counter gets that of its BatchNorm."""
+    """Return the names that the rules give for a name, one per stage if a rule has {s}. The counter of a BatchNorm gets
+    the name of its running mean."""
     if name.endswith(COUNTER):
         name = f'{name[:-len(COUNTER)]}.running_mean'
     for pattern, replacement in rules:
@@ -234,7 +235,7 @@ def _rename(name: str, rules: Sequence[Rule], stages: int) -> List[str]:
 
 
 def _add_biases(parameters: Mapping, weights: Dict[str, np.ndarray]) -> int:
-    """Add a zero bias to every convolution that is there without one; return how many."""
+    """Add a zero bias for every convolution of which the file has only the weight; return how many."""
     names = [name for name in parameters if name.endswith('.conv.bias') and name not in weights
              and re.sub(r'bias$', 'weight', name) in weights]
     weights.update({name: np.zeros(parameters[name].shape, np.float32) for name in names})
@@ -249,7 +250,7 @@ def _describe_unknown(names: Sequence[str], network_kind: str) -> str:
 
 
 def _layout_of(names: Sequence[str]) -> Tuple[type, Tuple[int, ...]]:
-    """Return the kind of blocks of a ResNet's names, and how many there are in each layer."""
+    """Return the block type of a ResNet with these names, and the number of blocks in each layer."""
     found = {match.groups() for match in (re.search(r'(?:^|\.)layer([1-4])\.(\d+)\.conv([1-3])\.weight$', name)
                                           for name in names) if match}
     blocks = tuple(len({block for layer, block, _ in found if layer == level}) for level in '1234')
@@ -264,7 +265,7 @@ def _describe_trunk(state: Mapping[str, np.ndarray], network: nn.Cell, network_k
         return f'. It is an HRNet of width {width}; a network of it needs HRNET.WIDTH={width}'
     block, blocks = _layout_of(list(state))
     depth = next((layers for layers, layout in LAYOUTS.items() if layout == (block, blocks)), None)
-    # Whose network has that trunk already needs something else.
+    # If the network already has that backbone, the problem is another one.
     if depth is None or _layout_of(list(pytorch_names(network).values())) == (block, blocks):
         return ''
     remedy = MODELS[network_kind].resnet_hint(depth, block is Bottleneck, blocks)

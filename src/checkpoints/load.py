@@ -1,4 +1,4 @@
-"""Files of weights in any published container → a network; and back to safetensors under PyTorch's names."""
+"""Loading weights from any supported file type into a network, and writing safetensors with PyTorch's names."""
 import json
 import os
 from collections import Counter
@@ -28,13 +28,13 @@ SAFETENSORS_KINDS = {'F16': '<f2', 'BF16': '<u2', 'F32': '<f4', 'F64': '<f8', 'I
 
 
 def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
-    """Return {name: array} as in the file, without an optimiser's entries, and the configuration inside, if any.
+    """Return {name: array} as in the file, without entries of an optimiser, and the configuration inside, if any.
 
     Args:
         path: .ckpt (MindSpore), .safetensors, .pth, .pth.tar, .pt or .bin (PyTorch).
 
     Raises:
-        PoseError: the file is missing, damaged, hostile or of another kind; the message names it.
+        PoseError: the file is missing, damaged, possibly malicious or of another kind; the message names it.
     """
     if not os.path.isfile(path):
         raise PoseError(f'the checkpoint {path} does not exist')
@@ -48,7 +48,7 @@ def read_weights(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
 
 
 def _refuse_stand_in(path: str) -> None:
-    """Raise PoseError if the file is what a download leaves that went wrong."""
+    """Raise PoseError if the file is the result of a failed download."""
     with open(path, 'rb') as file:
         start = file.read(512).lstrip().lower()
     if start.startswith(b'version https://git-lfs'):
@@ -59,7 +59,7 @@ def _refuse_stand_in(path: str) -> None:
 
 def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDict]]:
     try:
-        # Not safe_open and get_tensor: the one takes no names but UTF-8, and NumPy knows no bfloat16.
+        # Not safe_open with get_tensor: it opens only paths in UTF-8, and NumPy has no bfloat16.
         with open(path, 'rb') as file:
             content = file.read()
         entries = safetensors.deserialize(content)
@@ -83,10 +83,10 @@ def _read_safetensors(path: str) -> Tuple[Dict[str, np.ndarray], Optional[EasyDi
 
 
 def _read_header(content: bytes) -> dict:
-    """Return the header of a safetensors file that the library has read.
+    """Return the header of a safetensors file that the library has read without an error.
 
     Raises:
-        PoseError: a name stands in it twice, or is one that no terminal should see.
+        PoseError: a name occurs twice, or has characters that cannot be printed.
     """
     def check(pairs):
         twice = [name for name, number in Counter(name for name, _ in pairs).items() if number > 1]
@@ -103,11 +103,11 @@ def _read_header(content: bytes) -> dict:
 
 def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[str, np.ndarray],
                  overrides: Mapping[str, str], where: str) -> None:
-    """Set in `config` what weights of another project need, such as their pixel constants, and say so.
+    """Change the settings in `config` that weights of another project need, such as pixel means, and print them.
 
     Args:
-        carried: the configuration inside the file; where there is one it has it all.
-        overrides: what the user has set, which stays.
+        carried: the configuration inside the file; if there is one, nothing is changed.
+        overrides: the settings of the user, which are not changed.
     """
     changed = adopt_settings(config, list(state), overrides) if carried is None else []
     if changed:
@@ -117,17 +117,17 @@ def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[s
 def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: EasyDict, where: str, *,
                  is_start: bool = False, may_be_partial: bool = False, ignore: Sequence[str] = (),
                  first_stage_only: bool = False) -> Conversion:
-    """Load the weights of a file, whatever published format its names are of, into the network of `config`.
+    """Load the weights of a file, with names in any supported format, into the network of `config`.
 
     Args:
-        state: of `read_weights`.
+        state: from `read_weights`.
         where: file name for messages.
-        is_start: training begins from these weights, so an ImageNet trunk will do, or a network for other keypoints or
-            without modulation; the rest keeps its initial weights.
+        is_start: training starts from these weights. Then an ImageNet backbone is enough, or a network for other
+            keypoints or without MIPNet's modulation; the rest keeps its initial weights.
         may_be_partial, ignore, first_stage_only: see `convert_weights`.
 
     Raises:
-        PoseError: they do not fit; the network is then unchanged.
+        PoseError: the weights do not fit; the network is then unchanged.
     """
     conversion = convert_weights(state, network, config.MODEL.NAME, where, is_start=is_start,
                                  may_be_partial=may_be_partial, ignore=ignore, first_stage_only=first_stage_only)
@@ -150,7 +150,7 @@ def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict) -> 
     """
     parameters = named_parameters(network)
     state = {plain: np.ascontiguousarray(parameters[name].asnumpy()) for name, plain in pytorch_names(network).items()}
-    # PyTorch's loader asks for the counters that BatchNorm keeps there.
+    # PyTorch's BatchNorm also has a counter of batches, and its loader expects one.
     state.update({f'{name[:-len("running_mean")]}num_batches_tracked': np.zeros((), np.int64)
                   for name in list(state) if name.endswith('.running_mean')})
     write_bytes(path, safetensors.numpy.save(state, {CONFIG_KEY: to_json(config), 'format': 'pt'}))

@@ -1,12 +1,12 @@
 """The parameters of a network by name, and their names in PyTorch.
 
-The cells keep the names of the published PyTorch releases, so renaming is a matter of the BatchNorm suffixes alone.
+The cells have the names of the published PyTorch releases, so only the suffixes of BatchNorm parameters differ.
 """
 from typing import TYPE_CHECKING, Dict, Mapping
 
 import numpy as np
 
-if TYPE_CHECKING:  # whoever reads files without a network needs no MindSpore
+if TYPE_CHECKING:  # reading files without a network needs no MindSpore
     from mindspore import Parameter, nn
 
 BATCH_NORM_SUFFIXES = {'gamma': 'weight', 'beta': 'bias', 'moving_mean': 'running_mean',
@@ -14,9 +14,9 @@ BATCH_NORM_SUFFIXES = {'gamma': 'weight', 'beta': 'bias', 'moving_mean': 'runnin
 
 
 def named_parameters(network: 'nn.Cell') -> Dict[str, 'Parameter']:
-    """Return {name: parameter} by place in the network.
+    """Return {name: parameter}; the name is the path of cells inside the network.
 
-    `Parameter.name` itself is no key: MindSpore prefixes it when the network becomes part of another cell.
+    `Parameter.name` cannot be the key: MindSpore adds a prefix to it when the network becomes part of another cell.
     """
     return dict(network.parameters_and_names())
 
@@ -31,12 +31,12 @@ def pytorch_names(network: 'nn.Cell') -> Dict[str, str]:
 
 
 def float32_of_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Return the numbers that 16-bit words of any byte order stand for; NumPy itself knows no bfloat16."""
+    """Return as float32 the bfloat16 numbers in 16-bit words of any byte order; NumPy itself has no bfloat16."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def assign_weights(network: 'nn.Cell', weights: Mapping[str, np.ndarray]) -> None:
-    """Put arrays of the right shapes, under MindSpore's names, into a network."""
+    """Set parameters of a network from arrays of the right shapes, {MindSpore parameter name: array}."""
     from mindspore import Tensor
     parameters = named_parameters(network)
     for name, value in weights.items():

@@ -1,8 +1,8 @@
-"""Pickles of numbers, texts and plain containers, read without ever calling what they name.
+"""A safe reader for pickles of numbers, texts and plain containers: it never imports or calls what a pickle names.
 
-A pickle is a program for a small stack machine, and it may import and call anything. The machine here knows the same
-instructions, but imports nothing: a name in a pickle stands for one of the few functions that the reader hands in, and
-any other is refused. Time and memory are bounded by the size of the file.
+A pickle is a program for a small stack machine, and it may import and call anything. The machine here has the same
+instructions, but imports nothing: a name in a pickle stands for one of the few functions that the caller passes in, and
+all other names are refused. Time and memory are bounded by the size of the file.
 """
 import pickle
 import pickletools
@@ -11,13 +11,13 @@ from typing import Any, BinaryIO, Callable, Dict, List, Mapping, NamedTuple, Opt
 from ..system.errors import PoseError
 
 MAX_BYTES = 64 << 20
-# A training state of the largest network here takes 200,000.
+# A training state of the largest network here takes 200,000 instructions.
 MAX_INSTRUCTIONS = 2_000_000
 MAX_LINE_BYTES = 1 << 16
 
 
 class RefusedPickleError(PoseError):
-    """A pickle asks for something that its reader has no use for."""
+    """A pickle asks for something that its reader does not allow."""
 
 
 class Reference(NamedTuple):
@@ -27,19 +27,19 @@ class Reference(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        # It comes from a stranger and goes to a terminal.
+        # The text comes from an untrusted file and may be printed on a terminal.
         text = f'{self.module}.{self.name}'[:100]
         return ''.join(letter if letter.isprintable() else '?' for letter in text)
 
 
 class Unneeded:
-    """Stands for what a pickle builds and nobody reads, such as a record of the training."""
+    """Stands for an object in a pickle that is not needed, such as a training record."""
 
     __slots__ = ()
 
 
 UNNEEDED = Unneeded()
-# What a name may stand for; None may be named but not called.
+# {(module, name): function}, the names that a pickle may use; one with None may be named but not called.
 KnownNames = Mapping[Tuple[str, str], Optional[Callable]]
 
 CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False, 'EMPTY_TUPLE': (), 'EMPTY_SET': UNNEEDED}
@@ -50,7 +50,7 @@ KEY_TYPES = (str, int, float, bytes, type(None))
 
 
 class _Bounded:
-    """A file of which no instruction can ask for more than is there."""
+    """A file from which no instruction can read more than a limit."""
 
     def __init__(self, file: BinaryIO, limit: int):
         self._file, self._left = file, limit
@@ -69,15 +69,15 @@ class _Bounded:
 
 
 def load_pickle(file: BinaryIO, known: KnownNames, load_persistent: Callable[[Any], Any], *, size: int) -> Any:
-    """Return what the pickle at the file's position describes; the position is behind it afterwards.
+    """Return the object that the pickle at the file's position describes; the position is after the pickle then.
 
     Args:
         known: {(module, name): function}; the function is called with the pickle's arguments.
-        load_persistent: called with what the pickle says of an object that lies outside of it.
+        load_persistent: called with the description of an object that is stored outside of the pickle.
         size: number of bytes from the file's position to its end.
 
     Raises:
-        RefusedPickleError: the pickle names anything else. Nothing of that name was imported or called.
+        RefusedPickleError: the pickle uses a name that is not in `known`; that was neither imported nor called.
         Exception: of any kind, if the pickle is damaged.
     """
     machine = _Machine(known, load_persistent)
@@ -95,7 +95,7 @@ class _Machine:
         self._known, self._load_persistent = known, load_persistent
         self._stack: List[Any] = []
         self._outer_stacks: List[List[Any]] = []
-        # A dictionary: a list would grow to whatever index a pickle names.
+        # A dictionary, because a list would have to grow to any index in the pickle.
         self._memo: Dict[int, Any] = {}
         self._left = MAX_INSTRUCTIONS
         self._actions = {
@@ -118,7 +118,7 @@ class _Machine:
             'REDUCE': lambda _: self._call(*self._pop(2)), 'NEWOBJ': lambda _: self._call(*self._pop(2)),
             'NEWOBJ_EX': lambda _: self._call(*self._pop(3)[:2]), 'INST': self._instance,
             'OBJ': lambda _: self._object(self._since_mark()),
-            # A state would become attributes; what is built here has none.
+            # BUILD sets attributes of an object; the objects built here have none.
             'BUILD': lambda _: self._pop(1),
             **dict.fromkeys(('EXT1', 'EXT2', 'EXT4'), self._extension),
             'BINPERSID': lambda _: self._push(self._load_persistent(*self._pop(1)))}
@@ -197,7 +197,7 @@ class _Machine:
         function = self._known.get(reference) if isinstance(reference, Reference) else None
         if function is None or not isinstance(arguments, tuple):
             raise RefusedPickleError(f'it calls {reference if isinstance(reference, Reference) else "what is no name"}')
-        # The same list may be handed over many times, and copied each time.
+        # The same list may be an argument many times, and is copied each time.
         self._spend(sum(len(each) for each in arguments if isinstance(each, (list, tuple, dict))))
         self._push(function(*arguments))
 

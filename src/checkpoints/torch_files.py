@@ -1,8 +1,8 @@
 """PyTorch's weight files without PyTorch: .pth in the zip format and in the legacy one that releases before 2020 used.
 
-Such a file is a pickle, and a pickle may call anything. This reader knows the few names that tensors and plain
-containers need and refuses every other before anything of it runs; what it does call are functions of its own.
-Only the tensors of the state dict are read from the disk: an optimiser's, which are larger, are passed over.
+Such a file is a pickle, and a pickle may call any function. This reader accepts only the few names that tensors and
+plain containers need, and refuses all others before any code runs; for the accepted names it calls its own functions.
+Only the tensors of the state dict are read from the disk; those of an optimiser, which are larger, are skipped.
 """
 import io
 import os
@@ -18,7 +18,7 @@ from ..system.errors import PoseError
 from .names import float32_of_bfloat16
 from .pickles import UNNEEDED, KnownNames, Reference, RefusedPickleError, Unneeded, load_pickle
 
-# Entries under which training programs save the weights, most trusted first; MIPNet's saves them three times.
+# Keys under which training programs save the weights, in order of preference; MIPNet's program saves them three times.
 WRAPPERS = ('latest_state_dict', 'state_dict', 'model', 'model_state_dict', 'network', 'net', 'module',
             'best_state_dict')
 STORAGES = {'FloatStorage': 'f4', 'DoubleStorage': 'f8', 'HalfStorage': 'f2', 'BFloat16Storage': 'bf16',
@@ -28,7 +28,8 @@ DTYPES = ('float32', 'float64', 'float16', 'bfloat16', 'int64', 'int32', 'uint8'
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950a86a20f9469cfc6c, 1001
 MAX_DIMENSIONS = 16
 MAX_COUNT = 1 << 62
-# Tensors may share numbers, so that they are larger together than their file; that much is no accident.
+# Tensors may share a storage, so all tensors together may be larger than the file. A file beyond this factor is refused
+# as malicious.
 MAX_SHARING = 4
 
 
@@ -53,7 +54,7 @@ class _Tensor(NamedTuple):
 
 
 class _UnfitError(Exception):
-    """The file is whole, but not one of weights."""
+    """The file is intact, but does not hold weights in a supported form."""
 
 
 def _is_count(value: Any) -> bool:
@@ -68,7 +69,7 @@ def _make_tensor(storage, offset, shape, strides, *_) -> _Tensor:
 
 
 def _make_mapping(pairs=()) -> dict:
-    # Python 2 hands over the content, as a list of lists.
+    # Pickles from Python 2 pass the content as a list of lists.
     return {name: value for name, value in pairs if isinstance(name, str)}
 
 
@@ -84,8 +85,8 @@ def _pass_over(*_) -> Unneeded:
     return UNNEEDED
 
 
-# A file may name these, and nothing else: storages and types as mere names, tensors and containers, and what training
-# programs put beside the weights, such as NumPy's numbers.
+# The only names that a file may use: storages and types (as names only), tensors and containers, and objects that
+# training programs save beside the weights, such as NumPy scalars.
 KNOWN: KnownNames = {
     **{('torch', kind): None for kind in (*STORAGES, *DTYPES)},
     ('torch._utils', '_rebuild_tensor'): _make_tensor, ('torch._utils', '_rebuild_tensor_v2'): _make_tensor,
@@ -123,10 +124,10 @@ class _Storages(Dict[str, _Storage]):
 def read_torch_file(path: str) -> Dict[str, np.ndarray]:
     """Return the state dict of a .pth or .pth.tar file as arrays, in the file's order; bfloat16 becomes float32.
 
-    Plain numbers in it become arrays without axes; texts and containers in it are no weights and are left out.
+    Plain numbers in it become arrays without axes; texts and containers are left out.
 
     Raises:
-        RefusedPickleError: the file asks for a callable that no weights need; nothing of it has run.
+        RefusedPickleError: the file asks for a callable that weights do not need; that was not called.
         PoseError: the file is missing, damaged, of another format or without a state dict; the message names it.
     """
     if not os.path.isfile(path):
@@ -157,7 +158,7 @@ def _read_zip(file: BinaryIO, size: int) -> Dict[str, np.ndarray]:
             raise _UnfitError('is a TorchScript program, not a file of weights; save its state_dict')
         if len(pickles) != 1:
             raise _UnfitError('is a zip archive, but not one that torch.save has written')
-        # Two programs could read two things in such a file.
+        # Two programs could read different entries of such a file.
         if len(entries) != len(archive.infolist()):
             raise _UnfitError('is an archive with two entries of one name; torch.save does not write such a thing')
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
@@ -229,7 +230,7 @@ def _arrays(tree: Any, read: Callable[[_Storage], bytes], order: str, file_size:
             left -= prod(value.shape) * (storage.size // max(1, storage.count))
             if left < 0:
                 raise PoseError(f'its tensors are more than {MAX_SHARING} times as large as the file')
-            # One at a time: the next tensor is nearly always of the next storage.
+            # Only the last storage is kept in memory: the next tensor nearly always needs the next storage.
             if storage.key not in loaded:
                 loaded = {storage.key: _numbers(storage, read(storage), order)}
             arrays[name] = _window(value, loaded[storage.key])
@@ -239,7 +240,7 @@ def _arrays(tree: Any, read: Callable[[_Storage], bytes], order: str, file_size:
 
 
 def _find_state(tree: Any) -> Optional[Dict[str, Any]]:
-    # Inside first: beside the wrapped weights there may be a tensor of another kind, such as a score.
+    # Inner dictionaries first: the outer ones may also hold a tensor that is not a weight, such as a score.
     outer = [tree[key] for key in WRAPPERS if key in tree] if isinstance(tree, dict) else []
     inner = [each[key] for each in outer if isinstance(each, dict) for key in WRAPPERS if key in each]
     for place in [*inner, *outer, tree]:
@@ -258,7 +259,7 @@ def _numbers(storage: _Storage, content: bytes, order: str) -> np.ndarray:
 
 
 def _window(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Return a tensor's numbers, in an array of its own."""
+    """Return the values of a tensor as a separate array."""
     count = prod(tensor.shape)
     if count == 0:
         return np.zeros(tensor.shape, numbers.dtype)

@@ -1,1 +1,1 @@
-"""From a checkpoint or an exported file to poses, results and numbers."""
+"""From a checkpoint or an exported file to poses, results and metrics."""

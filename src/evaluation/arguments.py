@@ -1,6 +1,6 @@
-"""What the command line of eval.py says: its flags, the files that poses come from, and whether the data is there.
+"""The command line of eval.py: its flags, the checkpoints that it names, and checks that the data exists.
 
-Nothing here imports MindSpore: a launch in the background checks all of it before it says that the job runs.
+Nothing here imports MindSpore: a launch in the background makes these checks first, and they should be quick.
 """
 import argparse
 import os
@@ -20,7 +20,7 @@ from .load_model import add_source_flags
 
 
 def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Return what the command line says; a wrong one ends the program with a message."""
+    """Return the parsed command line; a wrong one ends the program with a message."""
     parser = ArgumentParser(prog='eval.py', allow_abbrev=False, description='Evaluate a checkpoint, or several as an '
                             'ensemble: python eval.py --ckpt_path CKPT … [--data_url …] [--det_file_url … | '
                             '--use_gt_bbox].')
@@ -43,10 +43,10 @@ def find_checkpoints(arguments: argparse.Namespace) -> List[str]:
 
 
 def choose_boxes(arguments: argparse.Namespace, config: EasyDict, overrides: Mapping[str, str]) -> None:
-    """Set TEST.USE_GT_BBOX as the command line wants it.
+    """Set TEST.USE_GT_BBOX according to the command line.
 
     Raises:
-        PoseError: it asks for detections and for the boxes of the annotation file.
+        PoseError: the command line asks both for detections and for the boxes of the annotation file.
     """
     names_detections = 'TEST.COCO_BBOX_FILE' in overrides
     asks_for_truth = arguments.use_gt_bbox or ('TEST.USE_GT_BBOX' in overrides and config.TEST.USE_GT_BBOX)
@@ -56,13 +56,13 @@ def choose_boxes(arguments: argparse.Namespace, config: EasyDict, overrides: Map
 
 
 def check_arguments(words: Sequence[str]) -> None:
-    """Check a command line: recipe and settings, and that the files that it reads and the folder of pictures are there.
+    """Check a command line: recipe and settings, and that the files to read and the folder of pictures exist.
 
-    Where no recipe is named it is that of the checkpoint. What is inside of other files, such as exported ones, needs
-    more to be read: of those no more is checked than that they are there.
+    If no recipe is named, the one inside the checkpoint is taken. Other files, such as exported ones, cannot be read
+    without more packages: only their existence is checked.
 
     Raises:
-        PoseError: something of it is wrong or missing; the message is that of eval.py.
+        PoseError: something is wrong or missing; the message is the one that eval.py would print.
     """
     arguments = parse_arguments(words)
     paths = [arguments.model_file] if arguments.model_file else find_checkpoints(arguments)

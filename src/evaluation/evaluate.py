@@ -1,5 +1,5 @@
-"""A network or an exported model, and annotated pictures → poses, results and the numbers of their protocol, on one
-device or shared among several."""
+"""Evaluation of a network or an exported model on annotated pictures: poses, results and metrics, on one device or
+several."""
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -23,14 +23,14 @@ from .results import coco_records, rank_by_protocol
 
 
 class Predicted(NamedTuple):
-    """COCO-style results, and the poses before any was suppressed, the same on every process."""
+    """COCO-style results, and the poses before NMS; the same on every process."""
 
     results: List[dict]
     poses: Poses
 
 
 class EvaluationResult(NamedTuple):
-    """`Predicted`, and its metrics; none where there is nothing to score by."""
+    """`Predicted` with its metrics, which are {} if the annotations allow no scoring."""
 
     metrics: Dict[str, float]
     results: List[dict]
@@ -38,17 +38,17 @@ class EvaluationResult(NamedTuple):
 
 
 class Evaluation:
-    """The test set of a configuration, read once, and networks measured on it.
+    """The test set of a configuration. It is read once; any number of networks can be measured on it.
 
     Args:
-        config: resolved.
-        processes: that share the people; the numbers are those of one process alone.
-        explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
-        must_score: False also takes annotation files that results cannot be scored by, such as those of test sets.
+        config: resolved configuration.
+        processes: the processes that share the people; the metrics are the same as with a single process.
+        explicit_keys: config keys that the user has set; their files are not looked for elsewhere.
+        must_score: False also takes annotation files without ground truth, such as those of test sets.
 
     Attributes:
-        reason_without_score: why results cannot be scored; '' where they can.
-        notes: what the user should know of the files, a line each; the first says where the pictures are.
+        reason_without_score: why results cannot be scored; '' if they can.
+        notes: what the user should know about the files, a line each; the first says where the pictures are.
 
     Raises:
         PoseError: annotations, detections or pictures are missing or wrong; the message names them.
@@ -95,7 +95,7 @@ class Evaluation:
     def measure_predictor(self, predictor: Predictor) -> EvaluationResult:
         """Predict all poses with `predictor` and score them."""
         results, poses = self.predict(predictor)
-        # Every process scores the gathered poses: the same numbers everywhere, and none waits for another.
+        # Every process scores the gathered poses, so that all have the same metrics and none waits for another.
         return EvaluationResult(self.score(results), results, poses)
 
     def predict(self, predictor: Predictor) -> Predicted:
@@ -105,18 +105,18 @@ class Evaluation:
         return Predicted(self._rank(poses), poses)
 
     def score(self, results: List[dict]) -> Dict[str, float]:
-        """Return the metrics of results, none where there is nothing to score by."""
+        """Return the metrics of results, {} if the annotations allow no scoring."""
         if self.reason_without_score:
             return {}
         return self.dataset.evaluate(self._annotations, results, self.skeleton, self.config)
 
     def keypoint_table(self, results: List[dict]) -> str:
-        """Return a table of how well each keypoint is found on its own."""
+        """Return a table of the accuracy of each keypoint."""
         return self.dataset.keypoint_table(self._annotations, results, self.skeleton, self.config)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
-        """Yield the name of each hypothesis, 'primary', 'second' and so on, and the metrics of its poses without the
-        others; nothing for networks with one hypothesis only."""
+        """Yield the name of each hypothesis ('primary', 'second' and so on) and the metrics of its poses alone; nothing
+        for networks with only one hypothesis."""
         count = num_hypotheses(self.config)
         for number, name in enumerate(HYPOTHESIS_NAMES[:count] if count > 1 else ()):
             yield name, self.score(self._rank(poses.of_hypothesis(number)))

@@ -1,6 +1,6 @@
-"""What poses come from: a checkpoint that MindSpore runs, several of them as an ensemble, or an exported model file.
+"""Sources of poses: a checkpoint that MindSpore runs, an ensemble of several checkpoints, or an exported model file.
 
-An exported ONNX file is served where there is no MindSpore: what needs it is imported where it is used.
+An exported ONNX file also runs without MindSpore, so modules that need MindSpore are imported inside functions.
 """
 import argparse
 import os
@@ -22,9 +22,9 @@ from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
 
-# Where the course that this package comes from puts its checkpoints, the one of a training first.
+# Names of the checkpoints in the course that this package comes from; the newly trained one first.
 USUAL_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
-# Settings that an exported file has inside for good.
+# Settings that are built into an exported file and cannot be changed.
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
               'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
 FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
@@ -32,14 +32,15 @@ FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
 
 def network_keys(config: EasyDict) -> Tuple[str, ...]:
-    """Return the keys of the network's own sections: they say what it computes."""
+    """Return the keys of the network's own sections, which determine what it computes."""
     model = model_of(config)
     sections = dict.fromkeys((model.section, heatmap_section(config)))
     return tuple(f'{section}.{name}' for section in sections for name in config[section] if name not in model.test_keys)
 
 
 def _keypoints(skeleton: str) -> str:
-    """Return the name of a known layout, the keypoints of one's own: what else it says makes no other heatmaps."""
+    """Return the name of a known skeleton, or the keypoint names of a custom one, given as JSON: nothing else in it
+    changes the heatmaps."""
     return ', '.join(find_skeleton(skeleton).keypoint_names) if skeleton.startswith('{') else skeleton
 
 
@@ -48,8 +49,8 @@ class LoadedModel:
     """A file with a network inside.
 
     Attributes:
-        path: of the file.
-        carried: the recipe inside, if any.
+        path: path of the file.
+        carried: the recipe inside the file, if any.
         weights: {name: array} of a checkpoint, None for a model file.
         model: the model file, None for a checkpoint.
     """
@@ -64,14 +65,14 @@ class LoadedModel:
         return self.model is None or self.model.runtime == 'mindir'
 
     def settle(self, config: EasyDict, overrides: Mapping[str, str]) -> None:
-        """Bring a resolved configuration in line with the file.
+        """Make a resolved configuration agree with the file.
 
         Args:
-            config: changed where weights of another project need other settings.
+            config: changed if weights of another project need other settings.
             overrides: {config key: text} that the user has set.
 
         Raises:
-            PoseError: the configuration contradicts what an exported file has inside.
+            PoseError: the configuration contradicts the settings built into an exported file.
         """
         if self.model is None:
             from ..checkpoints.load import adopt_source
@@ -85,14 +86,14 @@ class LoadedModel:
                                 f'{config[section][name]} needs another export')
 
     def describe(self, config: EasyDict) -> str:
-        """Return network and runtime in words."""
+        """Return the names of the network and, for a model file, its runtime."""
         return network_name(config) + (f' in {self.model}' if self.model else '')
 
     def build_predictor(self, config: EasyDict, flip_index: np.ndarray) -> Predictor:
-        """Return what makes poses of crops, by the protocol of a resolved configuration.
+        """Return the predictor, by the protocol of a resolved configuration.
 
         Raises:
-            PoseError: the weights do not fit, or the protocol wants what a model file cannot do.
+            PoseError: the weights do not fit, or the model file cannot follow the protocol.
         """
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
@@ -104,14 +105,14 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Several checkpoints of networks that were trained apart, of which the heatmaps are averaged.
+    """Several checkpoints of networks that were trained separately; their heatmaps are averaged.
 
     Attributes:
-        members: each with a checkpoint.
-        configs: of each, resolved; it says what network it is and how it normalises pixels.
+        members: the networks, each from a checkpoint.
+        configs: the resolved configuration of each, which determines its network and pixel normalisation.
 
     Raises:
-        PoseError: their heatmaps cannot be averaged; the message names two files and what they disagree about.
+        PoseError: their heatmaps cannot be averaged; the message names two files and what differs.
     """
 
     members: Sequence[LoadedModel]
@@ -137,11 +138,11 @@ class Ensemble:
                                     f'{key} is {ours} in the one and {its} in the other{remark}')
 
     def describe(self, _config: EasyDict) -> str:
-        """Return the networks in words."""
+        """Return the names of the networks."""
         return 'mean of ' + ', '.join(member.describe(own) for member, own in zip(self.members, self.configs))
 
     def build_predictor(self, config: EasyDict, flip_index: np.ndarray) -> Predictor:
-        """Return what makes poses of crops, by the protocol (section TEST) of a resolved configuration.
+        """Return the predictor, by the protocol (section TEST) of a resolved configuration.
 
         Raises:
             PoseError: the weights of a member do not fit.
@@ -155,7 +156,7 @@ class Ensemble:
 
 
 class OpenedSource(NamedTuple):
-    """A source, the configuration that its poses are made with, and the overrides in it, {config key: text}."""
+    """A source of poses, its resolved configuration, and the overrides in that, {config key: text}."""
 
     source: Union[LoadedModel, Ensemble]
     config: EasyDict
@@ -179,13 +180,13 @@ def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
 
     Args:
         arguments: with the flags of `add_source_flags` and `--recipe`.
-        ckpt_paths: the checkpoint, or those of an ensemble, where no model file is given. The protocol of the first
-            counts.
+        ckpt_paths: the checkpoint, or those of an ensemble, if no model file is given. The protocol is that of the
+            first.
         read_overrides: recipe -> {config key: text} that the user has set.
 
     Raises:
-        PoseError: the flags contradict each other, or a file is missing, damaged, of another kind or does not go with
-            the flags or with the other files.
+        PoseError: the flags contradict each other, or a file is missing, damaged, of another kind, or does not fit the
+            flags or the other files.
         ImportError: the runtime is not installed.
     """
     sources = _open_files(arguments, ckpt_paths)

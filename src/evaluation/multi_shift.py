@@ -10,22 +10,22 @@ import numpy as np
 
 from ..models.record import PIXELS_PER_CELL
 
-# Content moved by so many times the shift in x and y: not at all, right, left, down, up.
+# Direction in which the content moves, (x, y): not at all, right, left, down, up.
 DIRECTIONS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 def shift_crops(crops: np.ndarray, x: float, y: float) -> np.ndarray:
     """Return crops (N, H, W, 3) uint8 whose content lies x pixels further right and y further down.
 
-    What comes in at the border is black, as everything outside a picture is. Parts of a pixel are interpolated.
+    New pixels at the border are black, like everything outside a picture. Fractions of a pixel are interpolated.
     """
     size, matrix = (crops.shape[2], crops.shape[1]), np.array([[1.0, 0, x], [0, 1.0, y]])
     return np.stack([cv2.warpAffine(crop, matrix, size, flags=cv2.INTER_LINEAR) for crop in crops])
 
 
 def shift_cells(maps: np.ndarray, cells: float, axis: int) -> np.ndarray:
-    """Return maps moved by `cells` towards the end of an axis, zero where nothing comes in; a part of a cell is shared
-    between two (linear interpolation)."""
+    """Return maps moved by `cells` towards the end of an axis, with zeros at the border that becomes free; fractions of
+    a cell are interpolated linearly."""
     whole = int(np.floor(cells))
     part = np.float32(cells - whole)
     moved = _shift_whole_cells(maps, whole, axis)
@@ -43,11 +43,11 @@ def average_over_shifts(run: Callable[[np.ndarray], Tuple[np.ndarray, ...]], shi
                         ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
     """Return a function like `run` whose heatmaps are the mean over the five crops of DIRECTIONS, each moved back.
 
-    A cell at the border that a moved crop does not show is averaged over those that do; the crop itself always does.
+    A cell at the border is averaged only over the crops that show it; the crop that is not moved always does.
 
     Args:
-        run: crops (N, H, W, 3) uint8 -> (heatmaps (M, K, h, w) float32,), the flip test inside.
-        shift: in pixels of the crop; below its sides.
+        run: crops (N, H, W, 3) uint8 -> (heatmaps (M, K, h, w) float32,), including the flip test.
+        shift: in pixels of the crop; less than its height and width.
     """
     cells = shift / PIXELS_PER_CELL
 

@@ -1,22 +1,23 @@
-"""Object keypoint similarity between predictions, and the suppression of duplicates by it, hard or soft.
+"""Object keypoint similarity (OKS) between predictions, and OKS-based NMS, hard and soft.
 
-Protocol: COCO keypoints, as in Microsoft's Simple Baselines release; soft suppression as in the HRNet release.
+Protocol: COCO keypoints, as in Microsoft's Simple Baselines release; soft NMS as in the HRNet release.
 """
 import numpy as np
 
 EPSILON = np.spacing(1)
-# Soft suppression keeps so many poses of a picture, as many as COCO's evaluator looks at.
+# Soft NMS keeps this many poses of a picture, as many as COCO's evaluator takes into account.
 SOFT_NMS_LIMIT = 20
 
 
 def oks_to_others(keypoints: np.ndarray, others: np.ndarray, area: float, other_areas: np.ndarray,
                   oks_sigmas: np.ndarray) -> np.ndarray:
-    """Return the similarity (P,) of one pose to P others; all keypoints count, whatever their score.
+    """Return the OKS (P,) of one pose with P others; all keypoints count, whatever their score.
 
     Args:
         keypoints: (K, 2 or more), x and y first, picture pixels.
         others: (P, K, 2 or more).
-        area: of the pose's padded crop box in square pixels; `other_areas` (P,) likewise.
+        area: area of the pose's padded crop box in square pixels.
+        other_areas: (P,), those of the others.
         oks_sigmas: (K,).
     """
     variances = (2 * np.asarray(oks_sigmas)) ** 2
@@ -27,10 +28,9 @@ def oks_to_others(keypoints: np.ndarray, others: np.ndarray, area: float, other_
 
 def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float,
             oks_sigmas: np.ndarray) -> np.ndarray:
-    """Return the indices that greedy suppression keeps, best score first.
+    """Return the indices that greedy NMS keeps, best score first.
 
-    A pose is dropped when its similarity to a kept one is above `threshold`. Among equal scores the later pose comes
-    first.
+    A pose is dropped if its OKS with a kept one is above `threshold`. Of equal scores the later pose comes first.
 
     Args:
         keypoints: (P, K, 2 or more) picture pixels.
@@ -48,11 +48,11 @@ def oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, thresh
 
 def soft_oks_nms(keypoints: np.ndarray, scores: np.ndarray, areas: np.ndarray, threshold: float,
                  oks_sigmas: np.ndarray) -> np.ndarray:
-    """Return the indices of the SOFT_NMS_LIMIT best poses, in the order of scores that fall by similarity.
+    """Return the indices of the at most SOFT_NMS_LIMIT poses that soft NMS keeps, in its order.
 
-    Whenever a pose is kept, the scores of those behind it are multiplied by exp(-OKS² / threshold) and ranked anew; of
-    equal ones that which was the last in the ranking before comes first, as in the original. That happens in here only:
-    the poses keep their scores, so all that goes are the poses beyond the limit.
+    Whenever a pose is kept, the scores of the remaining ones are multiplied by exp(-OKS² / threshold) and the poses are
+    ranked again; of equal scores the one that was ranked last comes first, as in the original. These lowered scores are
+    used for the ranking only: the poses keep their own scores, and only those beyond the limit are dropped.
 
     Args:
         keypoints: (P, K, 2 or more) picture pixels.

@@ -18,21 +18,21 @@ from ..system.errors import PoseError
 
 # Batches of heatmaps that may wait for the decoder: more would only fill the memory.
 WAITING_BATCHES = 2
-# In a log, which shows no bar.
+# Between two lines about the progress, if stderr is not a terminal and shows no progress bar.
 SECONDS_BETWEEN_LINES = 30.0
 
 
 @dataclass(frozen=True)
 class Poses:
-    """Predicted poses: of each of P boxes the pose of the person whom it belongs to and, of networks that see I people
-    in a box, those of the others. First come all P of the first hypothesis, in the order of the boxes, then all of the
-    second, and so on.
+    """Predicted poses for P boxes: one for each box or, for networks that predict I people in a box, I poses
+    (hypotheses) for each box. All P poses of the first hypothesis come first, in the order of the boxes, then all of
+    the second, and so on.
 
     Attributes:
         keypoints: (I * P, K, 3) float64: x, y in picture pixels and keypoint score.
         crop_areas: (I * P,) float64, square pixels of the padded crop in the picture.
-        people: (I * P,) int64, the row of the box among the people.
-        hypotheses: (I * P,) int64, from 0: which of the people in the box it is.
+        people: (I * P,) int64, index of the box among the people.
+        hypotheses: (I * P,) int64, number of the hypothesis, from 0.
     """
 
     keypoints: np.ndarray
@@ -47,16 +47,16 @@ class Poses:
 
 
 class Predictor(NamedTuple):
-    """What makes keypoints of crops, whatever computes it.
+    """Computes keypoints from crops, in whatever runtime.
 
     Attributes:
         run: crops (N, H, W, 3) uint8 -> arrays whose first axis is I * N: all N of the first hypothesis, then all of
             the next.
-        decode: (what `run` returns, centers (M, 2), scales (M, 2)) -> keypoints (M, K, 2) in the picture and their
+        decode: (the arrays of `run`, centers (M, 2), scales (M, 2)) -> keypoints (M, K, 2) in the picture and their
             scores (M, K), for any number M of poses.
         batch_size: N. A smaller last batch is filled up, so that a graph is compiled for one shape only.
-        needs_whole_batches: N may not be smaller, not even where there are fewer people.
-        num_hypotheses: I, how many people are looked for in a crop.
+        needs_whole_batches: the batch size is fixed, even if there are fewer people in all.
+        num_hypotheses: I, the number of people predicted in a crop.
     """
 
     run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
@@ -67,13 +67,13 @@ class Predictor(NamedTuple):
 
 
 def describe_progress(done: int, count: int, seconds: float) -> str:
-    """Return how far a prediction is, for a log that shows no bar."""
+    """Return the line about the progress of a prediction, for logs without a progress bar."""
     pace = done / max(seconds, 1e-9)
     return f'{done} of {count} people, {seconds:.0f} s, {pace:.{0 if pace >= 10 else 2}f} people/s'
 
 
 def first_crops(values: np.ndarray, num_hypotheses: int, count: int) -> np.ndarray:
-    """Return those of values (I * N, ...), hypothesis by hypothesis, that belong to the first `count` of N crops."""
+    """Return, for each hypothesis in values (I * N, ...), those of the first `count` of the N crops."""
     return values.reshape(num_hypotheses, -1, *values.shape[1:])[:, :count].reshape(-1, *values.shape[1:])
 
 
@@ -81,21 +81,21 @@ def _gather(rows: np.ndarray, processes: Processes) -> np.ndarray:
     """Return the rows of all processes."""
     if processes.size == 1:
         return rows
-    # Exported files are served where there is no MindSpore.
+    # Imported here, because exported files also run without MindSpore.
     from ..system.collectives import gather_rows
     return np.concatenate(gather_rows(rows, processes))
 
 
 def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: int, processes: Processes) -> Poses:
-    """Predict the poses in every box of `samples`; several processes share the batches and all get all poses.
+    """Predict the poses in every box of `samples`. Several processes share the batches, and each returns all poses.
 
-    Reading and cropping the next batches, the network on this one and decoding the one before go on at the same time.
+    Three stages run at the same time: cropping the next batches, the network on this one, decoding the one before.
 
     Args:
-        num_threads: that read and crop.
+        num_threads: number of threads that read pictures and crop them.
 
     Raises:
-        PoseError: a picture cannot be read, or poses are not finite; the pictures are named.
+        PoseError: a picture cannot be read, or poses are not finite; the message names a picture.
     """
     batch_size, hypotheses = predictor.batch_size, predictor.num_hypotheses
     if not predictor.needs_whole_batches:
@@ -131,7 +131,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
                     say(describe_progress(min(done, len(samples)), len(samples), told - started))
             collect(0)
         finally:
-            # After a failure nobody wants what still waits.
+            # After an error the batches that still wait need not be decoded.
             for each in waiting:
                 each.cancel()
     keypoints, areas, places = (_gather(np.concatenate(parts), processes) for parts in (keypoints, areas, places))
@@ -140,7 +140,7 @@ def predict_poses(predictor: Predictor, samples: PersonSamples, *, num_threads: 
     poses = Poses(keypoints[order], areas[order], people, numbers)
     broken = ~np.isfinite(poses.keypoints).all(axis=(1, 2))
     if broken.any():
-        # The evaluator would count a pose of NaN as a perfect one.
+        # The evaluator would score a pose of NaN as a perfect one.
         raise PoseError(f'{broken.sum()} of {len(broken)} poses are not finite, the first on '
                         f'{samples.describe(poses.people[broken][:1])}; do recipe and checkpoint belong together?')
     return poses

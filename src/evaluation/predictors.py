@@ -1,4 +1,5 @@
-"""What computes poses of crops: a network in MindSpore, an exported file in its runtime, or several networks."""
+"""Predictors, which compute poses from crops: a network in MindSpore, an exported file in its runtime, or an ensemble
+of networks."""
 from typing import Any, Callable, Sequence, Tuple
 
 import numpy as np
@@ -15,9 +16,9 @@ def network_predictor(config, network: Any, flip_index: np.ndarray) -> Predictor
 
     Args:
         network: a MindSpore cell.
-        flip_index: (K,), of the flip test, where the configuration wants it.
+        flip_index: (K,), for the flip test, if the configuration asks for it.
     """
-    # Exported files are served where there is no MindSpore.
+    # Imported here, because exported files also run without MindSpore.
     from mindspore import Tensor
 
     from ..models.common.flip_test import AllHypotheses
@@ -38,7 +39,7 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
     """Return a predictor that runs an exported model, by the protocol of a resolved configuration.
 
     Raises:
-        PoseError: the configuration asks for what is not inside the model and cannot be added outside.
+        PoseError: the configuration does not fit what was built into the file at export.
     """
     if model.has_flip_test and not config.TEST.FLIP_TEST:
         raise PoseError(f'{model.path} has the flip test inside, so TEST.FLIP_TEST=false cannot be; export it without '
@@ -71,10 +72,10 @@ def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predicto
 
 
 def mean_predictor(predictors: Sequence[Predictor]) -> Predictor:
-    """Return a predictor whose heatmaps are the mean of those of several; all else is that of the first.
+    """Return a predictor whose heatmaps are the mean over several predictors; all else is as in the first.
 
     Args:
-        predictors: that return heatmaps of one shape and one peak.
+        predictors: all with heatmaps of the same shape and the same peak value.
     """
     def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         total = sum(predictor.run(crops)[0] for predictor in predictors)
@@ -97,5 +98,5 @@ def build_decoder(config) -> Callable[..., Tuple[np.ndarray, np.ndarray]]:
 
 def _with_shifts(config, run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
                  ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
-    """Return `run`, or its mean over moved crops where the configuration wants that."""
+    """Return `run`, or its mean over shifted crops if the configuration asks for multi-shift testing."""
     return average_over_shifts(run, config.TEST.MULTI_SHIFT) if config.TEST.MULTI_SHIFT else run

@@ -1,8 +1,8 @@
-"""Keypoints in the picture → COCO-style results: rescoring, suppression of duplicates, records.
+"""Keypoints in the picture → COCO-style results: rescoring, suppression of duplicates (OKS NMS), records.
 
-Protocol: each model's published one. Simple Baselines, HRNet and MIPNet suppress by OKS, MSPN does not, and nobody
-does on CrowdPose. MIPNet's poses of the further people in a box (arXiv 2101.11223) come with a lower box score and are
-suppressed together with all others of the picture.
+Protocol: the published one of each model. Simple Baselines, HRNet and MIPNet use OKS NMS, MSPN does not, and on
+CrowdPose no model does. MIPNet (arXiv 2101.11223) predicts further people in a box: their poses get a lower box score
+and go through the NMS together with all other poses of the picture.
 """
 from typing import List, Optional, Tuple
 
@@ -21,7 +21,7 @@ def person_scores(box_scores: np.ndarray, keypoint_scores: np.ndarray, threshold
     Args:
         box_scores: (P,).
         keypoint_scores: (P, K).
-        threshold: only keypoint scores above it enter the mean (0 where there is none); None takes all.
+        threshold: only keypoint scores above it enter the mean (0 if there are none); None takes all.
     """
     if threshold is None:
         return box_scores * keypoint_scores.mean(axis=1)
@@ -31,26 +31,26 @@ def person_scores(box_scores: np.ndarray, keypoint_scores: np.ndarray, threshold
 
 
 def box_score_factors(poses: Poses, decay: float) -> np.ndarray:
-    """Return by what the box score of each pose is multiplied: 1 for the first hypothesis, `decay` for the others."""
+    """Return the factor of the box score of each pose: 1 for the first hypothesis, `decay` for the others."""
     return np.where(poses.hypotheses > 0, decay, 1.0)
 
 
 def rank_poses(people: People, poses: Poses, skeleton: Skeleton, *, keypoint_threshold: Optional[float],
                nms_threshold: Optional[float], soft_nms: bool = False, decay: float = 1.0
                ) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the poses that are kept, by image id and descending score, and the scores (M,) of all M.
+    """Return the rows of the poses that are kept, by image id and descending score, and the scores (M,) of all M poses.
 
     Args:
-        keypoint_threshold: of the keypoint scores that count for a person's score; None counts all.
+        keypoint_threshold: only keypoint scores above it count for the score of a person; None counts all.
         nms_threshold: OKS above which the lower-scored of two poses of a picture is dropped; None keeps all.
-        soft_nms: drop by scores that fall with similarity instead, see `soft_oks_nms`; they come in that order.
+        soft_nms: use soft NMS instead, see `soft_oks_nms`; the poses of a picture are then in its order.
         decay: factor of the box score for every hypothesis but the first.
     """
     box_scores = people.box_scores[poses.people] * box_score_factors(poses, decay)
     scores = person_scores(box_scores, poses.keypoints[:, :, 2], keypoint_threshold)
     image_ids, suppress = _image_ids(people, poses), soft_oks_nms if soft_nms else oks_nms
-    # Second hypotheses come before the first and the first before the rest, as in the release: of equal scores a
-    # suppression takes the later pose, an evaluator the earlier one.
+    # Second hypotheses come before the first ones, and those before the rest, as in the release. The order matters for
+    # equal scores: NMS prefers the later pose, an evaluator the earlier one.
     turn = np.where(poses.hypotheses < 2, 1 - poses.hypotheses, poses.hypotheses)
     order = np.lexsort((turn, image_ids))
     kept = []
@@ -76,7 +76,7 @@ def coco_records(people: People, poses: Poses, rows: np.ndarray, scores: np.ndar
     """Return the poses of `rows` in COCO's result format: image_id, category_id, keypoints (x, y, score), score.
 
     Args:
-        with_hypothesis: say as well, from 0, which of the people in its box a pose is.
+        with_hypothesis: also add 'hypothesis': which of the people in its box a pose is, counted from 0.
     """
     image_ids = _image_ids(people, poses)
     return [{'image_id': int(image_ids[row]), 'category_id': people.category_id,

@@ -1,1 +1,1 @@
-"""Files for other runtimes, and the runtimes."""
+"""Exporting networks to files for other runtimes, and running these files."""

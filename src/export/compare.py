@@ -1,4 +1,4 @@
-"""Does an exported file compute what the network computes? It is compared before it gets its name.
+"""Comparison of an exported file with its network, before the file gets its final name.
 
 Axes: N crops, I hypotheses, K keypoints, H, W input, h, w heatmap.
 """
@@ -9,21 +9,21 @@ import numpy as np
 from ..system.errors import PoseError
 from .model_file import ModelFile
 
-# Largest difference between a float32 file and the network: heatmaps as a part of their largest value, keypoints in
-# crop pixels, scores as a part of the largest.
+# Largest allowed difference between a float32 file and the network: heatmaps and scores relative to their largest value
+# (both HEATMAP_TOLERANCE), keypoints in crop pixels.
 HEATMAP_TOLERANCE, KEYPOINT_TOLERANCE = 1e-4, 1e-3
-# Crops in one call of a file that takes any number.
+# Crops in one call of a file with a dynamic batch size.
 MOST_AT_ONCE = 8
 
 
 class Difference(NamedTuple):
-    """Between a file and the network.
+    """The difference between a file and the network.
 
     Attributes:
-        worst: heatmaps: the largest difference as a part of the largest value; keypoints: in crop pixels.
-        compared: heatmap values or keypoints that were compared.
-        undecided: keypoints that were not, since a difference below the tolerance in a heatmap moves them; None for
-            heatmaps.
+        worst: the largest difference; of heatmaps relative to their largest value, of keypoints in crop pixels.
+        compared: number of heatmap values or keypoints that were compared.
+        undecided: number of keypoints that were not, because heatmap differences within the tolerance already move
+            them; None for heatmaps.
     """
 
     worst: float
@@ -40,7 +40,7 @@ class Difference(NamedTuple):
 
 
 def compare(model: ModelFile, crops: np.ndarray, heatmaps: np.ndarray, decode: Callable) -> Difference:
-    """Run a float32 file on crops (N, H, W, 3) uint8 and compare what comes out with the network's heatmaps for them.
+    """Run a float32 file on crops (N, H, W, 3) uint8 and compare its outputs with the network's heatmaps for them.
 
     Args:
         decode: heatmaps -> (keypoints (N, K, 2) in crop pixels, scores (N, K)): the NumPy decoder.
@@ -91,8 +91,8 @@ def compare_all(files: Sequence[ModelFile], crops: Mapping[str, np.ndarray], run
 
 
 def run_in_batches(model: ModelFile, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-    """Return the outputs of a file for any number of crops, whatever its batch size; their first axis is I * N, first
-    all crops of the first hypothesis."""
+    """Return the outputs of a file for any number of crops, whatever its batch size. Their first axis is I * N: all
+    crops of the first hypothesis, then all of the next."""
     size = model.batch_size or min(len(crops), MOST_AT_ONCE)
     outputs = []
     for begin in range(0, len(crops), size):
@@ -103,14 +103,14 @@ def run_in_batches(model: ModelFile, crops: np.ndarray) -> Tuple[np.ndarray, ...
 
 
 def relative_difference(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the largest difference as a part of the largest absolute value of the reference."""
+    """Return the largest difference, relative to the largest absolute value of the reference."""
     if values.shape != reference.shape:
         return float('inf')
     return float(np.abs(values - reference).max(initial=0) / max(np.abs(reference).max(initial=0), 1e-30))
 
 
 def _demand(difference: float, tolerance: float, model: ModelFile, what: str, unit: str) -> None:
-    # A comparison with NaN is false: it never passes for equal.
+    # Not `difference > tolerance`, which is false for NaN: NaN has to fail.
     if not difference <= tolerance:
         raise PoseError(f'the exported file does not compute in {model.runtime} what the network computes: {what} '
                         f'differ by {difference:.1e} {unit}, {tolerance:.0e} is allowed. Nothing is kept')

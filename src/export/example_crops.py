@@ -1,4 +1,4 @@
-"""Crops to try a model on: random pixels, and people of given pictures or painted ones."""
+"""Crops to try a model on: random pixels, and people from given or synthetic pictures."""
 from typing import Dict, Optional
 
 import numpy as np
@@ -33,8 +33,8 @@ def painted_crops(config, count: int) -> np.ndarray:
 
 def find_example_crops(config, skeleton: Skeleton, folder: Optional[str], det_file: Optional[str], most: int
                        ) -> Dict[str, np.ndarray]:
-    """Return crops (N, H, W, 3) uint8 by what they show: noise, and people of a folder's pictures, at most so many, or
-    painted ones where there is no folder.
+    """Return {what they show: crops (N, H, W, 3) uint8}: noise, and at most `most` people from pictures of a folder, or
+    synthetic people if no folder is given.
 
     Raises:
         PoseError: there are no pictures or boxes in the folder; see `load_boxed_pictures`.

@@ -1,4 +1,4 @@
-"""BatchNorm in inference is one factor and one shift per channel, which the linear cell before it can take over."""
+"""Folding BatchNorms into the convolution or dense layer before them, for inference."""
 from typing import Union
 
 import numpy as np
@@ -10,10 +10,10 @@ Linear = Union[nn.Conv2d, nn.Conv2dTranspose, nn.Dense]
 
 
 def fold_batch_norms(network: nn.Cell) -> int:
-    """Move every BatchNorm that follows a convolution or a dense layer into that; return how many.
+    """Fold every BatchNorm that follows a convolution or a dense layer into that layer; return how many.
 
-    In all networks here a BatchNorm stands right behind its linear cell in the cell that owns both, and that order is
-    what this goes by. `network` is changed for good and serves inference only.
+    A BatchNorm belongs to the layer that comes right before it among the child cells of the same parent; this holds for
+    all networks here. `network` is changed permanently and can then be used for inference only.
     """
     folded = 0
     for _, owner in list(network.cells_and_names()):
@@ -25,7 +25,7 @@ def fold_batch_norms(network: nn.Cell) -> int:
                 _put(owner, name, Identity())
                 folded += 1
             before, before_name = cell, name
-    # The new ones are all called 'weight'; MindSpore wants names to be unique.
+    # The new parameters are all called 'weight' and 'bias', but MindSpore needs unique names.
     for name, parameter in network.parameters_and_names():
         parameter.name = name
     return folded
@@ -44,7 +44,7 @@ def _folded(linear: Linear, norm: BatchNorm) -> Linear:
     factor = gamma / np.sqrt(variance + norm.eps)
     weight = linear.weight.asnumpy().astype(np.float64)
     bias = linear.bias.asnumpy().astype(np.float64) if linear.has_bias else 0.0
-    # (O, I, ...), but (I, O, k, k) of a transposed convolution.
+    # Axes (O, I, ...), but (I, O, k, k) for a transposed convolution.
     out_axis = 1 if isinstance(linear, nn.Conv2dTranspose) else 0
     weight = weight * np.expand_dims(factor, tuple(axis for axis in range(weight.ndim) if axis != out_axis))
     result = _like(linear)

@@ -1,6 +1,6 @@
-"""Exported models: what a file says of itself, and running it on crops.
+"""Exported models: reading the metadata of a file, and running it on crops.
 
-A file says what it computes: `export.py` writes the entries below into ONNX's metadata and MINDIR's user info.
+`export.py` writes the entries below, which describe the model, into ONNX's metadata or MINDIR's user info.
 """
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Optional, Tuple
@@ -26,16 +26,18 @@ class ModelFile:
 
     Attributes:
         path: of the file.
-        runtime, precision: that run it, and in which it computes.
+        runtime: name of the runtime that runs it.
+        precision: what the runtime computes in.
         config: the recipe that it was exported with.
-        facts: {key of METADATA_KEYS but recipe: what its JSON says}.
-        graph: inside the runtime.
-        has_decoder, has_flip_test: whether they are inside.
+        facts: {key: parsed JSON}, for all METADATA_KEYS except recipe.
+        graph: the file, loaded in the runtime.
+        has_decoder, has_flip_test: whether the file contains them.
         input_kind: one of INPUT_KINDS.
         factor, shift: (3,) float32 of the normalisation, image = pixel * factor + shift, in the images' channel order.
         is_rgb: whether that order is R, G, B; pixels are always B, G, R.
-        num_hypotheses: I, how many people it looks for in a crop.
-        codes: (I, 2) float32 of those people, where the model takes the code of one; None where it computes all.
+        num_hypotheses: I, the number of people predicted in a crop.
+        codes: (I, 2) float32, the codes of these people, if the model takes the code of one person as an input; None
+            if it has no such input.
     """
 
     path: str
@@ -55,11 +57,11 @@ class ModelFile:
 
     @property
     def batch_size(self) -> int:
-        """Of every call; 0 for any."""
+        """Number of crops in every call; 0 for dynamic."""
         return self.graph.shapes[0][0] or 0
 
     def __str__(self) -> str:
-        """Return runtime and numbers in words: 'openvino (f32)'."""
+        """Return the runtime and the number format, such as 'openvino (f32)'."""
         return f'{self.runtime} ({"int8" if self.facts["versions"].get("weights") == "int8" else self.precision})'
 
     def run(self, crops: np.ndarray) -> Tuple[np.ndarray, ...]:
@@ -78,8 +80,7 @@ class ModelFile:
         return tuple(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in zip(*outputs))
 
     def calls(self, crops: np.ndarray) -> Iterator[Tuple[np.ndarray, ...]]:
-        """Yield what goes into the model for crops (N, H, W, 3) uint8 BGR, call by call: once, or once for every
-        code."""
+        """Yield the inputs of the model for crops (N, H, W, 3) uint8 BGR: for one call, or for one call per code."""
         array = self.as_input(crops)
         if self.codes is None:
             yield (array,)
@@ -88,7 +89,7 @@ class ModelFile:
             yield array, np.tile(code, (len(crops), 1))
 
     def as_input(self, crops: np.ndarray) -> np.ndarray:
-        """Return crops as the model wants them: pixels as they are, or normalised images (N, 3, H, W) float32."""
+        """Return crops as the model takes them: pixels as they are, or normalised images (N, 3, H, W) float32."""
         if self.input_kind == 'pixels':
             return crops
         images = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
@@ -104,15 +105,15 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
 
     Args:
         path: .onnx or .mindir.
-        runtime: 'mindir', 'onnxruntime' or 'openvino', all on the CPU but mindir, which runs where MindSpore does; ''
-            chooses by the ending.
-        precision: what OpenVINO computes in; the other runtimes know 'f32' only.
-        threads: of ONNX Runtime and OpenVINO; 0 leaves the choice to them.
+        runtime: 'mindir', 'onnxruntime' or 'openvino'; '' chooses by the ending. 'mindir' runs on MindSpore's device,
+            the others on the CPU.
+        precision: what OpenVINO computes in; the other runtimes support 'f32' only.
+        threads: number of threads of ONNX Runtime and OpenVINO; 0 leaves the choice to them.
 
     Raises:
-        ImportError: the runtime is not installed; the message says how to.
-        PoseError: the file is missing, damaged, of another kind or not one of `export.py`, or the flags do not fit;
-            the message names it.
+        ImportError: the runtime is not installed; the message says how to install it.
+        PoseError: the file is missing, damaged, of another kind or not from `export.py`, or the flags do not fit; the
+            message names the file.
     """
     graph = load_graph(path, runtime, precision=precision, threads=threads)
     runtime = runtime or default_runtime(path)
@@ -124,7 +125,7 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
 
 
 def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> ModelFile:
-    """Read what the file says of itself, once and for all."""
+    """Read and check the metadata of a loaded file."""
     config = from_json(graph.metadata['recipe'], path)
     key = ''
     try:

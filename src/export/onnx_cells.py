@@ -1,12 +1,12 @@
-"""A network → an ONNX graph, by following the network's own code.
+"""A network → an ONNX graph, by tracing the network's own code.
 
-`construct` of the networks is plain Python. Here it runs with values that stand for tensors of the graph: a cell that
-is listed in WRITERS writes its nodes, every other cell just runs its `construct`, and arithmetic writes arithmetic. So
-no network is written twice, and a new one needs nothing here unless it has a new kind of elementary cell.
+`construct` of the networks is plain Python. Here it runs with `Value` objects in the place of tensors: a cell that is
+listed in WRITERS adds its ONNX nodes, every other cell just runs its `construct`, and arithmetic adds arithmetic nodes.
+So no network is defined twice, and a new network needs changes here only if it has a new kind of elementary cell.
 
 Why not MindSpore's own exporter: `mindspore.export(…, file_format='ONNX')` is going away, its successor
-`mindspore.onnx.export` (from 2.8) fails on convolutions with a bias in 2.10.0, and what they write of a transposed
-convolution is refused by ONNX Runtime. Why not hooks of the cells: they are given tensors, and must return tensors.
+`mindspore.onnx.export` (from 2.8) fails on convolutions with a bias in 2.10.0, and ONNX Runtime refuses the transposed
+convolutions of both. Why not forward hooks of the cells: they receive tensors and must return tensors.
 """
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, Sequence, Union
@@ -23,10 +23,10 @@ from .onnx_graph import Value
 
 
 def follow(network: nn.Cell, *inputs: Value) -> Value:
-    """Write `network`, as it is in eval mode, into the graph of its inputs and return its output.
+    """Add the nodes of `network` in eval mode to the graph of its inputs, and return its output.
 
     Raises:
-        PoseError: it has a part that is not known here; the message names it.
+        PoseError: it has a kind of cell that is not supported here; the message names it.
     """
     with _following(network):
         return network(*inputs)
@@ -34,10 +34,10 @@ def follow(network: nn.Cell, *inputs: Value) -> Value:
 
 @contextmanager
 def _following(network: nn.Cell) -> Iterator[None]:
-    """Within the block a cell that is called with values of a graph writes itself into it.
+    """Within the block, a cell that is called with values of a graph adds its nodes to that graph.
 
-    The call of all cells of the process is exchanged meanwhile. Whoever calls one with tensors, in another thread say,
-    gets what the original gives, a little later.
+    This replaces `nn.Cell.__call__` for the whole process. A cell that is called with tensors, say in another thread,
+    still works as before, a little slower.
     """
     labels = {id(cell): name for name, cell in network.cells_and_names()}
     original = nn.Cell.__call__
@@ -83,7 +83,7 @@ def _flat(arguments) -> Iterator:
             yield each
 
 
-# How each elementary cell is written: (cell, its inputs, its name in the network) -> output
+# How each elementary cell is written: (cell, its inputs, its name in the network) -> output.
 
 def _convolution(cell: Union[nn.Conv2d, nn.Conv2dTranspose], x: Value, label: str) -> Value:
     if cell.pad_mode != 'pad':
@@ -112,7 +112,7 @@ def _batch_norm(cell: BatchNorm, x: Value, label: str) -> Value:
 
 def _stem_pool(cell: StemPool, x: Value, _label: str) -> Value:
     before = cell.pad.paddings[2][0]
-    # ONNX pads with minus infinity, which behind a ReLU is the same as zero.
+    # ONNX pads with minus infinity, which after a ReLU gives the same result as zero.
     return x.graph.add('MaxPool', x, kernel_shape=[3, 3], strides=[2, 2], pads=[before, before, 1, 1])
 
 
@@ -162,7 +162,7 @@ def _mirror_back(cell: MirrorBack, heatmaps: Value, _label: str) -> Value:
 
 
 def _all_hypotheses(cell: AllHypotheses, images: Value, _label: str) -> Value:
-    # One code for all crops: the graph need not know how many there are.
+    # One code for all crops, by broadcasting: the graph works for any batch size.
     graph, network = images.graph, cell.network
     features, codes = network.trunk(images), network.codes.asnumpy()
     return graph.add('Concat', *(network.modulate(features, graph.constant(code[None])) for code in codes), axis=0)

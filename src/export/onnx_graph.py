@@ -1,4 +1,4 @@
-"""ONNX graphs in the making: nodes, constants, and values that stand for tensors. Nothing here knows a network."""
+"""Building ONNX graphs: nodes, constants, and values that stand for tensors. Independent of the networks."""
 from typing import Dict, List, Sequence, Tuple, Union
 
 import numpy as np
@@ -10,10 +10,10 @@ LAST = np.iinfo(np.int64).max
 
 
 def import_onnx():
-    """Return the package, which only whoever reads or writes such files needs.
+    """Return the package onnx; it is imported only when ONNX files are built or edited.
 
     Raises:
-        ImportError: it is not installed; the message says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import onnx
@@ -26,7 +26,8 @@ class Value:
     """A tensor of the graph.
 
     Attributes:
-        name: in the graph.
+        graph: the graph.
+        name: name of the tensor in the graph.
     """
 
     def __init__(self, graph: 'OnnxGraph', name: str):
@@ -71,35 +72,35 @@ class OnnxGraph:
         if opset not in OPSETS:
             raise PoseError(f'opset {opset} is not supported; use one from {OPSETS[0]} to {OPSETS[-1]}')
         self.opset = opset
-        # In front of the names of nodes, so that a reader of the file finds the part of the network.
+        # Prefix of the names of nodes: the part of the network that they belong to.
         self.scope = ''
         self.nodes: list = []
         self.constants: Dict[str, object] = {}
         self._arrays: Dict[str, np.ndarray] = {}
 
     def add(self, operator: str, *inputs: Union[Value, np.ndarray, float], **attributes) -> Value:
-        """Write a node of one output and return it; numbers among the inputs become constants."""
+        """Add a node with one output and return that; arrays and numbers among the inputs become constants."""
         names = [(each if isinstance(each, Value) else self.constant(each)).name for each in inputs]
         output = f'{self.scope}/{operator}_{len(self.nodes)}'
         self.nodes.append(self._onnx.helper.make_node(operator, names, [output], name=output, **attributes))
         return Value(self, output)
 
     def constant(self, value, label: str = '') -> Value:
-        """Return a constant: int64 for integers, bool as it is, float32 for everything else. One of the same label and
-        content is written once."""
+        """Return a constant: int64 for integers, bool for bool, float32 for everything else. A constant with the same
+        label and content is stored once."""
         array = np.asarray(value)
         array = array.astype({'b': bool, 'i': np.int64}.get(array.dtype.kind, np.float32))
         if label in self._arrays and np.array_equal(self._arrays[label], array):
             return Value(self, label)
         name = label if label and label not in self._arrays else f'constant_{len(self._arrays)}'
         self._arrays[name] = array
-        # ascontiguousarray would make a scalar a vector.
+        # Not np.ascontiguousarray, which would turn a scalar into a vector.
         self.constants[name] = self._onnx.numpy_helper.from_array(np.array(array, order='C'), name)
         return Value(self, name)
 
     def reduce(self, operator: str, value: Value, axis: int) -> Value:
-        """Return ReduceMax, ReduceMin or ReduceSum along an axis, which stays with size 1."""
-        # The axes became an input: of the sum in opset 13, of the others in 18.
+        """Return ReduceMax, ReduceMin or ReduceSum along an axis, which is kept with size 1."""
+        # The axes are an input instead of an attribute: for ReduceSum from opset 13, for the others from 18.
         if operator == 'ReduceSum' or self.opset >= 18:
             return self.add(operator, value, np.array([axis]), keepdims=1)
         return self.add(operator, value, axes=[axis], keepdims=1)
@@ -117,7 +118,7 @@ class OnnxGraph:
         """Return the finished, checked model as the content of a file.
 
         Args:
-            inputs: (name, NumPy type, shape), a name for a size that is free.
+            inputs: (name, NumPy type, shape); in a shape, a text names a dynamic size.
             outputs: (name, value, shape), all float32.
         """
         helper = self._onnx.helper
@@ -130,7 +131,7 @@ class OnnxGraph:
             list(self.constants.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', self.opset)],
                                   producer_name='mindspore-pose')
-        # The oldest file version that holds these operators: every runtime that knows them reads it.
+        # The oldest IR version that has this opset, so that as many runtimes as possible can read the file.
         model.ir_version = helper.find_min_ir_version_for(model.opset_import)
         helper.set_model_props(model, metadata)
         try:

@@ -1,4 +1,4 @@
-"""What an exported file is to compute, and what export.py's flags say of it."""
+"""The plan of an export, which says what the file computes, made from the flags of export.py."""
 import argparse
 import os
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ class ExportPlan:
     Attributes:
         file_format: one of FILE_FORMATS.
         input_kind: 'images' (N, 3, H, W) float32, normalised; or 'pixels' (N, H, W, 3) uint8, BGR.
-        with_decode: keypoints (N, K, 2) in crop pixels and scores (N, K) come out, instead of heatmaps (N, K, h, w).
-        flip_test: the mean with the mirrored crop is inside.
-        batch_size: N; 0 for any.
-        opset: of ONNX.
-        all_hypotheses: a MIPNet computes all people of a box in one go, their parts of the outputs (I * N, …) one after
-            the other; instead of the one whose code comes in (N, 2).
+        with_decode: the outputs are keypoints (N, K, 2) in crop pixels and scores (N, K) instead of heatmaps
+            (N, K, h, w).
+        flip_test: the file averages with the mirrored crop.
+        batch_size: N; 0 for dynamic.
+        opset: ONNX opset version.
+        all_hypotheses: a MIPNet computes all people of a box in one call, with outputs (I * N, …), hypothesis by
+            hypothesis; otherwise it computes one person, chosen by the input `codes` (N, 2).
     """
 
     file_format: str
@@ -55,10 +56,10 @@ class ExportPlan:
 
 
 def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
-    """Return the plan that the flags of export.py make, and the path of its file.
+    """Return the plan from the flags of export.py, and the path of the file to write.
 
     Raises:
-        PoseError: they contradict each other or cannot be.
+        PoseError: the flags contradict each other or are not possible.
     """
     by_ending = next((name for name, ending in FILE_FORMATS.items()
                       if arguments.file_name.lower().endswith(ending)), '')
@@ -85,7 +86,7 @@ def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
 
 
 def check_air(plan: ExportPlan) -> None:
-    """Raise PoseError if an AIR file is wanted that cannot be made here."""
+    """Raise PoseError if the plan asks for an AIR file that cannot be made here."""
     if plan.file_format != 'AIR':
         return
     if 'Ascend' not in available_targets():

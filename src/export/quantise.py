@@ -1,7 +1,7 @@
-"""Float32 ONNX files → int8, by ONNX Runtime's static quantisation after training, calibrated on crops.
+"""Float32 ONNX files → int8, by ONNX Runtime's static post-training quantisation, calibrated on crops.
 
-Convolutions and what lies between them compute in 8 bits (QuantizeLinear and DequantizeLinear around each, which ONNX
-Runtime and OpenVINO both turn into integer kernels); normalisation, flip test and decoder stay in float32.
+Convolutions and the operators between them compute in 8 bits (QuantizeLinear and DequantizeLinear around each, which
+ONNX Runtime and OpenVINO both turn into integer kernels); normalisation, flip test and decoder stay in float32.
 """
 import contextlib
 import json
@@ -19,21 +19,21 @@ from .runtimes import installed_runtimes
 from .write import DECODER_SCOPE, NETWORK_SCOPE
 
 QUANTISED_OPERATORS = ('Conv', 'ConvTranspose', 'Add', 'MaxPool', 'Resize')
-# Largest difference of the heatmaps on the calibration crops, as a part of their largest value. Networks whose poses
-# stay the same show 0.04 to 0.08; a calibration that went wrong shows 0.3 and more.
+# Largest allowed difference of the heatmaps on the calibration crops, relative to their largest value. Networks whose
+# poses stay the same show 0.04 to 0.08; a calibration that went wrong shows 0.3 and more.
 INT8_TOLERANCE = 0.15
 
 
 def quantise(path: str, crops: np.ndarray) -> str:
-    """Turn an exported ONNX file into its int8 version, check that in every runtime here, and say how far it is off.
+    """Replace an exported ONNX file by its int8 version, check it in every installed runtime, and return a report.
 
     Args:
         path: of the file, which is replaced.
-        crops: (N, H, W, 3) uint8, pictures such as the model will see.
+        crops: (N, H, W, 3) uint8, similar to those that the model will be used on.
 
     Raises:
         ImportError: onnx or onnxruntime is not installed.
-        PoseError: the int8 file computes something else.
+        PoseError: the heatmaps of the int8 file differ too much.
     """
     onnx = import_onnx()
     float_file = open_model_file(path, 'onnxruntime')
@@ -48,7 +48,8 @@ def quantise(path: str, crops: np.ndarray) -> str:
     calls = (arrays for batch in batches for arrays in float_file.calls(batch))
 
     class Crops(CalibrationDataReader):
-        """Hands them over call by call: batches and, where the model takes codes, every code with every batch."""
+        """The inputs for calibration, one call at a time: each batch, or each batch with each code if the model takes
+        codes."""
 
         def get_next(self):
             arrays = next(calls, None)
@@ -80,7 +81,7 @@ def quantise(path: str, crops: np.ndarray) -> str:
 
 
 def _heatmaps(path: str, runtime: str, crops: np.ndarray) -> np.ndarray:
-    """Return the heatmaps of a file (N, K, h, w), also where a decoder inside takes them."""
+    """Return the heatmaps of a file (N, K, h, w), even if they go into a decoder inside the file."""
     onnx = import_onnx()
     model = onnx.load(path)
     taken = next((node.input[0] for node in model.graph.node if node.name.startswith(DECODER_SCOPE)), None)
@@ -97,7 +98,7 @@ def _heatmaps(path: str, runtime: str, crops: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # It recommends a preprocessing that has been done: shapes are known and BatchNorms folded.
+    # Hides the advice to preprocess the model first, which is already done: shapes are known and BatchNorms folded.
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""The runtimes that run files of graphs: MindSpore's MINDIR, ONNX Runtime, OpenVINO."""
+"""The runtimes for exported files: MindSpore for MINDIR, ONNX Runtime and OpenVINO for ONNX."""
 import importlib.util
 import json
 import os
@@ -11,26 +11,26 @@ from ..system.device import instruction_sets_unlimited, usable_cores
 from ..system.errors import MissingPackageError, PoseError
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
-# Not float16: OpenVINO would compute a decoder inside the file in it as well, whose places it cannot hold.
+# Not float16: OpenVINO would also run a decoder inside the file in it, and coordinates need more precision.
 PRECISIONS = ('f32', 'bf16')
-# Of the first picture that a graph of any height and width sees.
+# Height and width of the first, empty input for a graph with dynamic height and width.
 FREE_SIDE = 64
-# Bytes of a number by the code of its type in a MINDIR file.
+# {type code in a MINDIR file: bytes per number}.
 MINDIR_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2, 17: 8}
 
 
 class UnsupportedPrecisionError(PoseError):
-    """The processor cannot compute in it."""
+    """The processor does not support this precision."""
 
 
 class LoadedGraph(NamedTuple):
-    """A file inside a runtime.
+    """A file that is loaded in a runtime.
 
     Attributes:
         run: input arrays, in the file's order -> output arrays.
-        metadata: the file's own, as text.
-        shapes: of the inputs, None for sizes that are free.
-        outputs: names, in the file's order.
+        metadata: metadata of the file, {key: text}.
+        shapes: shapes of the inputs, None for dynamic sizes.
+        outputs: names of the outputs, in the file's order.
     """
 
     run: Callable[..., List[np.ndarray]]
@@ -40,7 +40,7 @@ class LoadedGraph(NamedTuple):
 
 
 def one_line(error: Exception) -> str:
-    """Return the beginning of a message, without line breaks."""
+    """Return the beginning of an error message, without line breaks."""
     return ' '.join(str(error).split())[:300]
 
 
@@ -57,7 +57,7 @@ def default_runtime(path: str) -> str:
 
 
 def installed_runtimes(path: str) -> List[str]:
-    """Return the runtimes here that read a file of this ending."""
+    """Return the installed runtimes that can read a file with this ending."""
     if default_runtime(path) == 'mindir':
         return ['mindir']
     return [name for name in ('onnxruntime', 'openvino') if importlib.util.find_spec(name)]
@@ -65,14 +65,14 @@ def installed_runtimes(path: str) -> List[str]:
 
 def load_graph(path: str, runtime: str, *, precision: str = 'f32', threads: int = 0, what: str = 'the model file'
                ) -> LoadedGraph:
-    """Load a file into a runtime, whoever wrote it.
+    """Load a file into a runtime; the file need not be from export.py.
 
     Args:
-        runtime: as of `open_model_file`.
-        what: how messages call the file.
+        runtime: as for `open_model_file`.
+        what: what messages call the file.
 
     Raises:
-        ImportError: the runtime is not installed; the message says how to.
+        ImportError: the runtime is not installed; the message says how to install it.
         PoseError: the file is missing or damaged, or the flags do not fit; the message names it.
     """
     if not os.path.isfile(path):
@@ -122,7 +122,7 @@ def _load_with_onnxruntime(path: str, _precision: str, threads: int) -> LoadedGr
     onnxruntime = _import('onnxruntime')
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Errors only: it warns about things that nobody here can change.
+    # Errors only: its warnings are about things that the user cannot change.
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     inputs = session.get_inputs()
@@ -134,7 +134,7 @@ def _load_with_onnxruntime(path: str, _precision: str, threads: int) -> LoadedGr
 
 
 def openvino_settings(precision: str, threads: int) -> Dict[str, Any]:
-    """Return OpenVINO's own names of these settings."""
+    """Return these settings under OpenVINO's own names."""
     settings = {'INFERENCE_PRECISION_HINT': precision, 'PERFORMANCE_HINT': 'LATENCY'}
     return {**settings, 'INFERENCE_NUM_THREADS': threads} if threads else settings
 
@@ -152,26 +152,26 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
             raise UnsupportedPrecisionError('this processor has no bfloat16 for --precision bf16; f32 runs everywhere')
         compiled = core.compile_model(model, 'CPU', openvino_settings(precision, threads))
         request = compiled.create_infer_request()
-        # Kernels are chosen now, while nothing limits them.
+        # A first call, so that the kernels are chosen now, while no limit on instruction sets applies.
         request.infer([np.zeros([size or (FREE_SIDE if axis > 1 else 1) for axis, size in enumerate(shape)],
                                 np.dtype(each.element_type.to_dtype())) for each, shape in zip(model.inputs, shapes)])
 
     def run(*arrays: np.ndarray) -> List[np.ndarray]:
         request.infer(list(arrays))
-        # A copy: the next call writes into the same memory.
+        # A copy, because the next call writes into the same memory.
         return [np.array(each.data) for each in request.output_tensors]
 
     return LoadedGraph(run, metadata, shapes, tuple(each.get_any_name() for each in model.outputs))
 
 
 def read_user_info(proto) -> Dict[str, str]:
-    """Return the texts that a MINDIR message carries; MindSpore before 2.8 has them as a list of pairs."""
+    """Return the user info of a MINDIR message, {key: text}; MindSpore before 2.8 stores it as a list of pairs."""
     entries = proto.user_info
     return dict(entries) if hasattr(entries, 'items') else {entry.key: entry.value for entry in entries}
 
 
 def write_user_info(proto, texts: Dict[str, str]) -> None:
-    """Put texts into a MINDIR message."""
+    """Add texts to the user info of a MINDIR message."""
     if hasattr(proto.user_info, 'items'):
         proto.user_info.update(texts)
         return
@@ -180,7 +180,7 @@ def write_user_info(proto, texts: Dict[str, str]) -> None:
 
 
 def _check_lengths(proto) -> None:
-    """Raise PoseError for a tensor that is not as long as its shape: MindSpore would fill it with zeros."""
+    """Raise PoseError if the data of a tensor does not fit its shape: MindSpore would fill it with zeros."""
     constants = [tensor for graph in (proto.graph, *proto.functions) for node in graph.node
                  for tensor in _tensors_in(node.attribute) if tensor.raw_data]
     for tensor in (*proto.graph.parameter, *constants):

@@ -1,4 +1,4 @@
-"""A trained network → a file for other runtimes: ONNX, MINDIR or AIR, with everything inside that its user must know.
+"""A trained network → a file for other runtimes (ONNX, MINDIR or AIR), with metadata on how to use it.
 
 Axes: N crops, I hypotheses, K keypoints, H, W input, h, w heatmap.
 """
@@ -27,12 +27,12 @@ from .onnx_graph import OnnxGraph, Value, import_onnx
 from .plan import FILE_FORMATS, ExportPlan
 from .runtimes import write_user_info
 
-# Names of the network's own nodes in an ONNX graph begin like this, and those of the decoder like that.
+# Prefixes of the names of nodes in an ONNX graph: of the network itself, and of the decoder.
 NETWORK_SCOPE, DECODER_SCOPE = 'predictor.network', 'decoder'
 
 
 class ExportedModel(nn.Cell):
-    """What a file computes: crops, and the codes of a MIPNet -> heatmaps, or keypoints and scores."""
+    """The cell to export: crops (for a MIPNet, also codes) -> heatmaps, or keypoints and scores."""
 
     def __init__(self, predictor: nn.Cell, decoder: Optional[nn.Cell]):
         super().__init__(auto_prefix=False)
@@ -45,14 +45,14 @@ class ExportedModel(nn.Cell):
 
 def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, flip_index: np.ndarray
                          ) -> ExportedModel:
-    """Return the cell of an export, in eval mode, with the BatchNorms of `network` folded away for good.
+    """Return the cell to export, in eval mode. The BatchNorms of `network` are folded, which changes it permanently.
 
     Args:
-        config: resolved.
+        config: resolved configuration.
         flip_index: (K,).
 
     Raises:
-        PoseError: all hypotheses are wanted of a network with a single one.
+        PoseError: the plan asks for all hypotheses of a network that has only one.
     """
     if plan.all_hypotheses and num_hypotheses(config) == 1:
         raise PoseError(f'--hypotheses all is for networks that look for several people in a box, not for '
@@ -67,14 +67,14 @@ def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, f
     return ExportedModel(predictor, decoder).set_train(False)
 
 
-# What belongs to the machine that exports, not to the model.
+# Settings of the machine that exports, which do not belong to the model.
 LOCAL_KEYS = ('DEVICE.TARGET', 'DEVICE.ID', 'DATASET.ROOT', 'DATASET.TRAIN_JSON', 'DATASET.TEST_JSON',
               'MODEL.PRETRAINED', 'TEST.MODEL_FILE', 'TEST.COCO_BBOX_FILE', 'TRAIN.CKPT_SAVE_PATH')
 
 
 def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:
-    """Return the recipe that goes into a file: without the exporter's paths and device, and with the flip test that the
-    file does, and no shifts, where nobody can add them later."""
+    """Return the recipe to store in a file, without the paths and the device of the exporting machine. What cannot
+    be added outside the file (TEST.FLIP_TEST, TEST.MULTI_SHIFT) is set to what the file does."""
     config, defaults = deepcopy(config), load_recipe('base')
     for key in LOCAL_KEYS:
         section, name = key.split('.')
@@ -87,7 +87,7 @@ def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:
 
 
 def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) -> Dict[str, str]:
-    """Return what a file says of itself, {key: JSON}: the keys are METADATA_KEYS of `model_file.py`."""
+    """Return the metadata of a file, {key: JSON}; the keys are METADATA_KEYS of `model_file.py`."""
     height, width = input_shape(config)
     images = {'kind': 'images', 'axes': 'N, 3, H, W', 'type': 'float32', 'range': 'normalised'}
     pixels = {'kind': 'pixels', 'axes': 'N, H, W, 3', 'type': 'uint8', 'range': '0 to 255'}
@@ -120,7 +120,7 @@ def describe(config: EasyDict, plan: ExportPlan, keypoint_names: Sequence[str]) 
 
 
 def _describe_codes(config: EasyDict, plan: ExportPlan) -> Dict[str, dict]:
-    """Return what a file says of the codes that it takes; nothing where it takes none."""
+    """Return the metadata on the input `codes`; {} if there is no such input."""
     if not plan.takes_codes(config):
         return {}
     values = model_of(config).codes(config).tolist()
@@ -138,7 +138,7 @@ def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportP
     """Write the file; `path` has the ending of its format.
 
     Raises:
-        ImportError: ONNX is wanted and onnx is not installed.
+        ImportError: the format is ONNX and the package onnx is not installed.
         PoseError: the network has a part that ONNX cannot express.
         OSError: it cannot be written.
     """
@@ -152,7 +152,7 @@ def write_model(path: str, model: ExportedModel, config: EasyDict, plan: ExportP
     if not plan.batch_size:
         examples = [Tensor(shape=[None, *each.shape[1:]], dtype=each.dtype) for each in examples]
     options = {'custom_func': partial(write_user_info, texts=metadata)} if plan.file_format == 'MINDIR' else {}
-    # MindSpore takes names of letters, digits and a few signs only, in every folder of the path.
+    # MindSpore accepts only letters, digits and a few signs, anywhere in the path, so it writes to a temporary folder.
     with tempfile.TemporaryDirectory() as folder:
         plain = os.path.join(folder, f'pose{FILE_FORMATS[plan.file_format]}')
         ms.export(model, *examples, file_name=plain, file_format=plan.file_format, **options)

@@ -1,1 +1,1 @@
-"""Jobs of one or several processes."""
+"""Launching jobs of one or several processes."""

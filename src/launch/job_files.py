@@ -1,16 +1,16 @@
-"""Where a job leaves what it prints and what it was: logs, their links, and the record of the job.
+"""The files of a job: logs, links to them, and the record of the job.
 
-Of a training all of it lies in its CKPT_DIR:
+For a training all of them are in its CKPT_DIR:
 
-    logs/rank_0.txt …   what each process has printed
-    logs/scheduler.txt  what the scheduler of a job without a rank table has printed
-    logs/launch.txt     messages of the launcher of several processes in the background (of one: in its log)
-    logs/earlier_1/ …   all of this of the jobs that were here before
+    logs/rank_0.txt …   output of each process
+    logs/scheduler.txt  output of the scheduler, in jobs without a rank table
+    logs/launch.txt     messages of a launcher in the background (with a single process they are in rank_0.txt)
+    logs/earlier_1/ …   all of these files from earlier jobs in this folder
     job.json            command line, processes, versions, exit status
     config.yaml         the whole configuration that the job runs with (train.py writes it; --recipe takes it)
 
-The names that people know, train_log0.txt and train_parallel0/log.txt in the current folder, are links to the logs. An
-evaluation has no folder of its own: its logs are these files themselves.
+The traditional names in the current folder, such as train_log0.txt and train_parallel0/log.txt, are links to the logs.
+An evaluation has no folder, so its logs are in the current folder, under such names.
 """
 import contextlib
 import os
@@ -25,11 +25,11 @@ from ..system.files import make_folder
 
 
 class Log(NamedTuple):
-    """A file of printed lines.
+    """A log file.
 
     Attributes:
-        path: where it lies, absolute.
-        name: where people look for it, absolute: a link to `path`, or the file itself.
+        path: absolute path of the file.
+        name: absolute path under its traditional name: a link to `path`, or the file itself.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Log(NamedTuple):
 
     @classmethod
     def of(cls, name: str, ckpt_dir: str, file_name: str) -> 'Log':
-        """Return the log `file_name` of a training with a link `name`; without a CKPT_DIR the file `name`."""
+        """Return the log `file_name` in CKPT_DIR/logs with a link `name`, or, without a CKPT_DIR, the file `name`."""
         name = os.path.abspath(name)
         return cls(os.path.join(os.path.abspath(ckpt_dir), 'logs', file_name) if ckpt_dir else name, name)
 
@@ -49,8 +49,8 @@ class JobFiles:
     Attributes:
         ckpt_dir: folder of a training; '' for an evaluation.
         ranks: {rank: its log}.
-        launch: what the launcher says in the background.
-        scheduler: None where the job can have none.
+        launch: log of the launcher in the background.
+        scheduler: log of the scheduler; None if the job cannot have one.
         is_whole: whether no other server has ranks of this job.
     """
 
@@ -71,12 +71,12 @@ class JobFiles:
         return os.path.join(os.path.abspath(self.ckpt_dir), f'job_{server}.json' if server else 'job.json')
 
     def prepare(self, server: int, used: Iterable[Log], tell: Callable[[str], None]) -> None:
-        """Lock the logs, put those of an earlier job aside, and start the new ones.
+        """Lock the logs, move those of an earlier job away, and create the new ones.
 
         Args:
             server: as for `record`.
             used: the logs that this job is going to write.
-            tell: gets a line for each link that cannot be made.
+            tell: called with a line for each link that cannot be made.
 
         Raises:
             PoseError: another job writes to them.
@@ -88,7 +88,7 @@ class JobFiles:
             except OSError as error:
                 raise PoseError(f'cannot make or write the folder {self.ckpt_dir}: {error}') from None
         try:
-            # To the end of this process, however it ends.
+            # The locks last until this process ends, however it ends.
             self._locks = FileLocks([log.path for log in self.ranks.values()])
         except FileInUseError as error:
             raise PoseError(f'another job runs here and writes to {error.path}; choose another '
@@ -106,10 +106,10 @@ class JobFiles:
                 _link(log, tell)
 
     def _set_aside(self, own: List[str]) -> None:
-        """Move what is there of an earlier job into the first folder logs/earlier_<number> that has none of it.
+        """Move the files of an earlier job into the first folder logs/earlier_<number> that has none of these names.
 
         Args:
-            own: the files of this server; those of others stay, unless there are none.
+            own: the files of this server. Only these are moved if other servers take part in the job, else all files.
         """
         folder = os.path.abspath(self.ckpt_dir)
         logs = os.path.join(folder, 'logs')
@@ -132,16 +132,16 @@ class JobFiles:
 
 
 def _make_way(log: Log) -> None:
-    """Remove the link of an earlier job; a file of this name gets another one, that of an evaluation before the last
-    is dropped."""
+    """Remove the link of an earlier job, or rename a file of this name to .old.txt. Of evaluations only the latest
+    .old.txt is kept."""
     if os.path.islink(log.name):
-        # Somebody else may do the same.
+        # Another launcher may remove it at the same time.
         with contextlib.suppress(FileNotFoundError):
             os.remove(log.name)
     elif os.path.exists(log.name):
         old = f'{os.path.splitext(log.name)[0]}.old.txt'
         number = 1
-        # In the way of a link is a file that is none of ours: it may be of a program that runs.
+        # A file in the place of a link is not ours, and a running program may use it: never overwrite it.
         while log.name != log.path and os.path.exists(old):
             number += 1
             old = f'{os.path.splitext(log.name)[0]}.old_{number}.txt'
@@ -152,11 +152,11 @@ def _link(log: Log, tell: Callable[[str], None]) -> None:
     folder = os.path.dirname(log.name)
     make_folder(folder)
     temporary = f'{log.name}.{os.getpid()}.tmp'
-    # A relative one still leads there when the folders move together.
+    # A relative link stays valid when the folders are moved together.
     target = os.path.relpath(os.path.realpath(log.path), os.path.realpath(folder))
     try:
         os.symlink(target, temporary)
         os.replace(temporary, log.name)
     except OSError as error:
-        # Some file systems have none.
+        # Some file systems do not support links.
         tell(f'note: cannot link {log.name} ({error.strerror or error}); the log is {log.path}')

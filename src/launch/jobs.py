@@ -1,7 +1,7 @@
-"""A job: one process, or several that work together, each with the device and the environment that it needs.
+"""A job: one process, or several that work together, each with its device and its environment variables.
 
-Without a rank table the processes find each other through MindSpore's dynamic cluster, as those of its `msrun` do: a
-scheduler, which is the same program with MS_ROLE=MS_SCHED, waits at a port until all workers have come.
+Without a rank table the processes find each other through MindSpore's dynamic cluster, as with `msrun`: a scheduler,
+which is the same program with MS_ROLE=MS_SCHED, waits at a port until all workers have connected.
 """
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .job_files import JobFiles, Log
 from .rank_tables import describe_rank_table, load_rank_table
 from .settings import Settings, choose_port
 
-# How long the processes wait for each other to come, as with msrun.
+# How long the processes wait for each other at the start, as with msrun.
 MEETING_SECONDS = 600
 
 
@@ -23,7 +23,7 @@ class Rank:
     Attributes:
         number: 0 for the first; counted over all servers.
         device: index among the devices of this server.
-        variables: of the environment that tell the process its place; none where it is alone.
+        variables: environment variables that tell the process its rank; none if it is the only process.
     """
 
     number: int
@@ -39,11 +39,11 @@ class Job:
         task: 'train' or 'eval'.
         command: interpreter, -u, script and flags, the same for every rank.
         ranks: those of this server, at least one, in the order of their numbers.
-        scheduler: variables of the cluster's scheduler; None where there is none.
-        is_single: the job is one process that belongs to no others.
+        scheduler: environment variables of the cluster's scheduler; None if there is no scheduler.
+        is_single: the job is a single process on one device.
         server: position of this server in the rank table.
-        files: where its logs and its record go.
-        stop_seconds: how long it may take to save when it is told to stop.
+        files: its logs and its record.
+        stop_seconds: how long it may take to save after a request to stop.
         notes: lines about the rank table.
     """
 
@@ -59,11 +59,11 @@ class Job:
 
     @property
     def flags(self) -> Tuple[str, ...]:
-        """What is handed to train.py or eval.py."""
+        """The flags for train.py or eval.py."""
         return self.command[3:]
 
     def name_of(self, rank: Rank) -> str:
-        """Return what messages call a process."""
+        """Return the name of a process in messages."""
         return f'device {rank.device}' if self.is_single else f'rank {rank.number}'
 
 
@@ -90,7 +90,8 @@ def job_of_many(task: str, table: str, num_devices: int, command: Tuple[str, ...
         ckpt_dir: as in `job_of_one`.
 
     Raises:
-        PoseError: the table is wrong, has other devices, or does not say which server this is; or MASTER_PORT is wrong.
+        PoseError: the table is wrong, has another number of devices, or it is unclear which of its servers this is; or
+            MASTER_PORT is wrong.
     """
     server, scheduler, notes, size = 0, None, (), num_devices
     if table == 'none':

@@ -1,7 +1,7 @@
-"""The processes of a job, found through /proc by a word of their own in their environment.
+"""Finding the processes of a job through /proc, by a mark in their environment.
 
-Every process of a job inherits `POSE_LAUNCH=<mark>`, which is how none is missed at the end: neither the loaders of a
-rank nor what they have started.
+Every process of a job inherits `POSE_LAUNCH=<mark>`. So none is missed at the end, not even the loader processes of a
+rank and their children.
 """
 import contextlib
 import os
@@ -11,12 +11,12 @@ from typing import List
 
 MARK_VARIABLE = 'POSE_LAUNCH'
 _SCHEDULER = b'MS_ROLE=MS_SCHED'
-# Rounds of SIGKILL, a tenth of a second apart: some processes may be about to start others.
+# Rounds of SIGKILL, a tenth of a second apart, because a process may start another one just before it is killed.
 _ROUNDS = 50
 
 
 def _environment(pid: int) -> List[bytes]:
-    """Return the variables that a process was started with, none where it has gone or is somebody else's."""
+    """Return the environment that a process was started with; [] if it has ended or belongs to another user."""
     try:
         with open(f'/proc/{pid}/environ', 'rb') as file:
             return file.read().split(b'\0')
@@ -31,7 +31,7 @@ def job_processes(mark: str) -> List[int]:
 
 
 def rank_processes(mark: str) -> List[int]:
-    """Return the ids of the living ranks of a job: each leads a session, and the scheduler, which does too, is none."""
+    """Return the ids of the living ranks of a job: its session leaders, without the scheduler."""
     ranks = []
     for pid in job_processes(mark):
         with contextlib.suppress(ProcessLookupError):
@@ -41,7 +41,7 @@ def rank_processes(mark: str) -> List[int]:
 
 
 def kill_job(mark: str) -> None:
-    """End all that is left of a job by SIGKILL."""
+    """End all remaining processes of a job with SIGKILL."""
     for _ in range(_ROUNDS):
         left = job_processes(mark)
         if not left:
@@ -53,7 +53,7 @@ def kill_job(mark: str) -> None:
 
 
 class Deadline:
-    """So many seconds from now, by a clock that nobody can set."""
+    """A point in time `seconds` from now, by the monotonic clock."""
 
     def __init__(self, seconds: float):
         self._end = time.monotonic() + seconds

@@ -70,7 +70,7 @@ def check_rank_table(table: Any, where: str, device_num: Optional[int] = None) -
         device_num: how many devices each server should have; None: any number.
 
     Raises:
-        PoseError: the table is wrong; the message names the place, what is there and what would be right.
+        PoseError: the table is wrong; the message says where, what is there and what is expected.
     """
     if not isinstance(table, dict):
         raise PoseError(f'{where}: should be an object with version, server_count, server_list and status, is a '
@@ -123,10 +123,10 @@ def load_rank_table(path: str, device_num: Optional[int] = None) -> dict:
 def read_device_ips(path: str) -> Dict[int, str]:
     """Return {device_id: IP} of a driver configuration (/etc/hccn.conf, lines such as address_0=192.98.92.100).
 
-    A missing file gives an empty dict: away from the server nobody has it.
+    A missing file gives an empty dict: only Ascend servers have it.
 
     Raises:
-        PoseError: an address is not one; the message names the file and the line.
+        PoseError: an address is invalid; the message names the file and the line.
     """
     if not os.path.isfile(path):
         return {}
@@ -148,7 +148,7 @@ def parse_devices(text: str) -> Tuple[int, ...]:
     """Return the device ids of text such as 0-7, 0,1 or 0-3,6.
 
     Raises:
-        PoseError: it is no such list.
+        PoseError: the text has another form.
     """
     device_ids: List[int] = []
     for part in text.split(','):
@@ -163,7 +163,7 @@ def parse_server(text: str) -> Server:
     """Return the server of text such as 10.0.0.1:0-7:192.98.92.1,192.98.93.1,…
 
     Raises:
-        PoseError: it is no such text.
+        PoseError: the text has another form.
     """
     parts = text.split(':')
     if len(parts) not in (2, 3):
@@ -204,11 +204,11 @@ def _read_list(entry: dict, key: str, where: str) -> list:
 
 
 def _check_server(server: Any, where: str, owners: Dict[str, Dict[str, str]], *, needs_ips: bool) -> None:
-    """Check one entry of server_list and note in `owners` which server_id, device_ip and rank_id it takes."""
+    """Check one entry of server_list, and record its server_id, device_ips and rank_ids in `owners`."""
     if not isinstance(server, dict):
         raise PoseError(f'{where}: should be an object with server_id and device, is {_quoted(server)}')
     server_id = server.get('server_id')
-    # HCCL takes any name; but what looks like an address should be one.
+    # HCCL accepts any name, but a text of digits and dots should be a valid address.
     if not isinstance(server_id, str) or not server_id or (
             re.fullmatch(r'[0-9.]+', server_id) and not _is_ip(server_id)):
         raise PoseError(f'{where}: server_id should be the IP of the server such as "10.0.0.1", '
@@ -251,7 +251,7 @@ def _check_ranks(owners: Dict[str, str], where: str) -> None:
 
 
 def describe_rank_table(path: str, table: dict) -> List[str]:
-    """Return the lines that tell what a right table has, and what is unusual in it."""
+    """Return lines that summarize a valid table, and notes on what is unusual in it."""
     return [_summarize(path, table), *(f'note: {note}' for note in check_rank_table(table, path))]
 
 
@@ -290,7 +290,7 @@ def _read_servers(arguments: argparse.Namespace) -> Tuple[List[Server], List[str
         if None in device_ips:
             why = 'has no address for some' if known else 'is not there'
             notes.append(f'device IPs are left out, since {arguments.hccn_conf} {why} (choose with --device_ips)')
-            # Some with and some without would only puzzle the reader.
+            # All or none: a table with some device IPs would be confusing.
             device_ips = (None,) * len(device_ids)
     return [Server(arguments.server_ip or _own_ip(), device_ids, device_ips)], notes
 

@@ -18,10 +18,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def describe_job(job: Job, typed: Sequence[str]) -> Dict[str, Any]:
-    """Return what is known of a job when it starts.
+    """Return the record of a job at its start.
 
     Args:
-        typed: the launch script and its words.
+        typed: the launch script and its arguments.
     """
     return {
         'typed': shlex.join(typed), 'folder': os.getcwd(), 'command': shlex.join(job.command),
@@ -33,7 +33,7 @@ def describe_job(job: Job, typed: Sequence[str]) -> Dict[str, Any]:
 
 
 def versions() -> Dict[str, Optional[str]]:
-    """Return {what: version} of Python, of the packages that count, and of this one; None where there is none."""
+    """Return {what: version} of Python, of the main packages, and the commit of this one; None if unknown."""
     found: Dict[str, Optional[str]] = {'python': sys.version.split()[0]}
     for package in PACKAGES:
         try:
@@ -44,7 +44,7 @@ def versions() -> Dict[str, Optional[str]]:
 
 
 def _commit() -> Optional[str]:
-    """Return the commit of the checkout, with -dirty where files differ from it; None where git does not know."""
+    """Return the commit of the checkout, with -dirty if files differ from it; None if git does not know it."""
     try:
         done = subprocess.run(['git', '-C', ROOT, 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5, check=True)
@@ -64,5 +64,5 @@ def write_record(job: Job, record: Dict[str, Any]) -> None:
 
 
 def close_record(job: Job, record: Dict[str, Any], status: int) -> None:
-    """Write down when a job has ended, and with which status."""
+    """Add to the record when the job ended, and with which status."""
     write_record(job, {**record, 'ended': _now(), 'status': status})

@@ -1,4 +1,4 @@
-"""Runs a job in the foreground, in the terminal until its end, or in the background."""
+"""Runs a job, either in the foreground, where the terminal waits for its end, or in the background."""
 import os
 import signal
 import subprocess
@@ -16,7 +16,7 @@ from .signals import Signals
 from .supervisor import Ending, Supervisor
 from .watchdog import Watchdog
 
-# Lines of a failed rank's log that are shown.
+# Number of last lines of a failed rank's log that are shown.
 SHOWN_LINES = 20
 STARTER = os.path.join(ROOT, 'scripts', 'launch.py')
 
@@ -25,8 +25,8 @@ def run_in_foreground(job: Job, signals: Signals, typed: Sequence[str]) -> int:
     """Run a job to its end, show the log of its first rank, and return its exit status.
 
     Args:
-        signals: entered.
-        typed: the launch script and its words, for the record.
+        signals: its block has to be entered.
+        typed: the launch script and its arguments, for the record.
 
     Raises:
         PoseError: another job writes to the same files.
@@ -38,8 +38,8 @@ def run_in_foreground(job: Job, signals: Signals, typed: Sequence[str]) -> int:
 
 
 def run_in_background(job: Job, typed: Sequence[str]) -> int:
-    """Check what a job needs, start it, say how to stop it, and return 0; where it cannot be, a message was printed and
-    the status is another.
+    """Check a job, start it, print how to stop it, and return 0. If it cannot start, a message is printed and another
+    status is returned.
 
     Raises:
         PoseError, OSError: see `run_in_foreground`.
@@ -56,7 +56,7 @@ def run_in_background(job: Job, typed: Sequence[str]) -> int:
         sys.exit(_run_behind(job, typed, writer))
     os.close(writer)
     if not os.read(reader, 1):
-        # It has said why.
+        # The launcher has ended and printed why.
         return os.waitstatus_to_exitcode(os.waitpid(launcher, 0)[1])
     _announce(job)
     if not job.is_single:
@@ -67,10 +67,10 @@ def run_in_background(job: Job, typed: Sequence[str]) -> int:
 
 
 def _run_behind(job: Job, typed: Sequence[str], ready: int) -> int:
-    """Run a job in this process, which has nothing to do with the terminal any more; return its exit status.
+    """Run a job in this process, detached from the terminal; return its exit status.
 
     Args:
-        ready: a pipe that gets a byte as soon as the job can be stopped.
+        ready: a pipe; a byte is written to it as soon as the job can be stopped.
     """
     os.setsid()
     # As nohup does; the ranks inherit it.
@@ -112,7 +112,7 @@ def _supervise(job: Job, signals: Signals, typed: Sequence[str], shown_log: Opti
     try:
         close_record(job, record, ending.status)
     except OSError as error:
-        # The work is done, and its status counts.
+        # The job is done: a record that cannot be written does not change its status.
         print(printable(f'note: {error}', sys.stderr), file=sys.stderr)
     return ending.status
 
@@ -128,7 +128,7 @@ def _report(job: Job, ending: Ending, *, in_foreground: bool) -> None:
 
 
 def _last_lines(log: Log) -> list:
-    """Return the last lines of a log; of a bar, which draws over its line, what was seen last."""
+    """Return the last lines of a log; of a progress bar, which overwrites its line, only the last state."""
     with open(log.path, 'rb') as file:
         file.seek(max(0, os.path.getsize(log.path) - SHOWN_LINES * 1000))
         text = file.read().decode('utf-8', 'backslashreplace').rstrip('\n')

@@ -1,4 +1,4 @@
-"""The launch scripts: what each takes, and the jobs that it runs."""
+"""The launch scripts: the arguments of each, and the jobs that it runs."""
 import os
 import sys
 import textwrap
@@ -14,11 +14,11 @@ from .settings import VARIABLES, Settings, read_settings
 from .signals import Signals
 from .words import HELP, UsageError, check_file, check_folder, read_flags, read_number, read_words, split_words
 
-# How the lines begin that are printed last.
+# Beginnings of the lines of a log that are printed again at the end.
 SPEED, SCORE = 'speed: {', 'AP '
-# A script and its words, as they were typed.
+# A script and its arguments, as they were typed.
 Typed = Sequence[str]
-# A short training at a low rate: the weights know most of it.
+# A short training at a low learning rate, because the weights are already trained.
 FINE_TUNING = ('--epoch', '10', '--lr', '0.0001')
 
 
@@ -26,9 +26,9 @@ class Script(NamedTuple):
     """A launch script.
 
     Attributes:
-        usage: its words.
+        usage: its arguments, as --help shows them.
         help: what it does.
-        run: (its name and words) -> exit status.
+        run: (its name and arguments) -> exit status.
     """
 
     usage: str
@@ -88,7 +88,7 @@ def _source_flags(checkpoint: str) -> List[str]:
     return ['--model_file' if checkpoint.endswith(('.onnx', '.mindir')) else '--ckpt_path', checkpoint]
 
 
-# One job each
+# Scripts that run one job each
 
 def _run(job: Job, typed: Typed, foreground: bool) -> int:
     if foreground:
@@ -122,7 +122,7 @@ def _eval_distributed(typed: Typed) -> int:
     return _run(job, typed, foreground)
 
 
-# Jobs in the foreground whose lines of figures are printed last
+# Scripts that run jobs in the foreground and print their lines of speed or AP again at the end
 
 def _train_performance_1p(typed: Typed) -> int:
     flags, more = read_flags(typed[1:], {'data_path': '', 'recipe': '', 'steps': '120', 'device_id': '0',
@@ -157,7 +157,7 @@ def _train_finetune_1p(typed: Typed) -> int:
         check_file('--det_path', flags['det_path'])
     settings = read_settings()
     frozen = ['--set', f'TRAIN.FREEZE={flags["freeze"]}'] if flags['freeze'] else []
-    # Behind these the user's own flags win.
+    # The flags of the user come last, so they override these.
     training = training_of_one(settings, device, flags['ckpt_dir'], flags['recipe'],
                                ['--data_url', flags['data_path'], '--pretrained_path', flags['pth_path'],
                                 *FINE_TUNING, *frozen, *more])
@@ -178,10 +178,10 @@ def _train_full_8p(typed: Typed) -> int:
 
 
 def _boxes(flags: Dict[str, str]) -> List[str]:
-    """Return the flags of eval.py for the detections that are given or in place, else for the ground-truth boxes."""
+    """Return the flags of eval.py for the given detections, else those in the usual place, else ground-truth boxes."""
     if flags['det_path']:
         return ['--det_file_url', flags['det_path']]
-    # Here, not above: most calls need no recipe.
+    # Imported here, because most calls need no recipe.
     from ..config import DEFAULT_RECIPE, load_recipe, resolve
     from ..datasets.annotation_files import find_detection_file
     config = resolve(load_recipe(flags['recipe'] or DEFAULT_RECIPE), {'DATASET.ROOT': flags['data_path']})
@@ -195,7 +195,7 @@ def _train_and_evaluate(training: Job, typed: Typed, settings: Settings, device:
     boxes, ckpt_dir = _boxes(flags), flags['ckpt_dir']
     with Signals() as signals:
         status = run_in_foreground(training, signals, typed)
-        # A training that was stopped ends with status 0 too, but it is not to be judged.
+        # A training that was stopped also ends with status 0, but is not evaluated.
         if status or signals.stop_requested:
             return status
         evaluation = evaluation_of_one(settings, device, f'{ckpt_dir}/pose.ckpt', [
@@ -281,7 +281,8 @@ def _help_of(name: str) -> str:
 
 
 def main(words: Optional[Sequence[str]] = None) -> None:
-    """Run a launch script, the first word, with the others; an error ends it with one line and status 2."""
+    """Run the launch script that the first word names, with the other words as its arguments. A wrong argument ends the
+    program with a message and status 2."""
     name, *words = (sys.argv[1:] if words is None else words) or ['--help']
     if name in HELP:
         print(f'usage: python -m src.launch SCRIPT WORD…, the same as sh scripts/SCRIPT.sh WORD…\n\n'
@@ -304,7 +305,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
 
 
 def _check(words: Sequence[str]) -> None:
-    """Check what `train` or `eval`, the first word, needs with the flags behind it, without MindSpore."""
+    """Check, without MindSpore, a command line of train.py or eval.py: `train` or `eval`, then the flags."""
     task = words[0] if words else ''
     if task == 'train':
         from ..training.arguments import check_arguments

@@ -1,4 +1,4 @@
-"""What a user sets for a launch in the environment, and what a job must not inherit from another one."""
+"""Environment variables: those with which a user configures a launch, and those that a job must not inherit."""
 import os
 import shutil
 import socket
@@ -18,7 +18,8 @@ VARIABLES = {
     'SERVER_ID': 'with a rank table of several servers: which one this is, by position or by server_id',
     'MASTER_PORT': 'where the processes of a job without a rank table find each other; else a free port',
 }
-# MindSpore reads the first row for a rank table, MS_… for jobs without one, the next two for those of mpirun.
+# Variables of other launchers: of rank tables (from RANK_TABLE_FILE on), of the dynamic cluster (MS_…) and of mpirun
+# (OMPI_…, PMIX_…); the last two are set by our own launcher.
 INHERITED = (
     'RANK_TABLE_FILE', 'MINDSPORE_HCCL_CONFIG_PATH', 'HELP_CLUSTER', 'RANK_ID', 'RANK_SIZE', 'DEVICE_ID',
     'ASCEND_DEVICE_ID', 'LOCAL_RANK', 'LOCAL_RANK_SIZE', 'MS_ROLE', 'MS_WORKER_NUM', 'MS_SERVER_NUM', 'MS_SCHED_HOST',
@@ -28,14 +29,14 @@ INHERITED = (
 
 
 class Settings(NamedTuple):
-    """What the environment says of a launch.
+    """The settings of a launch, from the environment.
 
     Attributes:
         target: Ascend, GPU or CPU; '' leaves the choice to train.py and eval.py.
         python: the interpreter of the job.
         stop_seconds: how long a stopped job may take to save.
-        server_id: which server of a rank table this is, '' where nobody says.
-        master_port: '' for a free one.
+        server_id: which server of a rank table this is, '' if not set.
+        master_port: port of the scheduler; '' for any free one.
     """
 
     target: str
@@ -50,10 +51,10 @@ class Settings(NamedTuple):
 
 
 def read_settings() -> Settings:
-    """Return what the environment says.
+    """Return the settings from the environment.
 
     Raises:
-        PoseError: a variable has a value that cannot be; the message names it.
+        PoseError: a variable has an impossible value; the message names it.
     """
     target = os.environ.get('DEVICE_TARGET', '')
     if target not in ('', 'auto', *TARGETS):
@@ -66,7 +67,7 @@ def read_settings() -> Settings:
 
 
 def _find_python() -> str:
-    """Return the path of the job's interpreter; without following links, as virtual environments want it."""
+    """Return the path of the job's interpreter. Links are not resolved, because virtual environments need them."""
     name = os.environ.get('PYTHON') or sys.executable
     found = shutil.which(name)
     if found is None:
@@ -78,7 +79,7 @@ def choose_port(settings: Settings) -> int:
     """Return MASTER_PORT, or a port that is free now.
 
     Raises:
-        PoseError: MASTER_PORT is no number of a port.
+        PoseError: MASTER_PORT is not a port number.
     """
     text = settings.master_port
     if text:
@@ -91,5 +92,5 @@ def choose_port(settings: Settings) -> int:
 
 
 def clean_environment() -> Dict[str, str]:
-    """Return the environment without what would make a job part of the one that it was started from."""
+    """Return the environment without variables that would make the new job part of an outer one."""
     return {name: value for name, value in os.environ.items() if name not in INHERITED}

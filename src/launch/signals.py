@@ -1,4 +1,4 @@
-"""Signals to stop a job, and news of ended processes, as something that can be waited for."""
+"""Waiting for signals that stop a job, and for the end of child processes."""
 import os
 import select
 import signal
@@ -8,10 +8,10 @@ STOP_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
-    """Within the block a signal to stop ends nothing but sets `stop_requested`.
+    """Within the block, a stop signal does not end this process but sets `stop_requested`.
 
-    A signal that this process was started to ignore stays ignored, as with every shell: SIGHUP under `nohup`, SIGINT
-    behind `&` in a script.
+    A signal that was ignored when this process started stays ignored, as in shells: SIGHUP under `nohup`, SIGINT for
+    commands with `&` in a script.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Signals:
         for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._request_stop)
-        # Only for the byte in the pipe.
+        # The handler does nothing, but with a handler Python writes a byte into the pipe, which ends `wait`.
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return self
 
@@ -41,6 +41,6 @@ class Signals:
         self.stop_requested = True
 
     def wait(self, seconds: float) -> None:
-        """Return after so many seconds, or as soon as a signal has come or a child process has ended."""
+        """Return after `seconds`, or as soon as a signal arrives or a child process ends."""
         if select.select([self._reader], [], [], seconds)[0]:
             os.read(self._reader, 4096)

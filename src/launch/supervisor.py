@@ -1,4 +1,4 @@
-"""Starts the processes of a job, watches them, hands on a signal to stop, and leaves none behind."""
+"""Starts the processes of a job, watches them, passes on a stop signal, and ends all that are left."""
 import contextlib
 import os
 import signal
@@ -14,7 +14,7 @@ from .signals import Signals
 
 # How long the other ranks may take to end when one has failed.
 GRACE_SECONDS = 10
-# How long nobody looks whether a deadline is past; the end of a process and a signal are seen at once.
+# Time between two checks of the processes and of a deadline; the end of a process or a signal is noticed at once.
 LOOK_SECONDS = 0.5
 KILLED, STOPPED = 128 + signal.SIGKILL, 128 + signal.SIGTERM
 
@@ -23,9 +23,9 @@ class Ending(NamedTuple):
     """How a job has ended.
 
     Attributes:
-        status: for exit.
-        message: what there is to say of it, '' for nothing.
-        log: whose last lines belong to the message.
+        status: exit status.
+        message: message for the user, '' for none.
+        log: log whose last lines belong to the message, if any.
     """
 
     status: int
@@ -37,9 +37,9 @@ class Supervisor:
     """The ranks of a job and their scheduler, from their start to their end.
 
     Args:
-        job: its files are prepared.
-        signals: entered; a signal to stop is handed on to every rank, once, as SIGTERM.
-        mark: of all processes of the job.
+        job: its files have to be prepared.
+        signals: its block has to be entered; a stop signal is passed on to every rank, once, as SIGTERM.
+        mark: the mark of all processes of the job, see `processes.py`.
     """
 
     def __init__(self, job: Job, signals: Signals, mark: str):
@@ -49,7 +49,7 @@ class Supervisor:
         self._is_told = False
 
     def run(self) -> Ending:
-        """Start everything, and return when nothing of it is left."""
+        """Start all processes, and return when none of them is left."""
         try:
             self._start()
             ending = self._watch()
@@ -58,7 +58,7 @@ class Supervisor:
         finally:
             kill_job(self._mark)
             for process in filter(None, [self._scheduler, *self._ranks.values()]):
-                # The kernel may keep one that waits for a device.
+                # A process that waits for a device in the kernel may not end in this time.
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE_SECONDS)
 
@@ -80,7 +80,7 @@ class Supervisor:
                                     stderr=subprocess.STDOUT, start_new_session=True)
 
     def _watch(self) -> Ending:
-        """Wait until the job has ended well, or is to be ended."""
+        """Wait until the job has ended, or has to be ended, and return how."""
         deadline: Optional[Deadline] = None
         while True:
             failure = self._failure()
@@ -107,7 +107,7 @@ class Supervisor:
                 if rank.number in self._ranks and self._ranks[rank.number].poll() is None]
 
     def _failure(self) -> Optional[Ending]:
-        """Return how the job has failed, None where it has not."""
+        """Return how the job has failed, None if it has not."""
         for rank in self.job.ranks:
             code = self._ranks[rank.number].poll() if rank.number in self._ranks else None
             if code:
@@ -135,9 +135,9 @@ class Supervisor:
         return Ending(0)
 
     def _wait_for_the_rest(self, ending: Ending) -> None:
-        """Let what still runs end by itself, for a while."""
+        """Wait a short time for the remaining processes to end by themselves."""
         if ending.status == KILLED and not ending.log:
-            # It has had its time.
+            # The processes have already had STOP_SECONDS to end.
             return
         if ending.status:
             self._terminate()
@@ -156,5 +156,5 @@ class Supervisor:
 
 
 def _status_of(code: int) -> int:
-    """Return the exit status of a process as shells tell it: 128 and the number of the signal that ended it."""
+    """Return the exit status of a process as shells do: 128 plus the number of the signal if a signal ended it."""
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""A process beside the launcher that ends the job if the launcher is killed, and shows a log while it grows."""
+"""A process beside the launcher that ends the job if the launcher is killed, and shows a log as it is written."""
 import contextlib
 import os
 import signal
@@ -15,16 +15,18 @@ _LOOK_SECONDS = 0.1
 
 
 class Watchdog:
-    """Starts with the object and ends with `dismiss`; without that, with the launcher and its whole job.
+    """A child process, started with this object. It ends on `dismiss`; if the launcher dies without calling that, it
+    first ends the whole job.
 
     Args:
-        mark: of the job.
+        mark: the mark of the job's processes, see `processes.py`.
         stop_seconds: how long its ranks may take to save.
-        shown_log: file whose content goes to stdout, None for none. Nobody else waits for a reader that is slow.
+        shown_log: file whose content is copied to stdout, None for none. A slow reader of stdout delays only this
+            process.
     """
 
     def __init__(self, mark: str, stop_seconds: int, shown_log: Optional[str]):
-        # The launcher alone holds the one end open: when it has gone, whatever way, the other one tells.
+        # Only the launcher holds the writing end open: when it dies, however, the watchdog reads the end of the pipe.
         reader, self._writer = os.pipe()
         sys.stdout.flush()
         self._pid = os.fork()
@@ -39,8 +41,8 @@ class Watchdog:
         os.close(reader)
 
     def dismiss(self) -> None:
-        """Let it show the rest of the log, and wait for its end."""
-        # Somebody may have killed it.
+        """Tell the process to show the rest of the log and to end, and wait for that."""
+        # The watchdog may have been killed.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._writer, b'.')
         os.close(self._writer)
@@ -64,7 +66,7 @@ def _watch(reader: int, mark: str, stop_seconds: int, shown_log: Optional[str]) 
 
 
 def _end_job(mark: str, stop_seconds: int) -> None:
-    """Send SIGTERM once to every rank, and SIGKILL to what is left after so many seconds."""
+    """Send SIGTERM once to every rank, and SIGKILL to all that is left after `stop_seconds`."""
     deadline = Deadline(stop_seconds)
     told = set()
     ranks = rank_processes(mark)
@@ -81,7 +83,7 @@ def _end_job(mark: str, stop_seconds: int) -> None:
 def _show(path: str, is_over: threading.Event) -> None:
     with open(path, 'rb') as file, contextlib.suppress(OSError):
         while True:
-            # In this order: what was written right before the end is shown too.
+            # Checked before reading, so that the last lines are shown too.
             is_last_look = is_over.is_set()
             text = file.read()
             while text:

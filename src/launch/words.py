@@ -1,4 +1,5 @@
-"""The words behind a launch script: places and flags of its own, and behind `--` the flags of train.py or eval.py."""
+"""The arguments of a launch script: its own positional arguments and flags, and after `--` those of train.py or
+eval.py."""
 import os
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
@@ -8,11 +9,11 @@ HELP = ('-h', '--help')
 
 
 class UsageError(PoseError):
-    """The words are none that a script takes; its usage is shown below the message, or alone where that is empty."""
+    """The arguments are wrong. The usage of the script is shown after the message, or alone if that is empty."""
 
 
 class Words(NamedTuple):
-    """What was typed: words in order, whether `--foreground` was among them, and what is handed on behind `--`."""
+    """Parsed arguments: the positional ones, whether `--foreground` was among them, and those after `--`."""
 
     places: Tuple[str, ...]
     foreground: bool
@@ -20,17 +21,17 @@ class Words(NamedTuple):
 
 
 def split_words(words: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """Return the words in front of the first `--` and those behind it."""
+    """Return the arguments before the first `--` and those after it."""
     words = list(words)
     end = words.index('--') if '--' in words else len(words)
     return words[:end], words[end + 1:]
 
 
 def read_words(words: Sequence[str], least: int, most: int) -> Words:
-    """Return from `least` to `most` words, and `--foreground` anywhere among them.
+    """Parse `least` to `most` positional arguments, with `--foreground` anywhere among them.
 
     Raises:
-        UsageError: they are fewer or more, or another option stands in front of `--`.
+        UsageError: there are fewer or more, or there is another option before `--`.
     """
     own, handed_on = split_words(words)
     options = [word for word in own if word.startswith('-')]
@@ -46,10 +47,10 @@ def read_words(words: Sequence[str], least: int, most: int) -> Words:
 
 
 def read_flags(words: Sequence[str], defaults: Dict[str, str]) -> Tuple[Dict[str, str], Tuple[str, ...]]:
-    """Return {name: text} of flags such as --data_path=COCO, and what is handed on behind `--`.
+    """Return {name: text} of flags such as --data_path=COCO, and the arguments after `--`.
 
     Raises:
-        UsageError: a word is no flag, or one that is not among the defaults.
+        UsageError: an argument is not a flag, or not one of the names in `defaults`.
     """
     own, handed_on = split_words(words)
     flags = dict(defaults)
@@ -69,10 +70,10 @@ def whole_number(text: str) -> bool:
 
 
 def read_number(name: str, text: str, least: int = 0) -> int:
-    """Return the number of a word.
+    """Return the whole number that an argument gives.
 
     Raises:
-        UsageError: it is none, or below `least`.
+        UsageError: it is not a whole number, or is below `least`.
     """
     if not whole_number(text) or int(text) < least:
         raise UsageError(f"{name} should be a whole number from {least}, is '{text}'")
@@ -80,7 +81,7 @@ def read_number(name: str, text: str, least: int = 0) -> int:
 
 
 def check_folder(flag: str, path: str) -> None:
-    """Raise UsageError where a flag is missing, PoseError where the folder that it names is."""
+    """Raise UsageError if a flag is missing, PoseError if the folder that it names does not exist."""
     if not path:
         raise UsageError(f'{flag} is missing')
     if not os.path.isdir(path):
@@ -88,6 +89,6 @@ def check_folder(flag: str, path: str) -> None:
 
 
 def check_file(flag: str, path: str) -> None:
-    """Raise PoseError where the file that a flag names is missing."""
+    """Raise PoseError if the file that a flag names does not exist."""
     if not os.path.isfile(path):
         raise PoseError(f'{flag}: the file {path} is not there')

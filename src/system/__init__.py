@@ -1,1 +1,1 @@
-"""The machine: device, processes, files, streams and command lines. Knows nothing of poses."""
+"""The system layer: device, processes, files, streams and command lines. Independent of pose estimation."""

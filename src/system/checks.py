@@ -1,4 +1,4 @@
-"""Checks of settings: each raises PoseError with the key, what would be right, and the value.
+"""Checks of settings: each raises PoseError with the key, what is expected, and the value.
 
 A key is 'SECTION.NAME' of a configuration of two levels.
 """
@@ -48,6 +48,6 @@ def counts(config: Any, *keys: str) -> None:
 
 
 def length(config: Any, key: str, number: int, what: str) -> None:
-    """Check that a list has so many values; `what` says what they are for."""
+    """Check that a list has `number` values; `what` says what they are for."""
     if len(value_of(config, key)) != number:
         raise PoseError(f'{key} should have {number} values, {what}, has {value_of(config, key)}')

@@ -1,4 +1,4 @@
-"""What the processes of a job tell each other outside the training step; alone, a process tells itself."""
+"""Communication among the processes of a job outside the training step; it also works with a single process."""
 import zlib
 from typing import Dict, List
 
@@ -27,9 +27,10 @@ class _BroadcastFirst(nn.Cell):
 
 
 def gather_rows(rows: np.ndarray, processes: Processes) -> List[np.ndarray]:
-    """Return the `rows` (n, ...) of every process, in the order of the ranks; n may differ, dtype and the rest not.
+    """Return the `rows` (n, ...) of every process, in the order of the ranks. n may differ among the processes, but not
+    the dtype or the other axes.
 
-    The values arrive bit by bit: they travel as int32, whatever they are.
+    The values are sent as int32, whatever their dtype is, so their bits do not change.
 
     Args:
         rows: any dtype of 4 or 8 bytes.
@@ -40,7 +41,7 @@ def gather_rows(rows: np.ndarray, processes: Processes) -> List[np.ndarray]:
     gather = _Gather()
     counts = gather(Tensor(np.array([len(rows)], np.int32))).asnumpy()
     width = int(np.prod(rows.shape[1:], dtype=np.int64)) * rows.dtype.itemsize // 4
-    # All processes send the same number of rows; the longest list decides.
+    # All processes have to send the same number of rows, so all pad to the largest.
     sent = np.zeros((max(1, counts.max()), max(1, width)), np.int32)
     sent[:len(rows), :width] = rows.reshape(len(rows), -1).view(np.int32) if rows.size else 0
     parts = gather(Tensor(sent)).asnumpy().reshape(processes.size, *sent.shape)
@@ -49,12 +50,12 @@ def gather_rows(rows: np.ndarray, processes: Processes) -> List[np.ndarray]:
 
 
 def wait_for_all(processes: Processes) -> None:
-    """Return when all processes have come here."""
+    """Wait until all processes have called this function."""
     gather_rows(np.zeros((1, 1), np.int32), processes)
 
 
 def broadcast_parameters(parameters: Dict[str, Parameter], processes: Processes) -> None:
-    """Give every process rank 0's values of `parameters`, which all processes hold in the same order."""
+    """Set `parameters` to the values of rank 0 on every process; all processes must have them in the same order."""
     if processes.size == 1:
         return
     for kind in sorted({str(parameter.dtype) for parameter in parameters.values()}):

@@ -1,4 +1,4 @@
-"""What the scripts share: output that may be lost, and errors without tracebacks."""
+"""Shared by the scripts: errors without tracebacks, and printing that never stops the work."""
 import contextlib
 import io
 import os
@@ -14,14 +14,14 @@ from .printing import printable
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Run a script's main function. What the user can mend (PoseError, and what the system refuses) ends it with one
-    line and exit status 2; anything else is a bug, which shows its traceback and ends with 1.
+    """Run a script's main function. An error that the user can fix (PoseError, OSError, MemoryError) ends it with one
+    line and exit status 2; any other error is a bug, which shows its traceback and ends it with status 1.
 
-    POSE_TRACEBACK=1 in the environment shows the traceback of the former as well.
+    With POSE_TRACEBACK=1 in the environment, all errors show their traceback.
     """
     bear_lost_output()
     for stream in (sys.stdout, sys.stderr):
-        # Help texts and bars are others' to print; they too should not end at a letter that the encoding lacks.
+        # Help texts and progress bars are printed by libraries, and may have characters that the encoding lacks.
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
     try:
@@ -32,7 +32,7 @@ def run_command(main: Callable[[], None]) -> None:
         if os.environ.get('POSE_TRACEBACK'):
             with contextlib.suppress(OSError):
                 print_traceback()
-        # What others stumbled over: its place may say more than its text.
+        # If the cause is an error inside a library, the traceback may say more than the message.
         is_explained = error.__cause__ is None or isinstance(error.__cause__, (PoseError, OSError, ImportError))
         hint = '' if is_explained else ' (POSE_TRACEBACK=1 shows where)'
         text = ' '.join(str(error).split()) or ('out of memory' if isinstance(error, MemoryError) else repr(error))
@@ -50,13 +50,13 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 def print_traceback() -> None:
-    """Print where the exception that is being handled came from: like all else, its message may be from outside."""
+    """Print the traceback of the current exception, as `printable` shows it: the message may hold untrusted text."""
     print(*(printable(line, sys.stderr) for line in traceback.format_exc().rstrip().split('\n')), sep='\n',
           file=sys.stderr)
 
 
 class _LossyFile(io.FileIO):
-    """An open file of which those bytes are lost that the system does not take."""
+    """An open file that drops the bytes that cannot be written, without an error."""
 
     def write(self, data) -> int:
         written = None
@@ -66,10 +66,10 @@ class _LossyFile(io.FileIO):
 
 
 def bear_lost_output() -> None:
-    """Let this process print to a pipe whose reader has gone, a terminal that was closed or a full disk: what is
-    printed there is lost, and the work goes on to its own exit status.
+    """Keep this process running if its output cannot be written, because a pipe or a terminal was closed or the disk is
+    full: the output is lost, but the work goes on.
 
-    Streams that somebody has put in the place of those of the process, as a test or a notebook does, stay.
+    Streams that were replaced, as in a test or a notebook, are not changed.
     """
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
@@ -82,7 +82,7 @@ def bear_lost_output() -> None:
 
 
 def leave_job(status: int) -> None:
-    """End this process at once if it is one of several: an ordinary exit would wait for the others, and they for it."""
+    """End this process at once if it is one of several: on a normal exit they would wait for each other."""
     if any(os.environ.get(name) for name in LAUNCHER_VARIABLES):
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -90,9 +90,9 @@ def leave_job(status: int) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines at once, above a progress bar where there is one, each as `printable` shows it.
+    """Print lines at once, above a progress bar if there is one, each as `printable` shows it.
 
-    A log on a full disk, or a pipe whose reader has gone, costs the line, not the run.
+    If the disk is full or the reader of the pipe has ended, the line is lost, but the run goes on.
     """
     try:
         for line in lines:

@@ -19,18 +19,20 @@ from .errors import MissingPackageError, PoseError
 
 OLDEST_MINDSPORE, NEWEST_MINDSPORE = (2, 7), (2, 10)
 TARGETS = ('Ascend', 'GPU', 'CPU')
-# Where launchers tell the number of processes, and which launcher each belongs to. Our own sets the same as msrun where
+# {environment variable with the number of processes: its launcher}. Our own launcher sets the same variable as msrun if
 # there is no rank table.
 LAUNCHER_VARIABLES = {'MS_WORKER_NUM': 'msrun', 'OMPI_COMM_WORLD_SIZE': 'mpirun', 'RANK_SIZE': 'rank table'}
-# Where a launch script tells the folder of the job, CKPT_DIR, and the file there that gets the whole configuration.
+# Environment variable in which a launch script passes the folder of the job (CKPT_DIR), and the name of the file there
+# for the whole configuration.
 JOB_FOLDER_VARIABLE, CONFIG_NAME = 'POSE_JOB_FOLDER', 'config.yaml'
 LIMIT_IS_OURS = 'POSE_SET_ONEDNN_MAX_CPU_ISA'
-# OpenCV's own name of its bound, which is 2 ** 30 unless set: 6 GB for a JPEG of a few bytes that says so.
+# OpenCV's variable for the largest picture. Its default, 2 ** 30 pixels, lets a tiny file that claims such a size take
+# 6 GB.
 MAX_PIXELS_VARIABLE, MAX_PIXELS = 'OPENCV_IO_MAX_IMAGE_PIXELS', 250_000_000
 
 
 def installed_mindspore_version() -> str:
-    """Return the version of the installed MindSpore without importing it, '' where there is none."""
+    """Return the version of the installed MindSpore without importing it, '' if it is not installed."""
     return _installed_version('mindspore')
 
 
@@ -46,49 +48,48 @@ def _major_minor(version: str) -> tuple:
 
 
 def open_missing_streams() -> None:
-    """Open the null device in the place of a closed stdin, stdout or stderr, as `>&-` and some job schedulers leave it.
+    """Open the null device for a closed stdin, stdout or stderr, which `>&-` and some job schedulers leave behind.
 
-    The next file to be opened, be it a checkpoint, would get the number of the missing one, and whatever a library
-    prints to that number would land in the file. ``sys.stdout`` would be None.
+    Otherwise the next opened file, perhaps a checkpoint, would get the file descriptor of the closed stream, and what a
+    library prints would land in that file. ``sys.stdout`` would be None.
     """
     for number, (name, mode) in enumerate((('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is this one. Processes that we start should find it as well.
+            # os.open returns the lowest free number, which is this one. Child processes inherit it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # noqa: SIM115  until the process ends
 
 
 def prepare_environment() -> None:
-    """Set the defaults of the process environment that MindSpore and OpenCV read when they start; a user's own value
-    stays.
+    """Set default environment variables that MindSpore and OpenCV read when they start; values of the user are kept.
 
-    From MindSpore 2.8 on (oneDNN 3.10) a 3x3 convolution falls to oneDNN's reference kernel on CPUs with AVX-512 and
-    runs over 100 times slower than with the instruction set capped at AVX2. Older versions are not affected.
+    From MindSpore 2.8 on (oneDNN 3.10), a 3x3 convolution uses oneDNN's reference kernel on CPUs with AVX-512 and is
+    over 100 times slower than with the instruction set limited to AVX2. Older versions are not affected.
     """
-    # 3 = errors only: the framework's own deprecation warnings say nothing to a user of this package.
+    # 3 = errors only: MindSpore's deprecation warnings are of no use to a user of this package.
     os.environ.setdefault('GLOG_v', '3')
     os.environ.setdefault(MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
-    # What cannot be read is told by this package, once and by name.
+    # This package itself reports pictures that cannot be read, by name.
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     version = installed_mindspore_version()
     is_affected = version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64')
     if is_affected and 'ONEDNN_MAX_CPU_ISA' not in os.environ:
         os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
-        # So that child processes know that it is not the user's.
+        # Tells child processes that the limit was not set by the user.
         os.environ[LIMIT_IS_OURS] = '1'
     _survive_numpy_2(version)
 
 
 def _survive_numpy_2(mindspore_version: str) -> None:
-    """See to it that no operator fails because MindSpore was compiled with NumPy 1.
+    """Prevent a failure of the first operator with NumPy 2, because MindSpore was compiled with NumPy 1.
 
-    The first operator of a process outside a compiled graph makes MindSpore (2.10; older ones need NumPy 1) look for
-    NumPy's C interface. NumPy 2 denies it, MindSpore can do without, but forgets to clear the error: the operator has
-    computed and fails. It looks only once, so it is made to look as soon as it is imported.
+    The first operator outside a compiled graph makes MindSpore (2.10; older versions need NumPy 1) look for NumPy's C
+    interface. NumPy 2 refuses it. MindSpore works without it, but does not clear the error, so the operator fails after
+    it has computed. MindSpore looks only once, so this makes it look right after its import.
     """
     numpy_version = _installed_version('numpy')
     if not mindspore_version or not numpy_version or _major_minor(mindspore_version) < (2, 10) or (
@@ -101,7 +102,7 @@ def _survive_numpy_2(mindspore_version: str) -> None:
 
 
 class _FinderOfMindSpore(importlib.abc.MetaPathFinder):
-    """Finds MindSpore where the others find it, and has it look for NumPy when its import is over."""
+    """Finds MindSpore as the other finders do, and makes it look for NumPy right after its import."""
 
     def find_spec(self, fullname, path, target=None):
         if fullname != 'mindspore':
@@ -121,15 +122,15 @@ class _FinderOfMindSpore(importlib.abc.MetaPathFinder):
 
 def _look_for_numpy() -> None:
     import mindspore as ms
-    # A shape that is none: refused after the search, before anything of the device starts. Silently, because NumPy
-    # would print a page of advice on what has just been mended.
+    # An invalid shape, which is refused after the search but before the device starts. Without stderr, because NumPy
+    # would print a page of advice on a problem that this call solves.
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(TypeError, SystemError, ImportError):
         ms.Tensor(0.0).reshape('')
 
 
 @contextlib.contextmanager
 def instruction_sets_unlimited() -> Iterator[None]:
-    """Within the block oneDNN finds no limit of ours: OpenVINO has a oneDNN of its own, which needs none.
+    """Within the block our limit on instruction sets is removed: OpenVINO has its own oneDNN, which does not need it.
 
     Each copy of the library reads the limit once, when it first computes.
     """
@@ -145,10 +146,10 @@ _told: Set[str] = set()
 
 
 def check_mindspore_version() -> None:
-    """Prove that MindSpore is there and not older than the oldest that was tested; of a newer one say so, once.
+    """Check that MindSpore is installed and not older than the oldest tested version; warn once if it is newer.
 
     Raises:
-        MissingPackageError: naming what is installed and what would be right.
+        MissingPackageError: the message names the installed version and the tested ones.
     """
     version = installed_mindspore_version()
     tested = '.'.join(map(str, OLDEST_MINDSPORE)) + ' to ' + '.'.join(map(str, NEWEST_MINDSPORE))
@@ -229,33 +230,33 @@ def launched_by() -> str:
     """Return what started this process as one of several: 'msrun', 'rank table', 'mpirun', or '' for none of them.
 
     Raises:
-        PoseError: the environment names a number of processes that is no number.
+        PoseError: the environment gives an invalid number of processes.
     """
     return _launcher_and_size()[0]
 
 
 def _launcher_and_size() -> Tuple[str, int]:
-    """As `launched_by`, with the number of processes: 1 where nothing started several."""
+    """Return the launcher as in `launched_by`, and the number of processes, which is 1 without a launcher."""
     for name, launcher in LAUNCHER_VARIABLES.items():
         value = os.environ.get(name, '')
-        # A lone RANK_SIZE is left over in many containers; without a table it means nothing.
+        # Many containers set RANK_SIZE; without a rank table it means nothing.
         if not value or (name == 'RANK_SIZE' and not os.environ.get('RANK_TABLE_FILE')):
             continue
         if not value.isdecimal() or int(value) < 1:
             raise PoseError(f'the environment variable {name} should be the number of processes, is {value!r}')
-        # The scheduler waits for its worker, and a rank table names a device, be it a single one.
+        # Also with one process: the scheduler of a cluster waits for its worker, and a rank table names the device.
         if int(value) > 1 or launcher == 'rank table' or (launcher == 'msrun' and os.environ.get('MS_ROLE')):
             return launcher, int(value)
     return '', 1
 
 
 def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
-    """Set up the device of this process and, where a launcher started several, join them.
+    """Set up the device of this process and, if a launcher started several processes, connect to them.
 
     With several processes the launcher decides the device of each, not `device_id`.
 
     Raises:
-        PoseError: as `set_up_device`, or the environment contradicts itself.
+        PoseError: as in `set_up_device`, or the environment contradicts itself.
         RuntimeError: the processes do not find each other.
     """
     launcher, size = _launcher_and_size()
@@ -278,16 +279,16 @@ def join_processes(target: str = 'auto', device_id: int = 0) -> Processes:
         sys.exit(0)
     processes = Processes(target, communication.get_rank(), communication.get_group_size())
     if target == 'CPU':
-        # A job of one process tells 0.
+        # In a job of one process the local size is 0.
         _set_cpu_threads(max(1, usable_cores() // max(1, communication.get_local_rank_size())))
     return processes
 
 
 def _set_cpu_threads(number: int) -> None:
-    """Give the operators so many threads.
+    """Set the number of threads of the CPU operators.
 
-    MindSpore's own choice leaves cores idle: on two cores small networks train 1.3 to 1.6 times faster like this. It
-    can be set once in a process; a value that is there already stays.
+    MindSpore's default leaves cores idle: with this, small networks train 1.3 to 1.6 times faster on two cores. It can
+    be set only once in a process; later calls have no effect.
     """
     import mindspore as ms
     with contextlib.suppress(RuntimeError):
@@ -295,7 +296,7 @@ def _set_cpu_threads(number: int) -> None:
 
 
 def share_of_cores() -> int:
-    """Return the cores of this process's share where a launcher started several, 0 where it is alone."""
+    """Return this process's share of the cores if a launcher started several processes, else 0."""
     launcher, size = _launcher_and_size()
     return max(1, usable_cores() // size) if launcher else 0
 

@@ -1,4 +1,4 @@
-"""Locks that keep two processes from writing to the same files, and that end with the process, however it ends."""
+"""Locks that keep two processes from writing to the same files. They end with the process, however it ends."""
 import contextlib
 import fcntl
 import glob
@@ -14,7 +14,7 @@ class FileInUseError(PoseError):
     """Another process has locked a file.
 
     Attributes:
-        path: of the file, spelled as it was asked for.
+        path: path of the file, as the caller gave it.
     """
 
     def __init__(self, path: str):
@@ -23,26 +23,28 @@ class FileInUseError(PoseError):
 
 
 class FileLocks:
-    """Exclusive locks of files and folders, which need not be there yet, however their paths are spelled.
+    """Exclusive locks of files and folders, which need not exist yet. Different paths to the same file share its lock.
 
     The lock of a file is an empty file beside it, `.<name>.lock`, which is removed with the lock; a process that is
-    killed leaves it behind, unlocked. That of a folder is `.lock` inside, and stays. Forked processes do not keep them.
+    killed leaves it behind, unlocked. The lock of a folder is `.lock` inside it, and stays there. Forked processes do
+    not inherit locks.
 
     Args:
-        files: which may turn out to be folders as well.
-        folders: made where they are missing.
+        files: paths of files; a folder may be at such a path as well.
+        folders: created if they are missing.
 
     Attributes:
-        unwatched: those on a file system without locks, where nobody notices another process.
+        unwatched: the paths on a file system without locks, where another process would not be noticed.
 
     Raises:
-        FileInUseError: another process has locked one of them, the folder around it, or a file inside; then none is.
+        FileInUseError: another process has locked one of them, the folder around it, or a file inside; then nothing is
+            locked.
         OSError: a lock cannot be written; the message names it.
     """
 
     def __init__(self, files: Iterable[str], folders: Iterable[str] = ()):
         files, folders = list(files), list(folders)
-        # First a look: whoever is refused has not even made a folder.
+        # A check before anything is created: a refused process does not even make a folder.
         check_unlocked([*files, *folders])
         self.unwatched: List[str] = []
         self.handles: Dict[str, int] = {}
@@ -55,7 +57,7 @@ class FileLocks:
                 make_folder(path if path in folders else os.path.dirname(names[0]))
                 for name in names:
                     self._take(path, name, must=name == names[0])
-            # And another one: of two that start at the same time at least one sees the other.
+            # And a check after locking: of two processes that start at the same time, at least one sees the other.
             for path in locks:
                 check_surroundings(path, own=self.handles)
         except BaseException:
@@ -68,7 +70,7 @@ class FileLocks:
         try:
             handle = _open_locked(path, name, os.O_CREAT)
         except OSError as error:
-            # The target of a link may lie where nobody can write, and it is the link that will be replaced.
+            # The folder of a link's target may be read-only. That is no error, because the link itself is replaced.
             if must:
                 raise OSError(f'cannot write {name}: {error.strerror or error}') from None
             return
@@ -78,7 +80,7 @@ class FileLocks:
             self.handles[name] = handle
 
 
-# What forked processes have to let go: a lock ends when the last process that holds it open does.
+# Locks that forked processes have to close: a lock lasts until the last process that holds it open has closed it.
 _LIVING: 'weakref.WeakSet[FileLocks]' = weakref.WeakSet()
 
 
@@ -95,7 +97,7 @@ os.register_at_fork(after_in_child=_forget_in_child)
 def lock_names(path: str) -> List[str]:
     """Return the lock files of a file: beside it and, where it is a link, beside its target too."""
     folder, name = os.path.split(path.rstrip(os.sep))
-    # The folder alone first: once a link has been replaced by a file its target is another one.
+    # The first place does not follow a link of the file itself: it stays the same when a file replaces the link.
     places = [os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]
     return [os.path.join(os.path.dirname(place), f'.{os.path.basename(place)}.lock') for place in dict.fromkeys(places)]
 
@@ -105,10 +107,10 @@ def _lock_inside(folder: str) -> str:
 
 
 def check_unlocked(paths: Iterable[str]) -> None:
-    """Prove, without writing anything, that no other process has locked files or folders.
+    """Check, without writing anything, that no other process has locked files or folders.
 
     Raises:
-        FileInUseError: one has.
+        FileInUseError: another process has.
     """
     for path in paths:
         for name in [*lock_names(path), _lock_inside(path)]:
@@ -117,13 +119,13 @@ def check_unlocked(paths: Iterable[str]) -> None:
 
 
 def check_surroundings(path: str, own: Iterable[str] = ()) -> None:
-    """Prove that no other process has locked the folder around a file, or a file inside a folder.
+    """Check that no other process has locked the folder around a path, or a file inside it.
 
     Args:
         own: lock files that this process holds.
 
     Raises:
-        FileInUseError: one has.
+        FileInUseError: another process has.
     """
     around = os.path.dirname(os.path.realpath(path))
     inside = glob.glob(os.path.join(glob.escape(os.path.realpath(path)), '.*.lock'))
@@ -154,14 +156,14 @@ def _open_locked(path: str, name: str, flags: int = 0) -> Optional[int]:
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(handle), os.stat(name)):
                 return handle
-        # Its owner has removed it since it was opened.
+        # The lock file was removed or replaced since it was opened: try again.
         os.close(handle)
 
 
 def _release(handles: Dict[str, int], owner: int) -> None:
     for name, handle in handles.items():
         if os.getpid() == owner and os.path.basename(name) != '.lock':
-            # While it is still locked, so that nobody else can have taken it.
+            # Removed before it is unlocked, so that no other process can hold this lock file.
             with contextlib.suppress(OSError):
                 os.remove(name)
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and reading those that have an end."""
+"""Writing files atomically, and reading regular files."""
 import contextlib
 import errno
 import gc
@@ -11,12 +11,12 @@ from typing import IO, Any, Iterator, Optional, Union
 
 from .errors import PoseError
 
-# What fits int64; COCO's ids of crowds have twelve digits.
+# Absolute values of integers have to be below this, to fit int64; COCO's ids of crowds have twelve digits.
 MAX_INTEGER = 2 ** 63
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Write a file through a temporary one in the same folder, so that nobody ever reads half of it.
+    """Write a file through a temporary one in the same folder, so that no reader ever sees half of it.
 
     Raises:
         OSError: the folder is missing or cannot be written; the message names the path.
@@ -35,10 +35,9 @@ def write_bytes(path: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str) -> Iterator[str]:
-    """Yield the name of a temporary file beside `path`, with the same ending, for somebody else's code to write.
+    """Yield the name of a temporary file beside `path`, with the same ending, which the block has to write.
 
-    After the block it is synced and takes the name `path`; when the block fails it is removed, and `path` stays as it
-    was.
+    After the block it is synced and renamed to `path`. If the block fails it is removed, and `path` is not changed.
 
     Raises:
         OSError: it cannot be synced or renamed.
@@ -49,20 +48,20 @@ def atomic_file(path: str) -> Iterator[str]:
     temporary = os.path.join(folder, stem + os.path.splitext(name)[1])
     try:
         yield temporary
-        # MindSpore writes read-only files; a user should be able to move and overwrite ours.
+        # MindSpore makes its files read-only, but users should be able to overwrite ours.
         os.chmod(temporary, 0o644)
         with open(temporary, 'rb+') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(folder)
     finally:
-        # The other code may have left temporary files of its own.
+        # The code that wrote the file may have left temporary files of its own.
         for leftover in glob.glob(os.path.join(glob.escape(folder), f'{glob.escape(stem)}*')):
             os.remove(leftover)
 
 
 def _remove_orphans(folder: str, name: str) -> None:
-    """Remove temporary files of `atomic_file` for this name that processes of this machine left when they died."""
+    """Remove the temporary files of `atomic_file` for this name whose processes no longer run on this machine."""
     for path in glob.glob(os.path.join(glob.escape(folder), f'.{glob.escape(name)}.[0-9]*.tmp*')):
         number = os.path.basename(path)[len(name) + 2:].partition('.')[0]
         try:
@@ -71,15 +70,15 @@ def _remove_orphans(folder: str, name: str) -> None:
             with contextlib.suppress(OSError):
                 os.remove(path)
         except (ValueError, OverflowError, OSError):
-            # No number of a process, or one of somebody else that lives.
+            # Not a process id, or a running process of another user.
             pass
 
 
 def open_regular(path: Union[str, bytes], mode: str = 'rb', encoding: Optional[str] = None) -> IO:
-    """Open a file to read it. A named pipe or a device, which might never end or never begin, is refused.
+    """Open a file for reading. Named pipes and devices are refused, because reading them might never end.
 
     Raises:
-        OSError: it is missing, unreadable or no regular file (nor a link to one).
+        OSError: it is missing, unreadable or not a regular file (or a link to one).
     """
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
@@ -91,7 +90,7 @@ def read_json(path: str) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32.
 
     Raises:
-        PoseError: the file is missing, unreadable, no regular file or not JSON; the message names it and the place.
+        PoseError: the file is missing, unreadable, not a regular file or not JSON; the message names it and the place.
     """
     try:
         with open_regular(path) as file:
@@ -108,7 +107,8 @@ def read_json(path: str) -> Any:
 
 @contextlib.contextmanager
 def without_garbage_collector() -> Iterator[None]:
-    """Make millions of small objects that all stay: to search them for cycles again and again takes half the time."""
+    """Turn the garbage collector off within the block, for creating millions of small objects that are all kept: its
+    repeated search for cycles would take half of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -119,7 +119,7 @@ def without_garbage_collector() -> Iterator[None]:
 
 
 class JsonFile:
-    """A JSON file that is read once, when its content is first asked for.
+    """A JSON file that is read once, when `content` is first used.
 
     Raises (on `content`):
         PoseError: see `read_json`.
@@ -134,15 +134,16 @@ class JsonFile:
 
 
 def as_json_file(file: Union[str, JsonFile]) -> JsonFile:
-    """Return a path as a file that is read once; one that is that already stays the same."""
+    """Return a `JsonFile` for a path; a `JsonFile` is returned as it is."""
     return file if isinstance(file, JsonFile) else JsonFile(file)
 
 
 def parse_json(text: str) -> Any:
-    """Return what a text of JSON says. As Python's own parser does, it takes NaN, and 1e400 for infinity.
+    """Return the value of a JSON text. Like Python's own parser, it accepts NaN, and reads 1e400 as infinity.
 
     Raises:
-        PoseError: it is no JSON, is nested too deeply, or holds a number of thousands of digits.
+        PoseError: it is nested too deeply, or holds a number of thousands of digits.
+        json.JSONDecodeError: it is not JSON.
     """
     try:
         return json.loads(text)
@@ -151,29 +152,29 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # Python refuses to read so many digits.
+        # Python refuses to convert numbers with so many digits.
         raise PoseError('it holds a number of thousands of digits') from None
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that fits an array; NaN and infinity are."""
+    """Whether a JSON value is a number that fits an array, including NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return isinstance(value, float) or abs(value) < MAX_INTEGER
 
 
 def write_json(path: str, content: Any) -> None:
-    """Write a JSON file, whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         OSError: the folder is missing or cannot be written; the message names the path.
     """
-    # NaN is no JSON; it would fail at whoever reads the file.
+    # NaN is not valid JSON: other programs could not read the file.
     write_bytes(path, json.dumps(content, allow_nan=False).encode('utf-8'))
 
 
 def sync_folder(path: str) -> None:
-    """Make sure that renamed files survive a loss of power."""
+    """Sync a folder, so that renamed files survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -182,7 +183,7 @@ def sync_folder(path: str) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Make a folder, with its parents, unless it is there.
+    """Make a folder with its parents, if it does not exist, and check that it is writable.
 
     Raises:
         OSError: it cannot be made or written to; the message names the path.
@@ -190,7 +191,7 @@ def make_folder(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
         write_bytes(os.path.join(path, '.writable'), b'')
-        # Another process may have tried the same folder, and removed it.
+        # Another process may check the same folder, and may already have removed the file.
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(path, '.writable'))
     except OSError as error:
@@ -198,12 +199,12 @@ def make_folder(path: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Make the folder of `path` if need be, and prove that a file can be written there.
+    """Make the folder of `path` if needed, and check that a file can be written there, before a long training starts.
 
     Raises:
-        OSError: it cannot; the message names the path. Better now than after days of training.
+        OSError: it cannot; the message names the path.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        # A file is written beside it and renamed: whoever may do that to /dev/null would take it from everybody.
+        # Files are written beside `path` and renamed, which for root would replace a device such as /dev/null.
         raise OSError(f'{path} should be a file to write, is a {"folder" if os.path.isdir(path) else "pipe or device"}')
     make_folder(os.path.dirname(os.path.abspath(path)))

@@ -1,7 +1,7 @@
-"""Texts from outside, as a terminal may show them: names of files, words of the command line, messages of libraries.
+"""Making untrusted texts safe to print: file names, command-line arguments, messages of libraries.
 
-What is printed raw can move the cursor, change the title of the window or turn a name around, and what the encoding of
-the output does not have ends the run.
+Printed as they are, control characters could move the cursor, change the title of the window or reverse a name, and a
+character that the output encoding lacks would raise an error.
 """
 import argparse
 import difflib
@@ -9,7 +9,7 @@ import reprlib
 import unicodedata
 from typing import Any, Iterable, NoReturn, Optional, TextIO
 
-# Joiners between the letters of Persian and Indian names, and between the parts of a pictograph.
+# Zero-width joiners, which are used in Persian and Indian scripts and in emoji.
 _JOINERS = '\u200c\u200d'
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxtuple, _BRIEF.maxdict = 3, 20, 20, 4
@@ -17,13 +17,13 @@ _BRIEF.maxstring, _BRIEF.maxlong, _BRIEF.maxother = 100, 40, 100
 
 
 def printable(text: str, stream: Optional[TextIO] = None) -> str:
-    """Return one line of text with everything spelled out (`\\x1b`, `\\n`, `\\u202e`) that a terminal would obey
-    instead of showing it; letters of all languages stay.
+    """Return the text in one line, with control characters escaped (`\\x1b`, `\\n`, `\\u202e`); letters of all
+    languages are kept.
 
-    A byte of a file name that is no UTF-8 becomes `\\xff`.
+    A byte of a file name that is not UTF-8 becomes an escape such as `\\xff`.
 
     Args:
-        stream: where it goes: what its encoding does not have is spelled out as well.
+        stream: the output stream; characters that its encoding lacks are escaped as well.
     """
     if not text.isprintable():
         text = ''.join(letter if letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == 'Zs'
@@ -33,7 +33,7 @@ def printable(text: str, stream: Optional[TextIO] = None) -> str:
 
 
 def _spell_out(letter: str) -> str:
-    # Python carries a byte of a name that is no UTF-8 as half of a surrogate pair.
+    # Python represents a byte that is not UTF-8 as half of a surrogate pair.
     if '\udc80' <= letter <= '\udcff':
         return f'\\x{ord(letter) - 0xdc00:02x}'
     return letter.encode('unicode_escape').decode('ascii')
@@ -44,7 +44,7 @@ def brief(value: Any) -> str:
     try:
         return _BRIEF.repr(value)[:300]
     except ValueError:
-        # Python refuses to write out so many digits.
+        # Python refuses to convert numbers with so many digits.
         return 'a number of thousands of digits'
 
 
@@ -56,14 +56,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Python's, but an error is one line, quotes what was typed as `printable` shows it, and knows similar flags."""
+    """Python's parser, but errors are one line, pass through `printable`, and suggest similar flags."""
 
     def error(self, message: str) -> NoReturn:
         """Print the message, and end with exit status 2."""
         self.exit(2, f'error: {printable(message)} ({self.prog} --help lists all flags)\n')
 
     def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
-        """Return what was given; a flag that nobody knows is an error that names the most similar one."""
+        """Return the parsed arguments; an unknown flag is an error that names the most similar known one."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             word = next((each for each in unknown if each.startswith('-')), unknown[0]).partition('=')[0]

@@ -1,5 +1,5 @@
-"""Imported first by the scripts that need MindSpore: without it, or with one that is too old, they end here with one
-line, before an import further down fails at a name that is not there."""
+"""Imported first by the scripts that need MindSpore. If it is missing or too old, the script ends here with a one-line
+message instead of failing at a later import."""
 import sys
 
 from .device import check_mindspore_version

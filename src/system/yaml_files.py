@@ -1,4 +1,4 @@
-"""Reading YAML files of settings: what is wrong in them is named, and a small file never becomes a large value."""
+"""Reading YAML files of settings, with clear messages on errors and a limit on what aliases may expand to."""
 import math
 import re
 from typing import Any, Dict
@@ -9,13 +9,14 @@ from .errors import PoseError
 from .files import open_regular
 from .printing import brief
 
-# Letters of a file, and of the values that it spells out with aliases. The longest recipe here has some thousands.
+# Largest number of characters in a file; expanded aliases may at most double it. The longest recipe here has some
+# thousands.
 MAX_LETTERS = 100_000
 MAX_DEPTH = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which counts what aliases (`*name`) repeat and refuses keys that are there twice."""
+    """PyYAML's loader, but it limits what aliases (`*name`) expand to and refuses duplicate keys."""
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -24,14 +25,14 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
         before, is_alias = self._letters, self.check_event(yaml.AliasEvent)
-        # Not left to Python's own limit, which MindSpore raises.
+        # Python's own recursion limit is not enough, because MindSpore raises it.
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise yaml.composer.ComposerError(None, None, 'it is nested too deeply', self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if is_alias:
-            # A value that holds itself is not composed yet.
+            # A value that contains itself has no size yet, so it counts as infinite.
             self._letters += self._letters_of.get(id(node), math.inf)
         else:
             self._letters += 1 + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
@@ -54,7 +55,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            # PyYAML lets through whatever its readers of numbers, dates and tags stumble over.
+            # PyYAML does not catch the errors of its parsers of numbers, dates and tags.
             what = f'the value {brief(node.value)}' if isinstance(node, yaml.ScalarNode) else 'a value'
             raise yaml.constructor.ConstructorError(None, None, f'{what} is not of the kind that it seems to be',
                                                     node.start_mark) from None
@@ -64,8 +65,8 @@ def read_yaml(path: str) -> Any:
     """Read a YAML file.
 
     Raises:
-        PoseError: the file is missing, unreadable, no regular file, not UTF-8, not YAML, or says a key twice; or it
-            is larger, is nested more deeply or repeats more than settings need. The message names it and the place.
+        PoseError: the file is missing, unreadable, not a regular file, not UTF-8, not YAML, or has a duplicate key; or
+            it is too large, is nested too deeply or its aliases repeat too much. The message names it and the place.
     """
     try:
         with open_regular(path, 'r', encoding='utf-8') as file:
@@ -86,7 +87,7 @@ def read_yaml(path: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's, with lists in one line."""
+    """PyYAML's dumper, but with lists in one line."""
 
 
 _Dumper.add_representer(list, lambda dumper, values: dumper.represent_sequence('tag:yaml.org,2002:seq', values,
@@ -94,19 +95,19 @@ _Dumper.add_representer(list, lambda dumper, values: dumper.represent_sequence('
 
 
 def format_yaml(content: Dict[str, Any]) -> str:
-    """Return a tree of sections and settings as YAML, in its order, each key in a line of its own."""
+    """Return sections of settings as YAML, in their order, with one key per line."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
 
 
 def read_comments(path: str) -> Dict[str, str]:
-    """Return {key: the comment behind it} of a file of `KEY: value  # comment` or of sections of such lines, where the
-    keys are 'SECTION.KEY'. A comment goes on in lines that hold nothing else; a key without one has ''."""
+    """Return {key: comment} of a file with lines `KEY: value  # comment`; inside a section the key is 'SECTION.KEY'.
+    Indented lines that hold only a comment continue the one before. A key without a comment has ''."""
     comments, section, last = {}, '', ''
     with open(path, encoding='utf-8') as file:
         for line in file:
             found = re.match(r'( *)(\w+):(.*)', line)
             if found is None:
-                # Comments at the beginning of a line are about the file.
+                # Comments that are not indented are about the file, not about a key.
                 if last and line.startswith(' ') and line.strip().startswith('#'):
                     comments[last] += ' ' + line.strip('# \n')
                 continue

@@ -1,6 +1,6 @@
-"""What the command line of train.py says: its flags, the configuration that they make, and whether its data is there.
+"""The command line of train.py: its flags, the configuration that they give, and checks that the data exists.
 
-Nothing here imports MindSpore: a launch in the background checks all of it before it says that the job runs.
+Nothing here imports MindSpore: a launch in the background makes these checks first, and they should be quick.
 """
 import argparse
 import os
@@ -18,7 +18,7 @@ from ..system.printing import ArgumentParser
 
 
 class Chosen(NamedTuple):
-    """What is to be trained: the name of the recipe, the whole configuration, and the overrides in it."""
+    """The name of the chosen recipe, the whole configuration, and the overrides in it."""
 
     recipe_name: str
     config: EasyDict
@@ -26,7 +26,7 @@ class Chosen(NamedTuple):
 
 
 def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """Return what the command line says; a wrong one ends the program with a message."""
+    """Return the parsed command line; a wrong one ends the program with a message."""
     parser = ArgumentParser(prog='train.py', allow_abbrev=False, description='Train a pose network: python train.py '
                             '[--recipe NAME] [--data_url COCO] [--resume auto] [--set KEY=VALUE …].')
     add_config_flags(parser, TRAIN_FLAGS, default_recipe=DEFAULT_RECIPE)
@@ -37,7 +37,7 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
 
 
 def choose(arguments: argparse.Namespace) -> Chosen:
-    """Return the configuration, and say which recipe it is where nobody has chosen one.
+    """Return the configuration; if the user chose no recipe, print that the default is used.
 
     Raises:
         PoseError: the recipe is unknown, or a key or value is wrong.
@@ -52,10 +52,10 @@ def choose(arguments: argparse.Namespace) -> Chosen:
 
 
 def check_arguments(words: Sequence[str]) -> None:
-    """Check a command line: recipe and settings, and that the annotation files and the folder of pictures are there.
+    """Check a command line: recipe and settings, and that the annotation files and the folder of pictures exist.
 
     Raises:
-        PoseError: something of it is wrong or missing; the message is that of train.py.
+        PoseError: something is wrong or missing; the message is the one that train.py would print.
     """
     _, config, overrides = choose(parse_arguments(words))
     find_annotation_file(config, 'TRAIN', is_explicit='DATASET.TRAIN_JSON' in overrides)

@@ -1,5 +1,5 @@
-"""Several training runs beside each other: a picture of their curves, and a table of what they came to and what their
-settings differ in."""
+"""Comparison of several training runs: a plot of their curves, and a table of their results and of the settings that
+differ."""
 import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
@@ -12,21 +12,21 @@ from ..system.errors import PoseError
 from ..system.printing import printable
 from .curve_parts import TEXT_COLOR, load_metrics, new_figure, read_columns, running_median, tidy_axes, write_figure
 
-# Told apart by people who see colors differently, too (Okabe and Ito); more runs than these make no picture.
+# Safe for color-blind readers (Okabe and Ito); one picture shows at most this many runs.
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
 
 
 class Run(NamedTuple):
-    """What the metrics of a run say. Axes: S steps, E evaluations.
+    """The metrics of a run. Axes: S steps, E evaluations.
 
     Attributes:
-        name: the part of its path that the others have not.
+        name: the part of its path that differs from the other runs.
         steps, losses, rates: (S,).
-        evaluations: (E, 2) step and main number.
-        metric: name of that number.
-        epochs: that it has had.
-        hours: that its steps took.
-        config: of the checkpoint beside its metrics, None where there is none.
+        evaluations: (E, 2) step and main metric.
+        metric: name of the main metric.
+        epochs: number of epochs done.
+        hours: total time of its steps.
+        config: from the checkpoint beside its metrics; None if there is no checkpoint.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _load_run(path: str, name: str) -> Run:
 
 
 def short_names(paths: Sequence[str]) -> List[str]:
-    """Return the paths without the folders at their beginning, and the end, that all have alike."""
+    """Return the paths without the leading and trailing parts that all of them share."""
     parts = [re.sub(r'(_metrics)?\.jsonl$', '', path).split(os.sep) for path in paths]
     while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
         parts = [each[1:] for each in parts]
@@ -70,7 +70,7 @@ def short_names(paths: Sequence[str]) -> List[str]:
 
 
 def compare_runs(paths: Sequence[str]) -> List[str]:
-    """Return the lines of a table: what each run came to, and each setting in which they differ.
+    """Return the lines of a table: the results of each run, and each setting in which the runs differ.
 
     Raises:
         PoseError, OSError: see `load_runs`.
@@ -106,8 +106,8 @@ def _table(rows: List[List[str]]) -> List[str]:
 
 
 def draw_comparison(paths: Sequence[str], png_path: str, *, title: str = '') -> None:
-    """Draw the running medians of the losses of several runs, their learning rates and, where there are some, the
-    numbers of their evaluations as a PNG.
+    """Draw the running medians of the losses of several runs, their learning rates and the main metric of their
+    evaluations, if there are any, as a PNG.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -124,7 +124,7 @@ def draw_comparison(paths: Sequence[str], png_path: str, *, title: str = '') -> 
         if not finite.any():
             raise PoseError(f'the run {run.name} has no finite loss')
         centers, medians = running_median(run.losses[finite])
-        # A dollar sign would begin a formula, an underscore hides an entry of the legend.
+        # In matplotlib a dollar sign starts a formula, and an underscore at the start hides an entry of the legend.
         label = printable(run.name).replace('$', r'\$').lstrip('_')
         panels[0].plot(run.steps[finite][centers], medians, color=color, linewidth=1.6, label=label)
         if len(run.evaluations):

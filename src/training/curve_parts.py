@@ -1,4 +1,4 @@
-"""What the pictures of training curves are made of: the metrics of a run, running medians, figures in one style.
+"""Helpers for the plots of training curves: reading the metrics of a run, running medians, figures in one style.
 
 Training writes one JSON object per line and step, such as
 ``{"epoch": 1, "step": 1, "loss": 169.18, "lr": 0.0005, "seconds": 0.31}``, and one per evaluation, such as
@@ -18,7 +18,7 @@ from ..system.printing import brief
 
 _PNG_START = b'\x89PNG'
 _LOG_SPAN = 20.0
-# Enough for a curve of some thousand pixels, and it keeps long runs quick.
+# Enough for a curve about a thousand pixels wide; without a limit long runs would take long to plot.
 _MAX_MEDIANS = 1000
 TEXT_COLOR = '#444444'
 
@@ -26,12 +26,12 @@ TEXT_COLOR = '#444444'
 def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
     """Read a metrics file, in the order of its lines.
 
-    A damaged last line is left out: a run that was killed while writing leaves one. Blank lines do not count.
+    A damaged last line is left out: a run that was killed while writing leaves one. Blank lines are ignored.
 
     Raises:
-        PoseError: another line is not a JSON object, or an epoch or step no finite number; the message gives the
-            number of the line, from 1.
-        OSError: the file cannot be read, or is no regular file.
+        PoseError: a line before the last is not a JSON object, or an epoch or step is not a finite number; the message
+            gives the number of the line, from 1.
+        OSError: the file cannot be read, or is not a regular file.
     """
     with open_regular(jsonl_path) as file:
         numbered = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
@@ -53,7 +53,7 @@ def load_metrics(jsonl_path: str) -> List[Dict[str, Any]]:
 
 
 def new_figure() -> Any:
-    """Return an empty figure that knows nothing of screens.
+    """Return an empty figure that needs no display.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -78,18 +78,18 @@ def write_figure(figure: Any, png_path: str) -> None:
 
 def read_columns(
         jsonl_path: str) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    """Return epochs, steps, losses and learning rates, (S,) each, with strictly growing steps, the evaluations (E, 2)
-    as step and main number, and the name of that number.
+    """Return epochs, steps, losses and learning rates, (S,) each, with strictly increasing steps; the evaluations
+    (E, 2) as step and main metric; and the name of that metric.
 
-    A run that was resumed may have written some steps twice; the later line counts. Steps that start anew in every
-    epoch are counted through, from 1.
+    A run that was resumed may have written some steps twice; the later line counts. If the step numbers restart in
+    every epoch, the steps are numbered from 1 over the whole run.
     """
     rows, scores, metric = {}, {}, 'AP'
     main_metrics = {dataset.main_metric for dataset in DATASETS.values()}
     for row in load_metrics(jsonl_path):
         numbers = [name for name in row if name in main_metrics and 'loss' not in row]
         metric = numbers[0] if numbers else metric
-        # The loss of a step whose gradients overflowed may be no number.
+        # The loss of a step whose gradients overflowed may be null (NaN or infinity).
         if 'loss' in row and row['loss'] is None:
             row['loss'] = math.nan
         missing = [name for name in ('epoch', 'step', metric if numbers else 'loss')
@@ -112,7 +112,7 @@ def read_columns(
 
 
 def running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Median over windows of a fiftieth of the run, cut at both ends; a spike leaves no trace in it, unlike in a mean.
+    """Median over windows of a fiftieth of the run, shorter at both ends. Unlike a mean it ignores single spikes.
 
     Returns:
         Indices of the window centers (M,) and medians (M,), M at most 1000.
@@ -139,10 +139,10 @@ def tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
 
 
 def check_picture(path: str) -> None:
-    """Prove that a picture may be written to a path: metrics of another run have been lost that way.
+    """Check that a picture may be written to a path, so that it does not overwrite, say, the metrics of a run.
 
     Raises:
-        PoseError: the name is not that of a PNG, or another kind of file is there.
+        PoseError: the name does not end in .png, or a file of another kind is there.
     """
     if not path.lower().endswith('.png'):
         raise PoseError(f'the picture {path} should end in .png')

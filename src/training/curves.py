@@ -1,4 +1,4 @@
-"""The training curve: a picture of loss, learning rate and AP of a run, or of several."""
+"""The training curve: a plot of loss, learning rate and AP of a run, or of several."""
 import math
 import re
 import sys
@@ -17,8 +17,8 @@ _MARK_COLOR = '#d5d5d5'
 
 
 def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
-    """Draw the loss of every step with its running median, the learning rate, AP (MPII: the mean PCKh) where the run
-    was evaluated, and the epochs as a PNG.
+    """Draw the loss of every step with its running median, the learning rate, AP (MPII: the mean PCKh) if the run was
+    evaluated, and the epochs as a PNG.
 
     An axis is logarithmic when its values span more than a factor of 20.
 
@@ -38,7 +38,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     heights = (4, 1.5, 1) if len(evaluations) else (4, 1)
     panels = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={'height_ratios': heights})
     loss_axes, rate_axes = panels[0], panels[-1]
-    # One step alone makes no line.
+    # A single step draws no line, so it gets a marker.
     marker = 'o' if len(steps) == 1 else None
     loss_axes.plot(steps, losses, color=_LOSS_COLOR, linewidth=0.7, alpha=0.8, marker=marker, label='loss of a step')
     loss_axes.plot(median_steps, medians, color=_MEDIAN_COLOR, linewidth=1.8, label='running median')
@@ -57,7 +57,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
     last = f'{count}, median loss at the end {medians[-1]:.4g}'
     if len(evaluations):
         last += f', best {metric} {evaluations[:, 1].max():.3f}'
-    # A dollar sign would begin a formula.
+    # matplotlib would read a dollar sign as the start of a formula.
     title = printable(title).replace('$', r'\$')
     figure.suptitle(f'{title}: {last}' if title else last, fontsize=11, color=TEXT_COLOR)
 
@@ -65,7 +65,7 @@ def draw_loss_curve(jsonl_path: str, png_path: str, *, title: str = '') -> None:
 
 
 def _mark_epochs(panels: Sequence[Any], epochs: np.ndarray, steps: np.ndarray) -> None:
-    """Draw a thin line where an epoch starts, for a round selection of epochs, with its number over the first panel."""
+    """Draw thin lines at the starts of epochs, at round intervals, with their numbers above the first panel."""
     starts = np.flatnonzero(np.diff(epochs, prepend=epochs[0] - 1))
     least_stride = max(1.0, len(starts) / _MAX_EPOCH_MARKS)
     decade = 10 ** math.floor(math.log10(least_stride))
@@ -89,7 +89,7 @@ def main() -> None:
                         'several none)')
     parser.add_argument('--title', default='')
     chosen = parser.parse_args()
-    # Behind the help: it reads checkpoints, with MindSpore.
+    # Imported only now, because it imports MindSpore to read checkpoints: --help stays quick.
     from .comparison import compare_runs, draw_comparison
     try:
         output = chosen.output

@@ -1,4 +1,4 @@
-"""The files of a training run: their names, their locks, and what becomes of those of an earlier run."""
+"""The files of a training run: their names, their locks, and moving those of an earlier run out of the way."""
 import contextlib
 import glob
 import os
@@ -18,7 +18,7 @@ from .states import Progress
 
 
 def write_job_config(config: EasyDict) -> None:
-    """Write the whole configuration, as a recipe, into the folder of the job, where a launch script has started one.
+    """Write the whole configuration, as a recipe, into the folder of the job, if a launch script started this process.
 
     Raises:
         OSError: it cannot be written; the message names the path.
@@ -30,12 +30,12 @@ def write_job_config(config: EasyDict) -> None:
 
 
 class RunFiles:
-    """The files of a run, all beside its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
+    """The files of a run, all in the folder of its checkpoint: `<stem>.ckpt`, `<stem>_best.ckpt`, `<stem>_states/`,
     `<stem>_metrics.jsonl`, `<stem>_curve.png`, `<stem>_events/`, and `<stem>_epoch_0010.ckpt` of single epochs.
 
     Args:
         ckpt_path: TRAIN.CKPT_SAVE_PATH.
-        metrics_path: another place of the metrics, or None.
+        metrics_path: another path for the metrics, or None.
 
     Raises:
         PoseError: the checkpoint's name does not end in .ckpt.
@@ -52,12 +52,12 @@ class RunFiles:
         self._locks: Optional[FileLocks] = None
 
     def of_epoch(self, epoch: int) -> str:
-        """Return where the weights of an epoch are kept."""
+        """Return the path of the checkpoint of one epoch."""
         return f'{self.stem}_epoch_{epoch:04d}.ckpt'
 
     @property
     def of_epochs(self) -> List[str]:
-        """The files of single epochs that are there, in their order."""
+        """The existing checkpoints of single epochs, in the order of the epochs."""
         found = {}
         for path in glob.glob(f'{glob.escape(self.stem)}_epoch_*.ckpt'):
             number = path[len(self.stem) + len('_epoch_'):-len('.ckpt')]
@@ -66,10 +66,10 @@ class RunFiles:
         return [found[number] for number in sorted(found)]
 
     def check(self) -> None:
-        """Prove that all files can be written and that no other process does; nothing stays of it.
+        """Check that all files can be written and that no other process writes them; the check leaves no files.
 
         Raises:
-            PoseError: another process trains into one of them, or the metrics would overwrite another of them.
+            PoseError: another process writes to one of them, or the metrics would overwrite another of them.
             OSError: one cannot be written; the message names it.
         """
         for path, what in ((self.ckpt, 'is the checkpoint'), (self.best, 'is the best checkpoint'),
@@ -84,10 +84,10 @@ class RunFiles:
         check_writable(self.metrics)
 
     def lock(self) -> List[str]:
-        """Keep other processes from training into any of these files, until this one ends, however it ends.
+        """Lock these files against other processes until this process ends, however it ends.
 
         Returns:
-            Those on a file system without locks, where nobody would notice another process.
+            The files on a file system without locks, where another process would not be noticed.
 
         Raises:
             PoseError, OSError: see `check`.
@@ -120,18 +120,18 @@ class RunFiles:
                     os.remove(leftover)
 
     def set_aside_earlier_run(self, say: Callable[[str], None]) -> None:
-        """Move the files of a run that was here before into a folder `<stem>_earlier_<number>`."""
+        """Move the files of an earlier run into a folder `<stem>_earlier_<number>`."""
         states = glob.glob(os.path.join(glob.escape(self.states), 'step_*.ckpt'))
         if not states and not os.path.exists(self.best) and not os.path.exists(self.metrics):
             return
-        # The states last: whoever is killed in between leaves a run that is still known as one.
+        # The states last: if this process is killed in between, the rest is still recognised as a run.
         folder = self._set_aside([self.ckpt, self.best, self.metrics, self.curve, self.events, *self.of_epochs],
                                  states)
         say(f'a run was here before: its files are now in {folder} (--resume auto would have continued it)')
 
     def set_aside_states(self, states: List[str], say: Callable[[str], None]) -> None:
-        """Move states that a resumed run has gone back behind into a folder `<stem>_earlier_<number>`; among its own
-        they would pass for the newest."""
+        """Move states into a folder `<stem>_earlier_<number>`. These are the states newer than the one that a run was
+        resumed from: left in place, they would be taken for its newest."""
         if states:
             say(f'{len(states)} newer states are now in {self._set_aside([], states)}')
 
@@ -143,12 +143,12 @@ class RunFiles:
         for path in filter(os.path.exists, [*paths, *states]):
             place = os.path.join(folder, os.path.basename(self.states)) if path in states else folder
             os.makedirs(place, exist_ok=True)
-            # The metrics may lie on another file system, where a rename cannot reach.
+            # Not a rename: the metrics may be on another file system.
             shutil.move(path, os.path.join(place, os.path.basename(path)))
         return folder
 
     def open_log(self, config: EasyDict, plan: BatchPlan, progress: Progress, processes: Processes) -> MetricsLog:
-        """Return the metrics log; only rank 0's is written."""
+        """Return the metrics log; only rank 0 writes one."""
         epoch, step = progress.step // plan.steps_per_epoch, progress.step % plan.steps_per_epoch
         # The last step of an epoch belongs to it, not to the next one.
         keep = (epoch + 1, step, False) if step else (

@@ -1,4 +1,4 @@
-"""The metrics of a run as JSON lines: one object per step and per evaluation; also as events for TensorBoard."""
+"""The metrics of a run as JSON lines, one object per step and per evaluation, and as TensorBoard events."""
 import contextlib
 import json
 import math
@@ -15,16 +15,16 @@ from .curve_parts import load_metrics
 
 
 class MetricsLog:
-    """Append rows to a metrics file. A disk that is full costs rows, not the run.
+    """Append rows to a metrics file. If the disk is full rows are lost, but the run goes on.
 
     Args:
         path: '' for a process that writes nothing.
-        keep: (epoch, step, whether the evaluation after it was made) up to which rows of an earlier start are kept;
-            None starts the file anew. What a killed process wrote after its last state would be there twice otherwise.
+        keep: (epoch, step, whether the evaluation after it was done): the rows of an earlier start up to there are
+            kept; None starts an empty file. Rows after the last saved state are dropped, since those steps run again.
         tensorboard_folder: folder of TensorBoard events, '' for none.
 
     Raises:
-        ImportError: events are wanted and tensorboardX is missing.
+        ImportError: TensorBoard events are wanted and tensorboardX is not installed.
         OSError: the file cannot be written; the message names it.
     """
 
@@ -51,7 +51,7 @@ class MetricsLog:
         self.close()
 
     def write(self, **row: Any) -> None:
-        """Append one row; NaN and infinity become null, which JSON knows."""
+        """Append one row; NaN and infinity become null, because JSON has no such numbers."""
         if self._file is None:
             return
         row = {key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -75,10 +75,10 @@ def _line(row: Dict[str, Any]) -> bytes:
 
 
 class _GrowingFile:
-    """A file that grows by whole pieces; one that does not fit is left out, which is told once."""
+    """A file to which pieces are appended whole; one that cannot be written is left out, with one warning."""
 
     def __init__(self, path: str):
-        # Without a buffer: what is written is there, and what fails to be written fails here.
+        # Without a buffer, so that a failed write raises an error here and not later.
         self.path, self._file = path, open(path, 'ab', buffering=0)  # noqa: SIM115  closed by close()
         self._is_warned = False
 
@@ -90,7 +90,7 @@ class _GrowingFile:
                 raise OSError('no space left on the device')
             self._is_warned = False
         except OSError as error:
-            # Half a piece would spoil the file for whoever reads it.
+            # Half a piece would make the file unreadable.
             with contextlib.suppress(OSError):
                 if end is not None:
                     os.ftruncate(self._file.fileno(), end)
@@ -99,19 +99,19 @@ class _GrowingFile:
             self._is_warned = True
 
     def close(self) -> None:
-        # Some network file systems tell only now that a disk is full; a run that is over must not fail by it.
+        # Some network file systems report a full disk only on closing; a finished run must not fail because of that.
         with contextlib.suppress(OSError):
             self._file.close()
 
 
 class _Events:
-    """The numbers of a run as events for TensorBoard, in its record format.
+    """The metrics of a run as TensorBoard events, in TensorBoard's record format.
 
-    tensorboardX's own writer works in a thread: on a full disk that dies, and the training waits for it for ever.
+    tensorboardX's own writer uses a thread: on a full disk the thread dies and the training waits for it for ever.
 
     Args:
-        folder: made where it is missing.
-        first_step: TensorBoard forgets what an earlier start has written from here on.
+        folder: created if it is missing.
+        first_step: TensorBoard discards what an earlier start has written from this step on.
     """
 
     def __init__(self, folder: str, first_step: int):
@@ -124,7 +124,7 @@ class _Events:
                 'TRAIN.TENSORBOARD needs tensorboardX: pip install -r requirements-extra.txt') from error
         self._event, self._checksum, self._scalar = Event, masked_crc32c, scalar
         os.makedirs(folder, exist_ok=True)
-        # TensorBoard knows its files by this name, and reads them in its order.
+        # TensorBoard recognises its files by this name, and reads them in alphabetical order.
         self._file = _GrowingFile(os.path.join(
             folder, f'events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}'))
         self._append(Event(wall_time=time.time(), file_version='brain.Event:2'))

@@ -1,4 +1,4 @@
-"""The loop around the training step: what it prints, logs, saves, and when it ends."""
+"""The training loop: it runs the steps, prints and logs them, calls the hooks, and decides when to end."""
 import math
 import statistics
 import sys
@@ -25,7 +25,7 @@ class NonFiniteLossError(PoseError, ArithmeticError):
 
 
 class StepTime(NamedTuple):
-    """Seconds of one step, and of these the seconds that it waited for data; `images` of all devices together."""
+    """Duration of one step in seconds, how much of it was waiting for data, and number of images on all devices."""
 
     seconds: float
     waited: float
@@ -33,16 +33,16 @@ class StepTime(NamedTuple):
 
 
 class Hooks:
-    """What a run does between steps; the defaults do nothing.
+    """What a run does between steps; by default nothing.
 
-    A hook gets the number of the step or epoch, from 1.
+    A hook gets the number of the step or epoch, counted from 1.
     """
 
     def after_step(self, step: int) -> None:
         """Called after every step but the last of an epoch."""
 
     def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
-        """Called after the last step of an epoch; True ends the run, which ends anyway if it is stopping."""
+        """Called after the last step of an epoch; True ends the run, and so does `is_stopping`."""
         return False
 
 
@@ -50,26 +50,26 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
           log: MetricsLog, stop: StopRequest, hooks: Hooks = Hooks(), max_steps: int = 0,  # noqa: B008  it has no state
           max_skipped_steps: int = 30, print_every: int = 0, describe_rows: Callable[[np.ndarray], str] = str
           ) -> List[StepTime]:
-    """Run `step` over all batches, print the classic lines and, on a terminal, a bar with the remaining time.
+    """Run `step` on all batches, print one line per step and, on a terminal, a progress bar with the remaining time.
 
     Args:
-        step: ready to train.
+        step: the training step.
         batches: tuples of NumPy arrays (pixels, joints, validity, rows), beginning after `progress.step`.
-        plan: which the batches follow.
+        plan: the plan that the batches follow.
         rates: learning rate of every step of the run.
-        progress: kept up to date, before the hooks are called.
+        progress: updated after every step, before the hooks are called.
         log: gets epoch, step, loss, rate, seconds and waiting time of every step.
-        stop: ends the run, on all processes after the same step.
-        max_steps: ends the run after this many steps; 0 leaves it to the plan.
-        max_skipped_steps: overflowing steps in a row that are too many.
-        print_every: after so many steps print what a log should tell as well; 0 never.
-        describe_rows: says which samples the rows of a batch are, for the message of a non-finite loss.
+        stop: a request to stop; it ends the run on all processes after the same step.
+        max_steps: number of the last step; 0 runs all steps of `rates`.
+        max_skipped_steps: more overflowing steps in a row than this are an error.
+        print_every: print speed and remaining time every so many steps; 0 never.
+        describe_rows: describes the samples of a batch for the message of a non-finite loss.
 
     Returns:
         The times of the steps.
 
     Raises:
-        NonFiniteLossError: naming epoch, step, learning rate, and what was in the batch.
+        NonFiniteLossError: the message names epoch, step, learning rate, and what was in the batch.
     """
     times: List[StepTime] = []
     told = 0
@@ -118,14 +118,14 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
                 hooks.after_step(index + 1)
             if ends_run:
                 break
-            # Saving and evaluating are no part of a step's time.
+            # The time for saving and evaluating does not count as time of a step.
             step_start = time.perf_counter()
     return times
 
 
 def describe_pace(times: Sequence[StepTime], rate: float, steps_left: int) -> str:
-    """Return what a log should tell of some steps: learning rate, people per second of all devices, the time that the
-    rest of the run will take, and which part of the time the steps waited for data."""
+    """Return a description of the pace of some steps: learning rate, people per second on all devices, estimated time
+    left, and the fraction of the time spent waiting for data."""
     seconds = sum(each.seconds for each in times)
     left = tqdm.format_interval(round(seconds / len(times) * steps_left))
     return (f'rate {rate:.3g}, {sum(each.images for each in times) / seconds:.1f} FPS, {left} left, '
@@ -147,10 +147,11 @@ def _describe_batch(loss: float, where: str, batch: tuple, plan: BatchPlan,
 
 
 def measure_speed(times: Sequence[StepTime]) -> dict:
-    """Return the speed of a run: fps (images of all devices per second), step_ms (both medians), data_wait_share (of
-    the time of all steps), and the numbers of steps that were measured and left out as warm-up.
+    """Return the speed of a run: fps (images per second on all devices) and step_ms, both medians; data_wait_share, the
+    fraction of the time spent waiting for data; and the numbers of measured steps and of steps left out as warm-up.
 
-    Short runs leave out half of their steps. Last batches of another size do not count.
+    Short runs leave out half of their steps as warm-up. Batches of another size, such as the last of an epoch, do not
+    count.
     """
     skipped = min(WARM_UP_STEPS, len(times) // 2)
     whole = statistics.mode(each.images for each in times) if times else 0

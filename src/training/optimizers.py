@@ -1,4 +1,4 @@
-"""Adam as the published models were trained with, clipping of gradients, and the running average of weights."""
+"""Adam as used for the published models, gradient clipping, and the running average of weights."""
 from typing import Dict, Sequence
 
 import numpy as np
@@ -17,16 +17,16 @@ def _update_one(adam, decay, beta1, beta2, beta1_power, beta2_power, rate, eps, 
 
 
 class TorchAdam(nn.Optimizer):
-    """Adam with PyTorch's place of epsilon: behind the bias correction, lr * m' / (sqrt(v') + eps).
+    """Adam with epsilon where PyTorch adds it: after the bias correction, lr * m' / (sqrt(v') + eps).
 
-    MindSpore's own Adam has it before, which makes the first steps of small gradients (Simple Baselines' loss is
-    about 1e-3) several times shorter than the published ones.
+    MindSpore's own Adam adds it before, which makes the first steps several times shorter than the published ones if
+    gradients are small (the loss of Simple Baselines is about 1e-3).
 
     Args:
-        parameters: to be trained.
+        parameters: the parameters to train.
         rates: learning rate of every step of the run, (steps,).
-        weight_decay: coupled, i.e. added to the gradient, on all parameters.
-        first_step: index into `rates` of the first step that is taken.
+        weight_decay: L2 penalty: decay times parameter is added to the gradient, for all parameters.
+        first_step: index into `rates` of the first step.
     """
 
     def __init__(self, parameters: Sequence[Parameter], rates: np.ndarray, *, weight_decay: float = 0.0,
@@ -41,14 +41,15 @@ class TorchAdam(nn.Optimizer):
         self.moment2 = self._parameters.clone(prefix='moment2', init='zeros')
         self.one = Tensor(1, mstype.int32)
         self.adam = ops.Adam()
-        # A loop over hundreds of parameters would exceed the depth that the graph compiler allows.
+        # Not a loop: over hundreds of parameters it would exceed the depth that the graph compiler allows.
         self.map = ops.HyperMap()
 
     def construct(self, gradients):
         rate = ops.gather(self.rates, self.step_index, 0)
         beta1_power = self.beta1_power * self.beta1
         beta2_power = self.beta2_power * self.beta2
-        # The kernel divides m by sqrt(v) + eps and corrects the rate; scaled like this, its epsilon is PyTorch's.
+        # The kernel divides m by sqrt(v) + eps and puts the bias correction into the rate. Scaled like this, epsilon
+        # has the same effect as in PyTorch.
         eps = self.eps * ops.sqrt(1.0 - beta2_power)
         update = ops.partial(_adam_update, self.adam, self.decay, self.beta1, self.beta2, beta1_power, beta2_power,
                              rate, eps)
@@ -58,14 +59,14 @@ class TorchAdam(nn.Optimizer):
         return ops.depend(done, self.skip())
 
     def skip(self):
-        """Let a step pass without an update; the learning rate goes on."""
+        """Count a step without an update, so that the next step takes the next learning rate."""
         return ops.assign_add(self.step_index, self.one)
 
     def state(self, names: Sequence[str]) -> Dict[str, Parameter]:
-        """Return what continues this optimiser, by name.
+        """Return the state of this optimiser, {name: parameter}.
 
         Args:
-            names: of the trained parameters, in their order.
+            names: names of the trained parameters, in their order.
         """
         return {'step_index': self.step_index, 'beta1_power': self.beta1_power, 'beta2_power': self.beta2_power,
                 **{f'moment1.{name}': moment for name, moment in zip(names, self.moment1)},
@@ -104,7 +105,7 @@ class GradientScale(nn.Cell):
 
 
 class ClipByGlobalNorm(nn.Cell):
-    """Shorten gradients whose joint Euclidean norm is above `max_norm` to it, as PyTorch's `clip_grad_norm_` does.
+    """Scale the gradients so that their global L2 norm is at most `max_norm`, as PyTorch's `clip_grad_norm_` does.
 
     With `max_norm` 0 nothing is clipped.
     """
@@ -121,10 +122,9 @@ class ClipByGlobalNorm(nn.Cell):
 
 
 class WeightAverage(nn.Cell):
-    """Exponential moving average of all parameters of a network, BatchNorm's statistics included.
+    """Exponential moving average of all parameters of a network, including BatchNorm statistics.
 
-    The decay rises as (1 + n) / (10 + n) over the steps n until it reaches `decay`, so that the random start is soon
-    forgotten.
+    The decay at step n is (1 + n) / (10 + n), at most `decay`, so that the random initial weights soon lose influence.
 
     Args:
         parameters: {name: parameter} of the network.

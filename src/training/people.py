@@ -1,4 +1,4 @@
-"""The annotated people whom a training learns from, and those on whom it is evaluated meanwhile."""
+"""The annotated people to train on, and those for the evaluations during training."""
 from copy import deepcopy
 from typing import Iterable, Optional
 
@@ -20,15 +20,15 @@ from ..system.command_line import say
 from ..system.device import Processes
 from ..system.errors import PoseError
 
-# TRAIN.EVAL_EPOCHS where nobody has said anything.
+# TRAIN.EVAL_EPOCHS if neither the user nor the recipe sets it.
 USUAL_EVAL_EPOCHS = 10
 
 
 def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSamples:
-    """Return the training samples of a resolved configuration, and say whose and from where.
+    """Return the training samples of a resolved configuration, and print where people and pictures come from.
 
     Args:
-        explicit_keys: config keys that the user has given, whose files are not looked for elsewhere.
+        explicit_keys: config keys that the user has set; their files are not looked for elsewhere.
 
     Raises:
         PoseError: the annotation file or pictures are missing or wrong; the message names them.
@@ -40,7 +40,7 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
     annotations = open_annotations(gt_file, skeleton, config.DATASET.CATEGORY)
     people = dataset_of(config).people(annotations, skeleton, crops.sample_rule, True)
     del annotations
-    # The content of the file is gone only now; loader processes should not inherit it.
+    # Give the memory of the annotations back to the system, so that loader processes do not inherit it.
     release_memory()
     paths = locate_pictures(config.DATASET.ROOT, people.file_names, split_folder=config.DATASET.TRAIN_SET,
                             needed=people.image_index)
@@ -52,16 +52,17 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
 
 def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str], *, epochs: float
                     ) -> Optional[Evaluation]:
-    """Return the evaluation during a training, None where there is none, and say on whom.
+    """Return the evaluation during training, or None if there is none, and print what it is on.
 
-    TRAIN.EVAL_EPOCHS of -1 becomes the usual number where an evaluation set is at hand, and 0 where not.
+    TRAIN.EVAL_EPOCHS of -1 becomes USUAL_EVAL_EPOCHS if the run is long enough and there is a usable evaluation set,
+    else 0.
 
     Args:
         explicit_keys: see `load_samples`.
-        epochs: that the run will have.
+        epochs: number of epochs of the run.
 
     Raises:
-        PoseError: an evaluation that was asked for cannot be; the message names what is missing or wrong.
+        PoseError: the user asked for an evaluation that is not possible; the message names what is missing or wrong.
     """
     train = config.TRAIN
     if train.EVAL_EPOCHS > 0:
@@ -79,8 +80,8 @@ def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Itera
 
 
 def _usual_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str]) -> Optional[Evaluation]:
-    """Return an evaluation nobody has asked for: on detected boxes where they are in place, on those of the annotation
-    file elsewhere."""
+    """Return the evaluation that is made if the user has not decided: on detected boxes if their file is in its usual
+    place, else on the boxes of the annotation file; None if it is not possible."""
     own = deepcopy(config)
     try:
         find_detection_file(own, is_explicit='TEST.COCO_BBOX_FILE' in explicit_keys)

@@ -1,4 +1,4 @@
-"""A training run between its steps: states, checkpoints, evaluations, and what is shared among its processes."""
+"""What a training run does between its steps: states, checkpoints, evaluations, and agreement among its processes."""
 import os
 import time
 import zlib
@@ -35,15 +35,15 @@ def people_checksum(people: People) -> int:
 
 def resume_run(resume: Optional[str], files: RunFiles, states: RunStates, state: Mapping[str, Parameter],
                processes: Processes, say: Callable[[str], None], *, first_step: int = 0) -> Progress:
-    """Return the progress to go on from, the same on every process; rank 0's `state` is then that of the progress.
+    """Return the progress to continue from, the same on every process; `state` is then loaded on rank 0.
 
     Args:
         resume: 'auto', the path of a state, or None for a new run.
-        state: `TrainStep.state`; the caller broadcasts it.
+        state: `TrainStep.state`; the caller broadcasts it afterwards.
         first_step: of a new run.
 
     Raises:
-        PoseError: there is a state, but it is damaged or of another run.
+        PoseError: the state is missing, damaged or of another run, or the processes were started differently.
     """
     sums = [int(part[0, 0]) for part in gather_rows(np.array([[states.identity.checksum()]], np.int64), processes)]
     others = [str(rank) for rank, value in enumerate(sums) if value != sums[0]]
@@ -86,13 +86,13 @@ class TrainingRun(Hooks):
     """What happens after steps and epochs.
 
     Args:
-        config: resolved.
+        config: resolved configuration.
         files, states, log: where rank 0 writes.
-        network, step: being trained.
-        progress: kept by the loop.
-        evaluation, evaluation_network: None where TRAIN.EVAL_EPOCHS is 0. The network is another one than that in
-            training: it holds the running average of the weights or, among several processes, rank 0's BatchNorm
-            statistics, which count (as with PyTorch's DistributedDataParallel).
+        network, step: the network in training and its training step.
+        progress: updated by the loop.
+        evaluation, evaluation_network: None if TRAIN.EVAL_EPOCHS is 0. The network is a second one, filled for each
+            evaluation: with the running average of the weights if there is one, and always with the values of rank 0,
+            since BatchNorm statistics differ among processes (PyTorch's DistributedDataParallel does the same).
         say: prints a line.
     """
 
@@ -110,31 +110,31 @@ class TrainingRun(Hooks):
 
     @property
     def stopped_early(self) -> bool:
-        """Too many evaluations without gain."""
+        """Whether early stopping has ended the run: too many evaluations without gain."""
         limit = self.config.TRAIN.EARLY_STOP
         return bool(limit) and self.progress.evaluations_without_gain >= limit
 
     def after_step(self, step: int) -> None:
-        """Save the state where it is due."""
+        """Save the state if it is due."""
         train = self.config.TRAIN
         is_due = bool(train.SAVE_STEPS) and step % train.SAVE_STEPS == 0
         if is_due or (train.SAVE_MINUTES and time.monotonic() - self._last_save >= 60 * train.SAVE_MINUTES):
             self.save_state()
 
     def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
-        """Save checkpoint and state, evaluate where it is due; True when early stopping ends the run."""
+        """Save checkpoint and state, evaluate if it is due; return True when early stopping ends the run."""
         self.save_weights(must=False)
         every = self.config.TRAIN.SAVE_EPOCHS
         if every and (epoch % every == 0 or epoch == self.config.TRAIN.END_EPOCH):
             self._keep_weights(epoch)
-        # Before the evaluation, which may take minutes: whoever is killed in it repeats it and nothing else.
+        # Before the evaluation, which may take minutes: a run that is killed during it repeats only the evaluation.
         self.save_state()
         if not is_stopping:
             self.evaluate_if_due()
         return self.stopped_early
 
     def evaluate_if_due(self) -> None:
-        """Evaluate after an epoch that asks for it, unless that has been done; a resumed run may owe it."""
+        """Evaluate if it is due after this epoch and was not done yet; a resumed run may start with it."""
         train, progress = self.config.TRAIN, self.progress
         epoch, within = divmod(progress.step, self.steps_per_epoch)
         if self.evaluation is None or within or progress.evaluated_step >= progress.step:
@@ -165,11 +165,11 @@ class TrainingRun(Hooks):
         is_best = progress.best_ap is None or value > progress.best_ap
         progress.evaluations_without_gain = 0 if is_best else progress.evaluations_without_gain + 1
         progress.evaluated_step = progress.step
-        # The best is what lies on the disk: one that could not be written must not keep the next one from it.
+        # Only a checkpoint that was written counts as the best: otherwise a failed write would leave none of the best.
         if is_best and (not self.processes.is_first or self._attempt(
                 lambda: save_checkpoint(self.files.best, self.evaluation_network, self.config))):
             progress.best_ap, progress.best_epoch = value, epoch
-        # A last bit that differs between two servers must not end the run on one of them only.
+        # Metrics may differ in the last bit between servers; early stopping has to decide alike on all of them.
         vars(progress).update(vars(share_progress(progress, self.processes)))
         seconds = time.perf_counter() - started
         self.say(f'epoch: {epoch} {self._main_metric}: {value:.4f} with {self.evaluation.box_report.source}'
@@ -177,7 +177,7 @@ class TrainingRun(Hooks):
         self.log.write(epoch=epoch, step=self.steps_per_epoch, **metrics)
 
     def _result(self) -> dict:
-        """Return {name: parameter} of the weights that count: the running average where there is one."""
+        """Return the resulting weights, {name: parameter}: the running average if there is one."""
         if self.step.average is None:
             return named_parameters(self.network)
         return dict(zip(named_parameters(self.network), self.step.average.averages))
@@ -189,13 +189,13 @@ class TrainingRun(Hooks):
         broadcast_parameters(target, self.processes)
 
     def save_weights(self, *, must: bool) -> None:
-        """Write the checkpoint of weights; a failure ends the run only if it `must` succeed."""
+        """Write the checkpoint of weights; a failure ends the run only if `must` is True."""
         if self.processes.is_first and self._attempt(
                 lambda: save_checkpoint(self.files.ckpt, self._result(), self.config), must=must):
             self.saved_weights_step = self.progress.step
 
     def _keep_weights(self, epoch: int) -> None:
-        """Write the weights of an epoch into a file of their own, and remove the oldest that are too many."""
+        """Write the weights of an epoch to a separate file, and remove the oldest beyond TRAIN.KEEP_CHECKPOINTS."""
         if not self.processes.is_first or not self._attempt(
                 lambda: save_checkpoint(self.files.of_epoch(epoch), self._result(), self.config)):
             return
@@ -204,7 +204,7 @@ class TrainingRun(Hooks):
             self._attempt(lambda: os.remove(path))  # noqa: B023  it is called at once
 
     def save_state(self, *, must: bool = False) -> None:
-        """Write the state that continues the run; a failure ends the run only if it `must` succeed."""
+        """Write the state from which the run can be resumed; a failure ends the run only if `must` is True."""
         if self.processes.is_first and self._attempt(lambda: self.states.save(self._state, self.progress), must=must):
             self._saved_step = self.progress.step
         self._last_save = time.monotonic()
@@ -221,14 +221,14 @@ class TrainingRun(Hooks):
             return False
 
     def finish(self) -> None:
-        """Write what the run ends with, and prove that all processes hold the same weights.
+        """Write the last state and checkpoint, and check that all processes hold the same weights.
 
-        The state comes first, since it continues the run and holds the weights as well. They need a third of its room:
-        where it does not fit, they may.
+        The state comes first, since a run can be resumed from it and it holds the weights as well. The checkpoint takes
+        a third of the space, so it may still fit on the disk if the state does not.
 
         Raises:
-            RuntimeError: they do not.
-            OSError, PoseError: the last checkpoint or state cannot be written; the message says what is there.
+            RuntimeError: the weights differ among the processes.
+            OSError, PoseError: the last checkpoint or state cannot be written; the message says which files exist.
         """
         trained = {name: parameter for name, parameter in named_parameters(self.network).items()
                    if parameter.requires_grad}
@@ -265,7 +265,7 @@ class TrainingRun(Hooks):
         return f'{weights}, ' + (f'the newest whole state is {newest}' if newest else 'there is no whole state')
 
     def what_is_left(self, was_stopped: bool) -> str:
-        """Return how to go on, for the last line; '' where the run is over."""
+        """Return how to resume the run, for the last line; '' if the run is complete."""
         total = self.config.TRAIN.END_EPOCH * self.steps_per_epoch
         if self.stopped_early or self.progress.step >= total:
             return ''
@@ -273,7 +273,7 @@ class TrainingRun(Hooks):
         return f' ({why} after step {self.progress.step} of {total}; --resume auto goes on)'
 
     def draw_curve(self) -> None:
-        """Draw the training curve where matplotlib is installed."""
+        """Draw the training curve; if that fails, as without matplotlib, print a note."""
         if not self.processes.is_first or not os.path.isfile(self.files.metrics):
             return
         try:

@@ -7,11 +7,12 @@ def learning_rates(train, *, steps_per_epoch: int, num_devices: int) -> np.ndarr
 
     Args:
         train: the TRAIN section. SCHEDULE is one of
-            step: LR times LR_FACTOR for every epoch of LR_STEP that has begun (Simple Baselines);
-            linear: after the warm-up, linearly to 0 (MSPN release);
+            step: LR, multiplied by LR_FACTOR at the start of each epoch of LR_STEP (Simple Baselines);
+            linear: linearly to 0 after the warm-up (MSPN release);
             cosine: from LR to MIN_LR, one value per epoch (MSPN course port).
-            A warm-up of WARMUP_STEPS rises linearly from WARMUP_FACTOR to 1; it is not shortened for short runs.
-        num_devices: multiplies LR where LR_TIMES_DEVICES says so.
+            During a warm-up of WARMUP_STEPS the factor of LR rises linearly from WARMUP_FACTOR to 1. The warm-up is not
+            shortened for short runs.
+        num_devices: multiplies LR if LR_TIMES_DEVICES is set.
     """
     num_steps = train.END_EPOCH * steps_per_epoch
     step = np.arange(num_steps)

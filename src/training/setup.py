@@ -1,4 +1,4 @@
-"""A resolved configuration → the start weights, the precision and the training step of a run."""
+"""Set up a run from a resolved configuration: its start weights, its precision and its training step."""
 import fnmatch
 import os
 import re
@@ -30,12 +30,12 @@ def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: boo
 
 
 def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.Cell:
-    """Return the network with the weights of MODEL.PRETRAINED, where the configuration wants it, and say so.
+    """Return the network, with the weights of MODEL.PRETRAINED if the configuration asks for it, and print which.
 
-    Weights of another project may change settings of `config`, such as the pixel constants.
+    If the weights are from another project, settings of `config` such as the pixel means may be changed to fit them.
 
     Args:
-        overrides: what the user named; if it is MODEL.PRETRAINED, the file must not be missing.
+        overrides: the settings that the user gave; if MODEL.PRETRAINED is among them, its file has to exist.
 
     Raises:
         PoseError: the file is missing, damaged or does not fit.
@@ -67,7 +67,7 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
 
 
 def _freeze(network: nn.Cell, wanted: str, trunk: str) -> None:
-    """Freeze what TRAIN.FREEZE names, and say how much is left to train."""
+    """Freeze the parameters that TRAIN.FREEZE names, and print how many are left to train."""
     patterns = [each for each in wanted.replace(',', ' ').split() if each]
     if not patterns:
         return
@@ -87,7 +87,7 @@ def _freeze(network: nn.Cell, wanted: str, trunk: str) -> None:
 
 def build_train_step(config: EasyDict, network: nn.Cell, rates: np.ndarray, processes: Processes, *,
                      first_step: int = 0) -> TrainStep:
-    """Return the training step of a resolved configuration; `network` computes as TRAIN.AMP_LEVEL says from then on."""
+    """Return the training step of a resolved configuration; this sets `network` to the precision TRAIN.AMP_LEVEL."""
     train, model = config.TRAIN, model_of(config)
     _freeze(network, train.FREEZE, model.trunk)
     if train.RECOMPUTE and not recompute_blocks(network):

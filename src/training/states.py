@@ -1,8 +1,8 @@
-"""The states of a training run on disk: what continues it after any death, newest first, the damaged passed over.
+"""The states of a training run on disk. After a crash the run resumes from the newest state that is not damaged.
 
 A state is a checkpoint of everything that the next step depends on (`TrainStep.state`), the configuration and the
-progress. The order of the people and their augmentation follow from seed, epoch and person alone, so seed and step
-stand for the state of all random numbers and for the place in the data.
+progress. The order of the people and their augmentation depend only on the seed, the epoch and the person, so the seed
+and the step number are enough to restore the random numbers and the position in the data.
 """
 import glob
 import json
@@ -22,8 +22,8 @@ from ..system.errors import PoseError
 from ..system.files import make_folder, parse_json
 
 PROGRESS_KEY = 'progress'
-# These may change between a run and its continuation. What of END_EPOCH and BATCH_SIZE matters is compared by its
-# effect: the learning rates of the steps taken, the joint batch, the people.
+# These may change when a run is resumed. END_EPOCH and BATCH_SIZE are not compared themselves, but through their
+# effects: the learning rates of the steps taken, the batch size of all devices together, the people.
 FREE_KEYS = (
     'DEVICE.', 'TEST.', 'MODEL.PRETRAINED', 'MODEL.INIT_WEIGHTS', 'DATASET.ROOT', 'DATASET.TRAIN_JSON',
     'DATASET.TEST_JSON', 'DATASET.TRAIN_SET', 'DATASET.TEST_SET', 'TRAIN.NUM_PARALLEL_WORKERS', 'TRAIN.BATCH_SIZE',
@@ -42,13 +42,13 @@ class Progress:
     """How far a run is.
 
     Attributes:
-        step: steps taken.
-        skipped: of these, skipped because gradients overflowed in mixed precision.
-        skipped_in_a_row: up to now.
-        best_ap, best_epoch: of the evaluations during training; None and 0 before the first. On MPII it is the mean
-            PCKh instead of AP.
-        evaluations_without_gain: since the best one.
-        evaluated_step: of the last evaluation; one that is due after a later step has still to be made.
+        step: number of steps taken.
+        skipped: how many of these were skipped because gradients overflowed in mixed precision.
+        skipped_in_a_row: number of skipped steps in a row up to now.
+        best_ap, best_epoch: best result of the evaluations during training and its epoch; None and 0 before the first.
+            On MPII it is the mean PCKh instead of AP.
+        evaluations_without_gain: number of evaluations since the best one.
+        evaluated_step: step of the last evaluation; an evaluation that is due after a later step is still to be done.
     """
 
     step: int = 0
@@ -62,13 +62,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What has to be the same for a run to continue: compared with the state's, named where it differs.
+    """What has to be the same when a run is resumed. It is compared with the state, and each difference is named.
 
     Attributes:
-        config: resolved.
+        config: resolved configuration.
         rates: learning rate of every step.
-        joint_batch_size: of all devices and accumulated batches.
-        steps_per_epoch: which the number of devices can change by one at the same joint batch.
+        joint_batch_size: batch size of all devices and accumulated batches together.
+        steps_per_epoch: with the same joint batch size, another number of devices can change it by one.
         data: checksum of the people and the names of their pictures.
     """
 
@@ -79,21 +79,21 @@ class RunIdentity:
     data: int
 
     def fingerprint(self, step: int) -> dict:
-        """Return what a state of step `step` says about its run."""
+        """Return what a state saved after step `step` records about its run."""
         return {'joint_batch_size': self.joint_batch_size, 'steps_per_epoch': self.steps_per_epoch, 'data': self.data,
                 'rates': zlib.crc32(np.ascontiguousarray(self.rates[:step], np.float32).tobytes())}
 
     def checksum(self) -> int:
-        """Return a number that is the same on all processes of a job that were started alike."""
+        """Return a number that is equal on all processes that were started with the same settings and data."""
         settings = {key: _value(self.config, key) for section, values in self.config.items() for name in values
                     for key in [f'{section}.{name}'] if not key.startswith(LOCAL_KEYS)}
         return zlib.crc32(json.dumps([settings, self.fingerprint(len(self.rates))]).encode())
 
     def check(self, told: Mapping, config: EasyDict, step: int, where: str) -> None:
-        """Compare with what a state says.
+        """Compare with what a state records.
 
         Raises:
-            PoseError: it is of another run; all that differs is named.
+            PoseError: the state belongs to another run; the message names all differences.
         """
         differences = [f'{key} is {_value(self.config, key)}, was {_value(config, key)}'
                        + ' with other settings' * (_value(self.config, key) == _value(config, key))
@@ -123,8 +123,8 @@ class RunStates:
     """A folder of states, `step_<number>.ckpt`.
 
     Args:
-        folder: of the states of one run.
-        identity: of the run.
+        folder: where the states of one run are.
+        identity: what identifies the run.
         keep: number of states to keep.
     """
 
@@ -132,17 +132,17 @@ class RunStates:
         self.folder, self.identity, self.keep = folder, identity, keep
 
     def paths(self, *, after: int = -1) -> List[str]:
-        """Return the states of steps beyond `after`, newest first."""
+        """Return the paths of the states of steps later than `after`, newest first."""
         matches = {path: re.fullmatch(r'step_(\d+)\.ckpt', os.path.basename(path))
                    for path in glob.glob(os.path.join(glob.escape(self.folder), 'step_*.ckpt'))}
         steps = {path: int(match[1]) for path, match in matches.items() if match}
         return sorted((path for path in steps if steps[path] > after), key=steps.get, reverse=True)
 
     def save(self, state: Mapping[str, Parameter], progress: Progress) -> str:
-        """Write the state and remove those beyond `keep`, oldest first.
+        """Write the state, and keep only the newest `keep` states.
 
         Raises:
-            OSError: it cannot be written; the states before it are all still there.
+            OSError: it cannot be written; all earlier states are still there.
         """
         make_folder(self.folder)
         path = os.path.join(self.folder, f'step_{progress.step:08d}.ckpt')
@@ -159,13 +159,13 @@ class RunStates:
 
     def resume_newest(self, state: Mapping[str, Parameter],
                       say: Callable[[str], None]) -> Optional[Tuple[Progress, str]]:
-        """Load the newest whole state into `state`, naming the damaged ones.
+        """Load the newest undamaged state into `state`, and warn of each damaged one.
 
         Returns:
-            The progress and the path, or None where there is no state at all.
+            The progress and the path, or None if there is no state at all.
 
         Raises:
-            PoseError: every state is damaged, or the newest whole one is of another run.
+            PoseError: every state is damaged, or the newest undamaged one belongs to another run.
         """
         paths = self.paths()
         for path in paths:
@@ -183,7 +183,7 @@ class RunStates:
         """Load the state at `path` into `state`.
 
         Raises:
-            PoseError: it is missing, damaged, no state of a run, or of another run; `state` is then unchanged.
+            PoseError: it is missing, damaged, not a state, or belongs to another run; `state` is then unchanged.
         """
         return self._load(path, _read(path), state)
 
@@ -199,7 +199,7 @@ class RunStates:
             raise PoseError(f'{path} does not fit the run: missing {missing[:3]}, unexpected {unexpected[:3]}, of '
                             f'another shape or type {mis_shaped[:3]}')
         for name, parameter in state.items():
-            # A copy: some back ends would go on sharing the memory.
+            # A copy, because some back ends would keep sharing the memory.
             parameter.set_data(Tensor(entries[name].copy()))
         return progress
 

@@ -1,7 +1,7 @@
-"""One training step as one graph: loss, gradients, their mean over batches and devices, update.
+"""One training step: loss, gradients, their mean over batches and devices, update.
 
-Gradients go through these stations, each only where the recipe asks for it: loss scaling (mixed precision),
-accumulation over several batches, mean over devices, clipping, optimiser, running average of the weights.
+The stages in order, each used only if the recipe asks for it: loss scaling (mixed precision), accumulation over several
+batches, mean over devices, clipping, optimiser, running average of the weights.
 """
 from typing import Dict, NamedTuple, Optional, Sequence
 
@@ -26,12 +26,12 @@ class LossGraph(nn.Cell):
     Args:
         normaliser: pixels -> network input.
         network: has `training_outputs(images)`.
-        targets: (joints, validity) -> what the loss takes after the outputs.
+        targets: (joints, validity) -> (labels, weights), the further arguments of the loss.
         loss: (outputs, *targets) -> scalar.
     """
 
     def __init__(self, normaliser: nn.Cell, network: nn.Cell, targets: nn.Cell, loss: nn.Cell):
-        # The parameters keep the names that they have in the network alone.
+        # No prefix: the parameters keep the names that they have in the network by itself.
         super().__init__(auto_prefix=False)
         self.normaliser, self.network, self.targets, self.loss = normaliser, network, targets, loss
         self.map = ops.HyperMap()
@@ -41,12 +41,12 @@ class LossGraph(nn.Cell):
         in a crop, joints are (N, I, K, 2) and validity (N, I, K)."""
         labels, weights = self.targets(joints, validity)
         outputs = self.network.training_outputs(self.normaliser(pixels))
-        # Mixed precision ends here; of float32 nothing changes.
+        # Mixed precision ends here: the loss is computed in float32.
         return self.loss(self.map(_to_float32, outputs), labels, weights)
 
 
 class ScaledLoss(nn.Cell):
-    """A loss graph -> the value to differentiate, and the loss for people to read."""
+    """A loss graph -> the scaled loss, which is differentiated, and the unscaled loss, which is reported."""
 
     def __init__(self, loss_graph: nn.Cell):
         super().__init__(auto_prefix=False)
@@ -58,8 +58,8 @@ class ScaledLoss(nn.Cell):
 
 
 class StepReport(NamedTuple):
-    """What a step tells: the loss before it, whether it was skipped because gradients overflowed, whether some process
-    was asked to stop, and the loss scale that it used."""
+    """The report of a step: the loss before the update, whether the update was skipped because gradients overflowed,
+    whether some process was asked to stop, and the loss scale used."""
 
     loss: float
     skipped: bool
@@ -94,10 +94,10 @@ def _sum_one(total, gradient):
 
 
 class Accumulator(nn.Cell):
-    """Sum of the gradients and losses of the batches of a step but the last.
+    """Sums of the gradients and losses over the parts of a batch, except the last part.
 
     Args:
-        parameters: whose gradients are summed.
+        parameters: the trained parameters.
     """
 
     def __init__(self, parameters: Sequence[Parameter]):
@@ -108,12 +108,12 @@ class Accumulator(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, loss, gradients):
-        """Add one batch."""
+        """Add the loss and the gradients of one part."""
         done = self.map(_add_into, self.gradients, gradients)
         return ops.depend(done, ops.assign_add(self.loss, loss))
 
     def take(self, loss, gradients):
-        """Return the sums with the last batch, and start anew."""
+        """Return the sums including the last part, and set the stored sums to zero."""
         loss = self.loss + loss
         gradients = self.map(_sum_of_two, self.gradients, gradients)
         loss = ops.depend(loss, gradients)
@@ -123,7 +123,7 @@ class Accumulator(nn.Cell):
 
 
 class AccumulateStep(nn.Cell):
-    """A batch whose gradients wait for others: batch, share -> nothing of interest."""
+    """Forward and backward pass of one part of a batch; its loss and gradients go to the accumulator."""
 
     def __init__(self, value_and_gradients, accumulator: Accumulator, scaler: Optional[amp.DynamicLossScaler]):
         super().__init__(auto_prefix=False)
@@ -136,7 +136,7 @@ class AccumulateStep(nn.Cell):
 
 
 class UpdateStep(nn.Cell):
-    """The last batch of a step -> the update, and a report (4,) float32 as in `StepReport`."""
+    """The last part of a batch: computes its gradients, updates the weights, returns `StepReport` as (4,) float32."""
 
     def __init__(self, value_and_gradients, optimizer: nn.Cell, *, accumulator: Optional[Accumulator],
                  scaler: Optional[amp.DynamicLossScaler], clip_norm: float, average: Optional[WeightAverage],
@@ -167,13 +167,13 @@ class UpdateStep(nn.Cell):
             overflow = 1.0 - ops.cast(amp.all_finite(gradients), mstype.float32)
         if self.num_processes > 1:
             gradients = self.mean(gradients)
-            # Everyone has to decide alike, and the report is the mean or the maximum over all.
+            # Summed over all processes, so that all of them decide alike. `overflow` and `stop` are above 0 if any is.
             told = self.sum(ops.stack((loss / self.num_processes, overflow, stop)))
             loss, overflow, stop = told[0], told[1], told[2]
         if self.scaler is None:
             done = self._update(gradients)
         else:
-            # A value of its own: `scale` itself would be read after the scaler has changed it.
+            # Computed here, before the scaler changes its parameter: a later read of it would give the new scale.
             inverse = 1.0 / scale
             scale = 1.0 / inverse
             gradients = self.unscale(gradients, inverse)
@@ -187,11 +187,11 @@ class UpdateStep(nn.Cell):
 
 
 class StatisticsKeeper(nn.Cell):
-    """Takes BatchNorm's moving statistics back to what they were before a step that overflowed: the forward pass has
-    already written infinities into them.
+    """Restores BatchNorm's moving statistics after a step that overflowed: its forward pass may have written infinities
+    into them.
 
     Args:
-        network: whose statistics are kept.
+        network: the network with the BatchNorms.
     """
 
     def __init__(self, network: nn.Cell):
@@ -204,24 +204,26 @@ class StatisticsKeeper(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, restore: bool):
-        """Keep the statistics, or restore what was kept."""
+        """Save a copy of the statistics, or restore them from it."""
         if restore:
             return self.map(_copy_into, self.statistics, self.kept)
         return self.map(_copy_into, self.kept, self.statistics)
 
 
 class TrainStep:
-    """One step of the optimiser over a batch, split into several where gradients accumulate.
+    """One step of the optimiser on a batch, which is split into parts if gradients are accumulated.
 
     Args:
         loss_graph: pixels, joints, validity -> loss.
         optimizer: has `parameters`, `step_index` and `skip()`.
-        accumulate: number of parts into which the batch of a step is split; their gradients are averaged by size.
+        accumulate: number of parts into which the batch of a step is split; their gradients are averaged, weighted by
+            their sizes.
         loss_scale: initial scale of the dynamic loss scaling of mixed precision; 0 for none.
         loss_scale_window: steps without overflow after which the scale doubles.
-        clip_norm: largest joint norm of the gradients; 0 for no limit.
-        ema_decay, network: keep a running average of the network's weights; 0 for none.
-        num_processes: whose gradients are averaged.
+        clip_norm: largest global norm of the gradients; 0 for no limit.
+        ema_decay: decay of the running average of the weights; 0 for none.
+        network: its weights are averaged and its BatchNorm statistics are protected from overflow.
+        num_processes: number of processes over which gradients are averaged.
     """
 
     def __init__(self, loss_graph: nn.Cell, optimizer: TorchAdam, *, accumulate: int = 1, loss_scale: float = 0.0,
@@ -241,8 +243,8 @@ class TrainStep:
                                       clip_norm=clip_norm, average=self.average, num_processes=num_processes)
 
     def set_train(self) -> None:
-        """Let BatchNorm use and gather the statistics of the batch."""
-        # The two steps hold the loss graph inside a function of gradients, where their own set_train does not reach.
+        """Set training mode: BatchNorm uses the statistics of the batch and updates its moving ones."""
+        # The two step cells hold the loss graph inside a gradient function, which their own set_train does not reach.
         for cell in (self.loss_graph, self.accumulate_step, self.update_step):
             if cell is not None:
                 cell.set_train(True)
@@ -253,11 +255,11 @@ class TrainStep:
 
         Args:
             pixels: (N, H, W, 3) uint8.
-            joints: (N, K, 2) float32, in input pixels; (N, I, K, 2) with I people in a crop, who stay together.
+            joints: (N, K, 2) float32, in input pixels; (N, I, K, 2) with I people in a crop.
             validity: (N, K) float32, or (N, I, K).
             share: weight of this process's batch in the mean over processes.
-            smallest_share: smallest N among the processes, which all have to run the same number of parts; None: N.
-            stop: this process was asked to stop; the report says so to all.
+            smallest_share: smallest N among the processes, since all have to run the same number of parts; None: N.
+            stop: this process was asked to stop; the reports of all processes then say so.
         """
         count = len(pixels)
         num_parts = min(self.accumulate, count if smallest_share is None else smallest_share)

@@ -1,4 +1,4 @@
-"""A polite end: SIGTERM, the first Ctrl-C and a closed terminal let a training save its state before it leaves."""
+"""Stopping on request: after SIGTERM, the first Ctrl-C or a closed terminal a training saves its state and ends."""
 import contextlib
 import os
 import signal
@@ -7,25 +7,26 @@ import time
 
 from ..system.printing import printable
 
-# Two signals that are closer than this, the second of them no Ctrl-C, are one request, told by two: the terminal or a
-# scheduler, and a launcher.
+# Two signals within this time count as one request, unless the second is Ctrl-C: the terminal or a job scheduler may
+# send one, and a launcher passes it on.
 SAME_REQUEST_SECONDS = 1.0
-# So long the interpreter has to end by itself after the second signal; a call into a library may never come back.
+# After the second signal the interpreter gets this long to end by itself; a call into a library may never return.
 PATIENCE_SECONDS = 5.0
 NO_SIGNAL = b'\0'
 SAVING = 'saving and stopping within two steps or after the evaluation'
 
 
 class StopRequest:
-    """Remembers SIGTERM, SIGINT and SIGHUP between `__enter__` and `__exit__`; a second one ends the process at once.
+    """Between `__enter__` and `__exit__`, the first SIGTERM, SIGINT or SIGHUP requests a stop, a second one raises
+    KeyboardInterrupt.
 
-    A second SIGINT interrupts, and so does another signal that comes over a second after the one before. While a graph
-    runs MindSpore sends itself SIGTERM for SIGINT: then Ctrl-C does not interrupt, and is told as SIGTERM. Where the
-    main thread is inside a library and sees no signal, a thread that does ends the process.
+    A second SIGINT always does so, another signal only if it comes more than a second after the one before. While a
+    graph runs, MindSpore turns SIGINT into SIGTERM: Ctrl-C then counts, and is reported, as SIGTERM. If the main thread
+    is inside a library and does not handle the second signal in time, a watching thread ends the process.
 
     Attributes:
         is_set: the run should stop.
-        failure: why it had to stop, where it was not asked to; None otherwise.
+        failure: the error that made the run stop; None if there was none.
     """
 
     def __init__(self):
@@ -34,29 +35,29 @@ class StopRequest:
 
     def __enter__(self) -> 'StopRequest':
         numbers = [signal.SIGTERM, signal.SIGINT]
-        # nohup and the launch scripts have it ignored: their runs outlive the terminal.
+        # nohup and the launch scripts ignore SIGHUP, so that their runs outlive the terminal.
         if hasattr(signal, 'SIGHUP') and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             numbers.append(signal.SIGHUP)
         self._before = {number: signal.signal(number, self._remember) for number in numbers}
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
-        # The C library's part of the handler writes there at once, whatever the main thread does.
+        # Python's C-level handler writes to this pipe at once, even while the main thread is busy in a library.
         signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(self._pipe[0],), name='signals', daemon=True).start()
         return self
 
     def listen(self) -> None:
-        """Take SIGINT back from MindSpore, which has turned it into SIGTERM since the last graph ran."""
+        """Set our handler of SIGINT again: MindSpore replaces it when a graph runs."""
         if self._before:
             signal.signal(signal.SIGINT, self._remember)
 
     def fail(self, failure: Exception) -> None:
-        """Stop the run as if asked to, and keep the reason for `raise_failure`."""
+        """Request a stop because of an error, and keep the error for `raise_failure`."""
         self.is_set, self.failure = True, failure
         _tell(f'{failure}: {SAVING}')
 
     def raise_failure(self) -> None:
-        """Raise what `fail` was given, if anything."""
+        """Raise the error that `fail` was given, if any."""
         if self.failure is not None:
             raise self.failure
 
@@ -66,7 +67,8 @@ class StopRequest:
             signal.signal(number, handler)
         self._before = {}
         if self._pipe:
-            # Ends the thread, which closes the other end. Forked processes hold copies of this one.
+            # The byte ends the thread, which closes the other end. Closing this end would not end it: forked processes
+            # hold copies of it.
             os.write(self._pipe[1], NO_SIGNAL)
             os.close(self._pipe[1])
             self._pipe = ()
@@ -99,12 +101,12 @@ class StopRequest:
 
 
 def _is_another_request(number: int, seconds: float) -> bool:
-    """Whether a signal is a second request, so many seconds after the one before."""
+    """Whether a signal counts as a second request, given the seconds since the signal before."""
     return number == signal.SIGINT or seconds > SAME_REQUEST_SECONDS
 
 
 def _tell(text: str) -> None:
-    # Not print: a handler may run in the middle of another print, whose buffer would refuse this one.
+    # Not print: a signal handler may run in the middle of another print, whose buffer raises an error then.
     with contextlib.suppress(OSError):
         os.write(1, f'{printable(text)}\n'.encode())
 
