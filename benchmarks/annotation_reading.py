@@ -3,7 +3,7 @@
     python -m benchmarks.annotation_reading [FOLDER]
 
 Makes a file of 118,288 pictures and 260,000 annotations with outlines, in a temporary folder unless one is given, and
-reads it in a process of its own for a training and for an evaluation.
+reads it for a training and for an evaluation, each in its own process.
 """
 import argparse
 import json
@@ -49,7 +49,7 @@ def write_file(path: str) -> None:
 
 
 def measure(path: str, what: str) -> None:
-    """Read the file for a training or an evaluation, and print seconds and the most memory."""
+    """Read the file for a training or an evaluation, and print seconds and peak memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     wall, cpu = time.perf_counter(), time.process_time()
     file = AnnotationFile(path)
@@ -73,7 +73,7 @@ def main() -> None:
             write_file(path)
         print(f'{path}: {os.path.getsize(path) / 1e6:.0f} MB')
         for what in ('training', 'evaluation'):
-            # A process each, or the second would begin with the memory of the first.
+            # Separate processes, so that the peak memory of the first does not count for the second.
             process = multiprocessing.get_context('spawn').Process(target=measure, args=(path, what))
             process.start()
             process.join()

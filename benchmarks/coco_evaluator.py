@@ -1,11 +1,11 @@
-"""COCO's ten numbers by array operations against pycocotools and, where it is installed, faster-coco-eval: times of the
-same files in interleaved rounds on one core, and whether the numbers are equal.
+"""Compares this package's vectorised COCO evaluator with pycocotools and, if installed, faster-coco-eval: times on the
+same files in interleaved rounds on one core, and whether the ten numbers are equal.
 
     python -m benchmarks.coco_evaluator [--pictures 5000] [--poses 105000] [--rounds 3] [--cases 0]
 
 A time is that from the files to the numbers: reading the annotations, checking, matching, accumulating. With --cases N
-the numbers of N small made-up sets are compared first, each with crowds, ignored people, equal scores and pictures of
-nobody; the largest difference is printed.
+the numbers of N small made-up sets are compared first, each with crowds, ignored people, equal scores and pictures
+without people; the largest difference is printed.
 """
 import argparse
 import contextlib
@@ -28,7 +28,7 @@ from src.system.files import read_json
 
 
 def make_files(folder: str, rng, num_pictures: int, num_poses: int, people_most: int = 5) -> tuple:
-    """Write annotations and results, some poses near a person and some of nobody; return their paths."""
+    """Write annotations and results, with true and false positive poses; return the two paths."""
     pictures = [{'id': 7 * number + 3, 'file_name': f'{number:012d}.jpg', 'width': 640, 'height': 480}
                 for number in range(num_pictures)]
     people, results = [], []
@@ -119,7 +119,7 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, evaluate in evaluators().items():
                 start = time.perf_counter()
-                # In a process of its own, whose memory is its own.
+                # In its own process, so that its peak memory can be measured.
                 reader, writer = os.pipe()
                 child = os.fork()
                 if not child:

@@ -1,4 +1,4 @@
-"""Do two hypotheses for a box pay where people overlap, and what do they cost where nobody does?
+"""Do two hypotheses per box help where people overlap, and what do they cost where nobody overlaps?
 
     python -m benchmarks.crowded_pairs FOLDER [--seeds 1 2 3]
 
@@ -20,7 +20,7 @@ from benchmarks.timing import machine, print_table
 from src.synthetic.writing import write_synthetic_coco
 
 ONE, TWO = 'simplepose_small_pairs_160x128', 'mipnet_small_pairs_160x128'
-# Of 200 held-out heavy pairs, which 200 matters more than the seed: the difference was 7.5 to 11.5 points.
+# With only 200 held-out heavy pairs, their choice matters more than the seed: the difference was 7.5 to 11.5 points.
 NUM_TRAIN, NUM_VAL, PAIR_SHARE = 6400, 800, 0.8
 # The overlaps, the number of pictures and the recipes' augmentation were chosen while looking at scores of seed 1, on
 # the first 200 of these held-out pictures as well as on others.
@@ -30,7 +30,7 @@ SPLITS = {'heavy': 'val2017', 'moderate': 'moderate2017', 'singles': 'singles201
 
 
 def run(log: Path, *words: str) -> str:
-    """Run a root script and return what it printed, which is in the log as well."""
+    """Run a script of the repository root; write its output to the log and return it."""
     with open(log, 'w', encoding='utf-8') as file:
         status = subprocess.run([sys.executable, *words], stdout=file, check=False).returncode
     if status:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.crowdpose_evaluator [crowdpose_val.json crowdpose_val_predictions.json]
 
-Without arguments it takes the annotation file of CrowdPose val and 10,450 made-up predictions that lie beside the
-checkout. The time of a rule includes reading and checking the annotation file, not reading the predictions.
+Without arguments it takes the annotation file of CrowdPose val and 10,450 made-up predictions from the folder beside
+the checkout. The time of a rule includes reading and checking the annotation file, not reading the predictions.
 """
 import json
 import os

@@ -1,10 +1,10 @@
-"""What person detectors find on pictures of COCO's layout, and how long they take.
+"""What do person detectors find on a data set in COCO's layout, and how long do they take?
 
     python -m benchmarks.detectors DETECTOR.onnx … --data_url COCO_ROOT [--runtime openvino]
 
-AP is COCO's, of the person class; recall is at IoU 0.5 with all boxes. `found` counts the people with keypoints who
-are found where the threshold lets in 16 boxes that are nobody, and `at` is that threshold; `found` and `false` behind
-it are those of the detector's own threshold. Milliseconds are medians over the pictures, with reading left out.
+AP is COCO's, of the person class; recall is at IoU 0.5 with all boxes. The first `found` counts the
+people with keypoints that are found at the threshold which gives 16 false positives; `at` is that threshold. `found`
+and `false` after it are counted at the detector's own threshold. Milliseconds are medians per picture, without reading.
 """
 import argparse
 import contextlib
@@ -39,7 +39,7 @@ def detect_all(detector: PersonDetector, truth: COCO, folder: str) -> Tuple[List
 
 
 def evaluate(truth: COCO, results: List[dict]) -> Dict[str, object]:
-    """Return COCO's AP and recall, and of every box its score and whom it finds."""
+    """Return COCO's AP and recall, and for every box its score and the person it is matched with."""
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes(results), 'bbox')
         evaluation.evaluate()
@@ -50,7 +50,7 @@ def evaluate(truth: COCO, results: List[dict]) -> Dict[str, object]:
     scores, found = [], []
     all_areas = [each for each in evaluation.evalImgs if each and each['aRng'] == evaluation.params.areaRng[0]]
     for each in all_areas:
-        # The first threshold of overlap is 0.5.
+        # Index 0: the IoU threshold 0.5.
         for score, whom, is_ignored in zip(each['dtScores'], each['dtMatches'][0], each['dtIgnore'][0]):
             if not is_ignored:
                 scores.append(score)
@@ -77,7 +77,7 @@ def main() -> None:
         scores, found = measured['scores'], measured['found']
         order = np.argsort(-scores, kind='stable')
         false = np.cumsum(found[order] < 0)
-        # The last box before one false box more comes in.
+        # The last box before one more false positive.
         last = int(np.searchsorted(false, FALSE_BOXES + 1)) - 1
         rows.append((os.path.basename(path), f'{detector.format_name}, {detector.input_shape[0]}',
                      f'{measured["AP"]:.3f}', f'{measured["recall"]:.3f}',

@@ -33,7 +33,7 @@ WAYS = (Way('mindspore', 'f32'), Way('mindir', 'f32', 'pose.mindir'), Way('onnxr
 
 
 def configured_network(config, weights: Optional[dict], where: str):
-    """Return the network of a configuration, with given weights or fresh ones."""
+    """Return the network of a configuration, with the given weights or initial ones."""
     network = build_configured_network(config)
     if weights is not None:
         load_weights(network, weights, config, where)
@@ -41,7 +41,7 @@ def configured_network(config, weights: Optional[dict], where: str):
 
 
 def write_files(folder: Path, config, weights: Optional[dict], where: str, crops: np.ndarray) -> List[str]:
-    """Write pose.onnx, pose.int8.onnx (calibrated on crops) and pose.mindir; return what is to be said of them."""
+    """Write pose.onnx, pose.int8.onnx (calibrated on crops) and pose.mindir; return remarks to print."""
     for name, file_format in (('pose.onnx', 'ONNX'), ('pose.int8.onnx', 'ONNX'), ('pose.mindir', 'MINDIR')):
         plan = ExportPlan(file_format, input_kind='pixels')
         model = build_exported_model(config, configured_network(config, weights, where), plan, COCO.flip_index)

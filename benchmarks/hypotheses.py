@@ -1,4 +1,4 @@
-"""What does MIPNet's second hypothesis cost, when both share what lies in front of the first modulation block?
+"""What does MIPNet's second hypothesis cost, if both share the layers in front of the first modulation block?
 
     python -m benchmarks.hypotheses [--recipe NAME] [--batch_sizes 1 8] [--rounds 15]
 
@@ -39,7 +39,7 @@ class Method(nn.Cell):
 
 
 def build_ways(network: nn.Cell, images: np.ndarray) -> Dict[str, Callable[[], object]]:
-    """Return {name: a call that computes it for the images and brings the result back}."""
+    """Return {name: function that computes it for the images and copies the result to the host}."""
     images, of_code = Tensor(images), [Tensor(np.tile(code, (len(images), 1))) for code in network.codes.asnumpy()]
     together, trunk, rest = (Method(network, name) for name in ('hypotheses', 'trunk', 'modulate'))
     features = trunk(images)
@@ -51,7 +51,7 @@ def build_ways(network: nn.Cell, images: np.ndarray) -> Dict[str, Callable[[], o
 
 
 def time_ways(ways: Dict[str, Callable[[], object]], rounds: int) -> Dict[str, List[float]]:
-    """Return the seconds of each way in every round; each has run once before."""
+    """Return the seconds of each way in every round, after one warm-up run."""
     for work in ways.values():
         work()
     seconds = {name: [] for name in ways}

@@ -1,4 +1,4 @@
-"""Does TensorFlow's 8-bit MobileNetV2, dequantised, compute what it did, and can training start from it?
+"""Does TensorFlow's 8-bit MobileNetV2, dequantised, compute the same as before, and can training start from it?
 
     python -m benchmarks.imagenet_start MOBILENET_V2.tflite DATA_ROOT START.safetensors [--pictures 32] [--calibrate 64]
 
@@ -6,16 +6,16 @@ Writes the trunk under MMPose's names, for `train.py --pretrained_path START.saf
 layout: with people of its train2017 the trunk is compared, layer by layer, with the 8-bit file run by OpenVINO, and the
 statistics of the BatchNorms are measured. The file is read with the package `tflite` (requirements-extra.txt).
 
-What is different there, and what becomes of it:
+What differs in the 8-bit file, and how it is converted:
 - BatchNorm is folded into weights and biases. Here each gets the mean and variance that its channel has on real people;
-  gamma is the standard deviation and beta takes the rest, so that nothing changes in evaluation, next to nothing in
-  training, and what gamma and beta act on has mean 0 and variance 1, as training wants it.
-- Pixels are (byte - 128) / 128, not (byte / 255 - mean) / std. The first convolution takes that over exactly but for
-  the border, where zeros now stand for the mean color instead of middle grey.
+  gamma is the standard deviation and beta the mean plus the bias. So the output stays the same in evaluation and almost
+  the same in training, and the input of gamma and beta has mean 0 and variance 1, as training needs.
+- Pixels are (byte - 128) / 128, not (byte / 255 - mean) / std. The first convolution is converted exactly, except
+  at the border, where the padding zeros now mean the mean color instead of middle grey.
 - Padding 'SAME' at stride 2 pads even sides right and below only. With the symmetric padding of the pose networks the
-  same weights look at the picture half a cell further left and up: inside, the maps are those of a picture shifted by
-  1 + 2 + 4 + 8 + 16 = 31 pixels. Symmetric padding puts cell i of a heatmap on pixel 4 i, where the targets have it, so
-  it stays; the comparison runs with 'SAME'.
+  same weights see the picture shifted: away from the border, the last maps are those of a picture that is shifted by
+  1 + 2 + 4 + 8 + 16 = 31 pixels. Symmetric padding is kept, because it puts cell i of a heatmap on pixel 4 i, as in the
+  targets; only the comparison runs with 'SAME'.
 """
 import argparse
 import tempfile
@@ -42,7 +42,8 @@ MIDDLE, HALF_RANGE = 128.0, 128.0
 
 
 class Convolution(NamedTuple):
-    """One of a file: weight (O, I / group, k, k), bias (O,), and the number of the tensor behind its ReLU6, if any."""
+    """A convolution of the file: weight (O, I / group, k, k), bias (O,), and the index of the tensor behind its ReLU6,
+    if any."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -50,7 +51,7 @@ class Convolution(NamedTuple):
 
 
 def dequantised(numbers: np.ndarray, scales: Sequence[float], zero_points: Sequence[int], axis: int) -> np.ndarray:
-    """Return (numbers - zero point) * scale, float32; several scales belong to the places along `axis`."""
+    """Return (numbers - zero point) * scale, float32; several scales apply along `axis`."""
     shape = [1] * numbers.ndim
     shape[axis] = len(scales)
     centerd = numbers.astype(np.float64) - np.reshape(zero_points, shape)
@@ -85,7 +86,7 @@ def read_convolutions(path: str) -> List[Convolution]:
         code = model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()
         if code in (tflite.BuiltinOperator.CONV_2D, tflite.BuiltinOperator.DEPTHWISE_CONV_2D):
             _, weight, bias = (int(each) for each in operator.InputsAsNumpy())
-            # O, k, k, I; of a depthwise one 1, k, k, O.
+            # In the file O, k, k, I; for a depthwise convolution 1, k, k, O.
             axes = (0, 3, 1, 2) if code == tflite.BuiltinOperator.CONV_2D else (3, 0, 1, 2)
             found.append(Convolution(values(weight).transpose(axes), values(bias), int(operator.OutputsAsNumpy()[0])))
     return found
@@ -131,7 +132,7 @@ def with_statistics(state: Dict[str, np.ndarray], statistics: Dict[str, tuple], 
 
 
 class Watched(nn.Cell):
-    """A BatchNorm that adds up what goes in, and keeps what the cell behind it makes of it: x -> the same as before."""
+    """Wraps a BatchNorm: sums its inputs for statistics and keeps the output of the activation behind it."""
 
     def __init__(self, norm: nn.Cell, activate: nn.Cell):
         super().__init__(auto_prefix=False)
@@ -153,11 +154,11 @@ class Watched(nn.Cell):
 
 def watch(network: nn.Cell, state: Dict[str, np.ndarray], images: np.ndarray, *, same: bool = False,
           keep_outputs: bool = False) -> Dict[str, Watched]:
-    """Run the trunk of `network` on images (N, 3, H, W), operator by operator, and return what its BatchNorms saw.
+    """Run the trunk of `network` on images (N, 3, H, W), operator by operator, and return its watched BatchNorms.
 
     Args:
         same: pad as TensorFlow's 'SAME' does.
-        keep_outputs: of every picture.
+        keep_outputs: keep the outputs of every picture.
     """
     names = {plain: name for name, plain in pytorch_names(network).items()}
     assign_weights(network, {names[plain]: value for plain, value in state.items()})
@@ -179,9 +180,9 @@ def watch(network: nn.Cell, state: Dict[str, np.ndarray], images: np.ndarray, *,
 
 
 class QuantisedFile:
-    """The 8-bit file in OpenVINO, one copy of it for every output that is asked for.
+    """The 8-bit file in OpenVINO, with one copy for every requested tensor.
 
-    OpenVINO keeps no names of what lies inside, so each copy says in its own words that its graph ends there.
+    OpenVINO does not keep the names of inner tensors, so each copy is changed to declare its tensor as the output.
     """
 
     def __init__(self, path: str):
@@ -206,7 +207,7 @@ class QuantisedFile:
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the correlation of all numbers of two arrays."""
+    """Return the correlation coefficient of two arrays over all their values."""
     return float(np.corrcoef(one.ravel().astype(np.float64), other.ravel().astype(np.float64))[0, 1])
 
 
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument('--compare_root', default='', help='another data set for the comparison')
     arguments = parser.parse_args()
     set_up_device('CPU', graph_mode=False)
-    # MindSpore 2.10 looks for NumPy 1 at the first operator of this mode, and only some operators survive its absence.
+    # At its first operator in this mode MindSpore 2.10 imports parts of NumPy 1; only some operators work without them.
     _ = Tensor(np.zeros(1, np.float32)) + Tensor(np.zeros(1, np.float32))
     convolutions = read_convolutions(arguments.tflite)
     config = resolve(load_recipe(RECIPE), {'DATASET.ROOT': arguments.data_root})

@@ -1,11 +1,11 @@
-"""From JPEG to keypoints in a JSON file: how many people per second in each runtime, and what of it is the network?
+"""From JPEG to keypoints in a JSON file: how many people per second in each runtime, and what is the network's share?
 
     python -m benchmarks.inference [--data_url DATA_ROOT --gt_file_url ANNOTATION_FILE] [--recipes NAME …] [--rounds 3]
 
 Batches of 8, no flip test, all cores. Every round runs every runtime once, so that a drifting machine speed cancels out
 of the ratios, whose median is printed; people/s and milliseconds are those of the best round. Weights are random: they
-change the poses, not the speed. The network's time is that of its calls on the same batches with nothing else going on;
-the share outside is the rest of the whole time.
+change the poses, not the speed. The network's time is that of its calls alone on the same batches; the share outside
+is the rest of the whole time.
 """
 import argparse
 import os
@@ -37,7 +37,7 @@ BATCH_SIZE, PEOPLE = 8, 136
 
 
 def load_samples(config, root: str, annotation_file: str) -> PersonSamples:
-    """Return the people of the file, over and over until there are enough."""
+    """Return the people of the file, repeated until there are enough."""
     crops = model_of(config).crops(config)
     people = load_coco_people(annotation_file, COCO, sample_rule=crops.sample_rule)
     paths = locate_pictures(root, people.file_names, split_folder='val2017')
@@ -81,7 +81,7 @@ def measure(recipe: str, root: str, annotation_file: str, rounds: int) -> list:
                 networks[way].append(network_seconds(predictor, batches))
     rows = []
     for way in WAYS:
-        # Whatever else the machine does can only make a round slower.
+        # The minimum: other load on the machine can only make a round slower.
         whole, network = min(wholes[way]), min(networks[way])
         ratio = statistics.median(base / one for base, one in zip(wholes[WAYS[0]], wholes[way]))
         rows.append((recipe, way, f'{PEOPLE / whole:.1f}', f'{ratio:.2f}', f'{1000 * network / PEOPLE:.1f}',

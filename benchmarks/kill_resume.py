@@ -1,10 +1,10 @@
-"""Does a run that was killed at any moment end, once resumed, with the bits of an undisturbed one?
+"""Does a run that is killed at any moment and resumed end with the same bits as an undisturbed one?
 
     python -m benchmarks.kill_resume [--kills 20] [--processes 1] [--seed 0]
 
 A tiny network trains on synthetic people and saves its state after every step. Each time all processes of the run get
-SIGKILL at a moment drawn evenly from the first step to the end, savings included: so many steps, and a part of the time
-from one to the next. --resume auto then takes the run to its end. Compared are the weights, the state (optimiser, step)
+SIGKILL at a random moment between the first step and the end, saving included: a random fraction of the time from
+a random step to the next. --resume auto then completes the run. Compared are the weights, the state (optimiser, step)
 and the metrics of every step. With several processes it is scripts/train_distributed.sh that is killed and started
 again.
 """
@@ -38,11 +38,11 @@ FLAGS = (f'--batch_size {{batch_size}} --input_shape 64 64 --epoch {EPOCHS} --nu
 
 
 class Run:
-    """A training in `folder`, started; all its processes carry a word of their own in the environment.
+    """A training that runs in `folder`; all its processes are marked by a variable in their environment.
 
     Args:
-        folder: its file out.txt gets what is printed.
-        data: root of the people.
+        folder: the output goes to out.txt in it.
+        data: root of the data set.
         num_processes: 1 for train.py itself, more for the launch script.
     """
 
@@ -70,14 +70,14 @@ class Run:
         return self._process.poll() is not None
 
     def wait(self) -> None:
-        """Wait for the end, which should be a good one."""
+        """Wait for the end and check that the run succeeded."""
         if self._process.wait():
             sys.exit(f'a run ended with status {self._process.returncode}:\n{self.out}')
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that happens during the run."""
+        """Wait until the condition holds; it has to do so during the run."""
         while True:
-            # In this order: what happens right before the end counts.
+            # Checked in this order, so that what happens right before the end counts.
             is_over = self.is_over
             if condition():
                 return
@@ -96,7 +96,7 @@ class Run:
         return found
 
     def kill(self) -> None:
-        """Kill all processes, also those that are just being started."""
+        """Kill all processes, also those that are just starting."""
         while self.processes():
             for number in self.processes():
                 with contextlib.suppress(ProcessLookupError):
@@ -106,7 +106,7 @@ class Run:
 
 
 def result_of(ckpt: Path) -> dict:
-    """Return all that a finished run leaves, as bytes by name."""
+    """Return the results of a finished run as {name: bytes}."""
     # Not above: it imports MindSpore, and only the trainings need that.
     from src.checkpoints.ckpt import read_checkpoint, read_entries
     weights, _ = read_checkpoint(str(ckpt / 'pose.ckpt'))
@@ -140,7 +140,7 @@ def main() -> None:
             run.wait_until(lambda: run.out.count('loss is ') >= step)
             return run
 
-        # Compiled is twice, for the two sizes of batches.
+        # The graph is compiled twice, for the two batch sizes.
         run = start_until(3, 'undisturbed')
         third_step = time.perf_counter()
         run.wait_until(lambda: '\ncheckpoint: ' in run.out)

@@ -1,4 +1,4 @@
-"""Is learning real? A small SimplePoseNet learns 86 real people by heart and is scored on the same people.
+"""Does training work on real pictures? A small SimplePoseNet is overfitted to 86 people and scored on the same people.
 
     python -m benchmarks.learn_coco_mini [DATA_ROOT]     (default: the real samples beside the checkout)
 

@@ -1,4 +1,4 @@
-"""How fast is a training sample through the loader, compared with merely reading its picture?
+"""How fast does the loader make a training sample, compared with only reading its picture?
 
     python -m benchmarks.loader [DATA_ROOT ANNOTATION_FILE]     (default: the real samples beside the checkout)
 
@@ -24,7 +24,7 @@ from src.models.mspn.crops import MSPNCrops
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 ROUNDS, EPOCHS, BATCH_SIZE = 7, 6, 32
-# MIPNet's crops are SimplePoseNet's, with the keypoints of one neighbour or three.
+# MIPNet's crops are SimplePoseNet's, with the keypoints of one or three neighbours.
 RECIPES = (('MSPN', MSPNCrops(half_body_probability=0.3, random_extension=True)), ('SimplePoseNet', SimplePoseCrops()),
            ('MIPNet, 2 people', MIPNetCrops()), ('MIPNet, 4 people', MIPNetCrops(num_neighbours=3)))
 
@@ -37,7 +37,7 @@ def read_rate(paths) -> float:
 
 
 def loader_rate(samples: PersonSamples) -> float:
-    """Rate between the first batch and the last: the start of the pipeline is not a property of a sample."""
+    """Return the rate from the first batch to the last, without the start of the pipeline."""
     plan = BatchPlan(len(samples), BATCH_SIZE, EPOCHS, seed=1)
     count = 0
     for pixels, *_ in iterate_batches(TrainingBatches(samples, plan), num_workers=1):

@@ -1,4 +1,4 @@
-"""People on smooth paths whose every joint is known: they walk, swing their limbs, cross each other and are hidden."""
+"""Made-up people on smooth paths with known joints: they walk, swing their limbs, cross each other and are hidden."""
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +15,14 @@ class Scene(NamedTuple):
 
     Attributes:
         truth: (F, N, K, 2).
-        is_seen: (F, N), False while somebody is hidden.
+        is_seen: (F, N), False while a person is hidden.
     """
 
     truth: np.ndarray
     is_seen: np.ndarray
 
     def observed(self, noise: float, seed: int = 0):
-        """Yield for every frame keypoints (P, K, 3), boxes (P, 4) and who they are (P,), in random order."""
+        """Yield for every frame keypoints (P, K, 3), boxes (P, 4) and the true person indices (P,), in random order."""
         rng = np.random.default_rng(seed)
         for places, seen in zip(self.truth, self.is_seen):
             who = rng.permutation(np.flatnonzero(seen))
@@ -33,7 +33,7 @@ class Scene(NamedTuple):
 
 
 def walking(start, speed, frames: int, *, length: float = 200.0, phase: float = 0.0) -> np.ndarray:
-    """Return (F, K, 2) of somebody who walks from `start` with `speed` pixels per second and swings arms and legs."""
+    """Return (F, K, 2) of a person who walks from `start` with `speed` pixels per second and swings arms and legs."""
     time = np.arange(frames) / RATE
     center = np.array(start) + time[:, None] * np.array(speed)
     swing = np.sin(2 * np.pi * 0.9 * time + phase)
@@ -54,13 +54,13 @@ def crossing(frames: int = 100) -> Scene:
     is_seen = np.ones((frames, 3), bool)
     distance = np.abs(truth[:, 0, 0, 0] - truth[:, 1, 0, 0])
     is_seen[distance < 30, 1] = False
-    # Somebody walks through the picture in front of the third.
+    # The third person is hidden, as if somebody passed in front.
     is_seen[40:60, 2] = False
     return Scene(truth, is_seen)
 
 
 def identity_switches(ids, who) -> int:
-    """How often somebody comes back, or goes on, with another number."""
+    """Return how often the id of a person changes, also after the person was hidden."""
     last, switches = {}, 0
     for numbers, people in zip(ids, who):
         for number, person in zip(numbers.tolist(), people.tolist()):
@@ -70,7 +70,7 @@ def identity_switches(ids, who) -> int:
 
 
 def errors_of(scene: Scene, keypoints, who):
-    """Return (F, N, K, 2) of found minus true places, NaN where nobody was found."""
+    """Return (F, N, K, 2), found minus true positions, NaN for people who were not found."""
     errors = np.full(scene.truth.shape, np.nan)
     for frame, (found, people) in enumerate(zip(keypoints, who)):
         errors[frame, people] = found[:, :, :2] - scene.truth[frame, people]
@@ -78,12 +78,12 @@ def errors_of(scene: Scene, keypoints, who):
 
 
 def jitter(errors: np.ndarray) -> float:
-    """Mean acceleration of the error, in pixels per frame and frame."""
+    """Return the mean acceleration of the error, in pixels per frame squared."""
     return float(np.nanmean(np.linalg.norm(np.diff(errors, n=2, axis=0), axis=-1)))
 
 
 def lag_in_frames(scene: Scene, keypoints, who, *, joints=(9, 10, 15, 16)) -> float:
-    """By how many frames found places are behind true ones: the shift of the truth that fits best, of moving joints."""
+    """Return the lag of found positions behind true ones: the shift in frames that fits best, over moving joints."""
     found = errors_of(scene, keypoints, who) + scene.truth
     frames = np.arange(len(found))
     shifts = np.arange(-1, 8, 0.1)

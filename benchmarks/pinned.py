@@ -1,4 +1,4 @@
-"""Run a script on one core: python -m benchmarks.pinned SCRIPT ARGUMENTS…; process n of a job takes the n-th core."""
+"""Run a script on one core: python -m benchmarks.pinned SCRIPT ARGUMENTS…; process n of a job gets the n-th core."""
 import os
 import runpy
 import sys

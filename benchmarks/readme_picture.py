@@ -11,7 +11,7 @@ from src.data.skeletons import COCO
 from src.synthetic.pictures import make_picture
 from src.visualization import draw_people
 
-# Pictures of the synthetic val2017, side by side, each brought to this height.
+# Pictures of the synthetic val2017, placed side by side and resized to this height.
 NUMBERS, HEIGHT, QUALITY = (3, 8, 14, 21), 300, 82
 
 

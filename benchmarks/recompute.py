@@ -1,4 +1,4 @@
-"""How much memory does a training step need with TRAIN.RECOMPUTE and without, and how long does it take?
+"""How much memory and time does a training step need with and without TRAIN.RECOMPUTE?
 
     python -m benchmarks.recompute [RECIPE] [BATCH_SIZE]
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.runtime_ap CKPT DATA_ROOT [--calibration_people 64] [--set KEY=VALUE …]
 
-DATA_ROOT is in COCO's layout; scored are the people of its val2017 in their ground-truth boxes, by the protocol of the
+DATA_ROOT is in COCO's layout. The people of its val2017 are scored in their ground-truth boxes, by the protocol of the
 checkpoint's recipe. The int8 file is calibrated on people of its train2017.
 """
 import argparse
@@ -25,7 +25,7 @@ from src.system.device import Processes, set_up_device
 
 
 def calibration_crops(config, count: int) -> np.ndarray:
-    """Return crops (count, H, W, 3) of people to learn from, spread over the data set."""
+    """Return crops (count, H, W, 3) of training people, spread over the data set."""
     crops, root = model_of(config).crops(config), config.DATASET.ROOT
     people = load_coco_people(f'{root}/annotations/person_keypoints_train2017.json', COCO,
                               sample_rule=crops.sample_rule)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.scaling [--recipe simplepose_r50_coco_256x192] [--batch_size 8] [--steps 12] [--rounds 3]
 
-Trains on synthetic people through train.py, so loading, logging and everything else counts. The rounds alternate; a
-figure is the median over rounds of the median over steps. The breakdown comes from the same job with single parts of
-the step as graphs of their own. The last table is a model, not a measurement.
+Trains on synthetic people through train.py, so loading, logging and everything else is included. The rounds
+alternate; a figure is the median over rounds of the median over steps. The breakdown comes from the same job with parts
+of the step as separate graphs. The last table is a model, not a measurement.
 """
 import argparse
 import json
@@ -27,7 +27,7 @@ ASSUMED_IMAGES_PER_SECOND = 500.0
 
 
 def command_of(processes: int, script: str, arguments: list) -> list:
-    """Return the command that runs `script` in so many pinned processes."""
+    """Return the command that runs `script` in this many pinned processes."""
     pinned = [str(ROOT / 'benchmarks' / 'pinned.py'), script, *arguments]
     if processes == 1:
         return [sys.executable, *pinned]
@@ -142,7 +142,7 @@ def measure_parts(arguments) -> None:
     seconds = {name: [] for name in parts}
     for count in range(arguments.steps + 2):
         for name, part in parts.items():
-            # Without this the slower process would be waited for in the wrong part.
+            # Synchronise, or the time of waiting for the slower process would count in the wrong part.
             together.update_step.sum(Tensor(np.zeros(1, np.float32))).asnumpy()
             start = time.perf_counter()
             part()
@@ -156,7 +156,7 @@ def measure_parts(arguments) -> None:
 
 
 def print_parts(measured: dict) -> None:
-    """Print where the time of a step of two processes goes."""
+    """Print the parts of the time of a step with two processes."""
     whole = measured['step_together']
     rows = (('forward and backward', measured['forward_and_backward']),
             ('update', measured['step_alone'] - measured['forward_and_backward']),
@@ -167,7 +167,7 @@ def print_parts(measured: dict) -> None:
 
 
 def print_model(message_bytes: int, messages: int, recipe: str) -> None:
-    """Print what a ring all-reduce of these messages, fused into one, would cost on many devices, not overlapped."""
+    """Print what a ring all-reduce of these messages, fused into one, would cost on many devices without overlap."""
     from src.config import load_recipe
     batch = load_recipe(recipe).TRAIN.BATCH_SIZE
     compute = batch / ASSUMED_IMAGES_PER_SECOND

@@ -1,8 +1,8 @@
-"""Which share of a training step goes into making label maps inside the graph?
+"""What share of a training step is spent on making label maps inside the graph?
 
     python -m benchmarks.targets
 
-The maps alone are timed as a graph of their own, which is more than they cost inside the step.
+The maps are timed as a separate graph, which takes longer than making them inside the step.
 """
 import numpy as np
 from mindspore import Tensor, nn
@@ -20,7 +20,7 @@ BATCH_SIZE = 8
 
 
 class TargetsAlone(nn.Cell):
-    """Label maps, summed so that nothing has to leave the device."""
+    """Label maps alone, summed so that only one number leaves the device."""
 
     def __init__(self, targets: nn.Cell):
         super().__init__(auto_prefix=False)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: help, the machine in words, medians over rounds, one table."""
+"""What the benchmarks share: help, description of the machine, medians over rounds, the table."""
 import argparse
 import os
 import platform

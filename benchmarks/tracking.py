@@ -3,9 +3,9 @@
     python -m benchmarks.tracking [--noise 3]
 
 Three people, 100 frames at 25 per second: two cross each other, and each of two is hidden for a while. Every joint is
-known; what is observed has normal noise of so many pixels, at a body length of 200. Jitter is the mean acceleration of
-the error in pixels per frame and frame; error is the root mean square in pixels; lag is the shift of the true path that
-fits best; a switch is a person who goes on with another number.
+known; observations have normal noise of --noise pixels; people are 200 pixels long. Jitter is the mean acceleration of
+the error in pixels per frame squared; error is the root mean square in pixels; lag is the shift of the true path that
+fits best; a switch is a change of a person's id.
 """
 import argparse
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.whole_path PICTURES_FOLDER --detector DETECTOR.onnx [--rounds 3]
 
-The same pictures, detector and network (random weights of the carried network's recipe, ONNX Runtime, no flip test) go
-through `run_inputs`, as `infer.py` does it, and through a plain loop: read, detect, one call of the network for every
-person, draw, write. Rounds alternate, so that a drifting machine cancels out of the ratio, whose median is printed.
+The same pictures, detector and network (random weights of the bundled network's recipe, ONNX Runtime, no flip test) go
+through `run_inputs`, as in `infer.py`, and a plain loop: read, detect, one call of the network per person, draw,
+write. Rounds alternate, so that a drifting machine speed cancels out of the ratio, whose median is printed.
 """
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""How much memory does a loader worker need that holds annotations of COCO train's size?
+"""How much memory does a loader worker need with annotations of COCO train's size?
 
     python -m benchmarks.worker_memory
 
@@ -35,7 +35,7 @@ def write_annotations(path: str) -> None:
             'id': index + 1, 'image_id': int(rng.integers(PICTURES)) + 1, 'category_id': 1, 'iscrowd': 0,
             'bbox': [100.0, 50.0, 200.0, 300.0], 'area': 30000.0, 'num_keypoints': 17,
             'keypoints': keypoints.ravel().tolist(),
-            # COCO's outlines make most of its annotation file.
+            # Outlines are the largest part of COCO's annotation file.
             'segmentation': [(rng.random(60) * 400).round(2).tolist()]})
     with open(path, 'w', encoding='utf-8') as file:
         json.dump({'images': images, 'annotations': annotations}, file)

@@ -3,13 +3,13 @@
     from src import PoseEstimator
     poses = PoseEstimator('pose.ckpt')(image_bgr, boxes_xywh)
 
-Importing the package imports no MindSpore; it prepares the environment that MindSpore reads when it starts.
+Importing the package does not import MindSpore; it sets the environment variables that MindSpore reads at its start.
 """
 import importlib
 
 from .system import device  # noqa: F401
 
-# The public face, and where each part of it lies.
+# The public names, and the modules that define them.
 _PUBLIC = {'PoseEstimator': '.inference.estimator', 'build_network': '.models.registry',
            'load_recipe': '.config', 'load_weights': '.checkpoints.load', 'read_weights': '.checkpoints.load',
            'PersonDetector': '.detection', 'PoseTracker': '.tracking', 'PoseError': '.system.errors'}

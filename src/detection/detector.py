@@ -8,17 +8,17 @@ from ..export.runtimes import installed_runtimes, load_graph
 from ..system.errors import PoseError
 from .output_formats import KNOWN_FORMATS, Pixels, recognise
 
-# Overlap (IoU) above which the less sure of two boxes is dropped; two people who hug overlap less.
+# IoU above which the box with the lower score is dropped; boxes of two people who hug overlap less than this.
 MAX_OVERLAP = 0.65
-# No picture of people has more, and each costs a crop.
+# Most people taken from one picture, since each costs a crop.
 MAX_PEOPLE = 300
 DETECTOR_RUNTIMES = ('onnxruntime', 'openvino')
-# Of detectors that take any size.
+# Input size for detectors that take any size.
 DEFAULT_SIDE = 640
 
 
 class DetectedPeople(NamedTuple):
-    """The people on a picture, surest first.
+    """The people on a picture, highest score first.
 
     Attributes:
         boxes_xywh: (P, 4) float64, pixels of the picture, inside it.
@@ -30,21 +30,21 @@ class DetectedPeople(NamedTuple):
 
 
 class PersonDetector:
-    """Finds people with a detector in an ONNX file; whose it is, is recognised from its outputs.
+    """Finds people with a detector in an ONNX file; the detector's family is recognised from its outputs.
 
     Args:
         path: of the file.
         runtime: 'onnxruntime' or 'openvino'; '' takes what is installed, the former first.
-        threads: of the runtime; 0 leaves them to it.
-        threshold: boxes of higher scores are people; None takes what suits the format.
-        nms_threshold: overlap (IoU) above which the less sure of two boxes is dropped.
+        threads: of the runtime; 0 lets the runtime choose.
+        threshold: boxes with a higher score are people; None takes the default of the family.
+        nms_threshold: IoU above which the box with the lower score is dropped.
 
     Attributes:
-        format_name: the family that it was recognised as.
+        format_name: the recognised family.
         input_shape: (H, W) of the network.
 
     Raises:
-        PoseError: the file is missing, damaged or no detector of a known format; the message names it.
+        PoseError: the file is missing, damaged or not a detector of a known format; the message names the file.
         ImportError: the runtime is not installed.
     """
 
@@ -76,14 +76,14 @@ class PersonDetector:
         return height, width
 
     def _probe(self):
-        """Return the outputs for a picture of noise: shapes that the file leaves open are known then."""
+        """Return the outputs for a picture of noise, which show the shapes that the file leaves open."""
         noise = np.random.default_rng(0).integers(0, 256, (1, 3, *self.input_shape)).astype(np.float32)
         return self._run(noise)
 
     def _run(self, images: np.ndarray):
         try:
             return self._graph.run(images)
-        except Exception as error:  # noqa: BLE001  each runtime has its own kinds
+        except Exception as error:  # noqa: BLE001  each runtime has its own exceptions
             raise PoseError(f'the detector {self.path} fails on an input of the shape {images.shape}: '
                             f'{" ".join(str(error).split())[:300]}') from None
 
@@ -96,7 +96,7 @@ class PersonDetector:
         boxes, scores = self._format.decode(self._run(images))
         size = np.array([picture_bgr.shape[1], picture_bgr.shape[0]], np.float64)
         boxes = boxes.astype(np.float64).reshape(-1, 2, 2)
-        # What is not finite is nobody.
+        # Boxes that are not finite are dropped.
         kept = (scores > self.threshold) & np.isfinite(boxes).all(axis=(1, 2))
         corners = np.clip((boxes[kept] - offset) / scale, 0, size)
         scores = scores[kept].astype(np.float64)
@@ -113,7 +113,7 @@ class PersonDetector:
 
 def letterbox(picture_bgr: np.ndarray, input_shape: Tuple[int, int], pixels: Pixels
               ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a picture into a detector's input, its proportions kept.
+    """Fit a picture into a detector's input and keep its aspect ratio.
 
     Returns:
         (1, 3, H, W) float32, and scale (2,) and offset (2,), both x and y: input = picture * scale + offset.

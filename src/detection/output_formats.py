@@ -1,6 +1,6 @@
 """What the outputs of published detectors mean: recognised from names and shapes, turned into boxes and scores.
 
-Formats, each as its project's own export has it: YOLOX (arXiv 2107.08430; Megvii), RTMDet (arXiv 2212.07784;
+Formats, each as its own project exports it: YOLOX (arXiv 2107.08430; Megvii), RTMDet (arXiv 2212.07784;
 OpenMMLab), NanoDet and NanoDet-Plus (RangiLyu), YOLOv8 and YOLO11 (Ultralytics). S is the side of a grid of cells, C
 the number of classes, N all cells of all grids; boxes are x1, y1, x2, y2 in pixels of the detector's input.
 """
@@ -13,16 +13,16 @@ import numpy as np
 from ..system.errors import PoseError
 from ..system.printing import brief
 
-# Outputs of one call -> boxes (N, 4) and the scores (N,) of them being people.
+# Outputs of one call -> boxes (N, 4) and their person scores (N,).
 Decode = Callable[[Sequence[np.ndarray]], Tuple[np.ndarray, np.ndarray]]
 
 KNOWN_FORMATS = (
     'YOLOX (1, N, 5 + classes)', 'RTMDet (three grids of classes and three of 4 distances, or three of both, or dets '
     'and labels)', 'NanoDet (classes and distances of three grids) and NanoDet-Plus (1, N, classes + 32)',
     'YOLOv8/YOLO11 (1, 4 + classes, N), or (1, 300, 6) with the suppression inside')
-# Pixels of a cell; NanoDet-Plus has a fourth grid.
+# Pixels per cell of the three grids; NanoDet-Plus has a fourth grid.
 STRIDES = (8, 16, 32)
-# NanoDet spreads a distance over so many bins (Generalized Focal Loss, arXiv 2006.04388).
+# NanoDet predicts a distance as a distribution over this many bins (Generalized Focal Loss, arXiv 2006.04388).
 DISTANCE_BINS = 8
 # The number of classes of COCO, whose first one is the person.
 COCO_CLASSES = 80
@@ -30,12 +30,12 @@ COCO_CLASSES = 80
 
 @dataclass(frozen=True)
 class Pixels:
-    """How a detector wants its pixels.
+    """How a detector expects its input pixels.
 
     Attributes:
         mean, std: (3,), in the order of the input's channels.
         is_rgb: whether that order is R, G, B.
-        is_centered: the picture lies in the middle of the input, not in its upper left corner.
+        is_centered: whether the picture lies in the middle of the input instead of its upper left corner.
         padding: grey value around it.
     """
 
@@ -51,10 +51,10 @@ class OutputFormat(NamedTuple):
 
     Attributes:
         name: of its family.
-        pixels: what it wants.
+        pixels: the pixels that it expects.
         decode: of its outputs.
-        threshold: score above which boxes are people for this family, unless told otherwise.
-        has_suppression: whether duplicates are gone already.
+        threshold: the family's default score above which boxes are people.
+        has_suppression: whether the outputs are already without duplicates (NMS inside the file).
     """
 
     name: str
@@ -80,7 +80,7 @@ def recognise(path: str, input_shape: Tuple[int, int], names: Sequence[str], out
         metadata: of the file.
 
     Raises:
-        PoseError: it is none of the known ones; the message says what was found and names them.
+        PoseError: no known format fits; the message shows the outputs and names the known formats.
     """
     shapes = [each.shape for each in outputs]
     by_name = dict(zip(names, outputs))
@@ -98,10 +98,10 @@ def person_class(path: str, num_classes: int, metadata: Dict[str, str]) -> int:
     """Return which of C classes is the person.
 
     Raises:
-        PoseError: nothing says so.
+        PoseError: neither the metadata nor the number of classes tells.
     """
     if 'names' in metadata:
-        # Ultralytics writes {0: 'person', …} as Python shows it.
+        # Ultralytics writes {0: 'person', …} as Python's repr.
         try:
             names = ast.literal_eval(metadata['names'])
             found = [int(number) for number, name in dict(names).items() if str(name).lower() == 'person']
@@ -208,7 +208,7 @@ def _find_rtmdet(path, input_shape, outputs, metadata) -> Optional[OutputFormat]
 
 
 def _by_grid(shapes: Sequence[Tuple[int, ...]], sides: Sequence[Tuple[int, int]]) -> Optional[List[int]]:
-    """Return for every grid which output is its, or None where they do not match one to one."""
+    """Return for every grid the index of its output, or None if they do not match one to one."""
     shapes = [tuple(shape) for shape in shapes]
     return [shapes.index(side) for side in sides] if sorted(shapes) == sorted(sides) else None
 
@@ -241,7 +241,7 @@ def _find_nanodet(path, input_shape, outputs, metadata) -> Optional[OutputFormat
         person = person_class(path, values[0].shape[2] - bins, metadata)
 
         def decode_joined(arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
-            # The points of NanoDet-Plus are the corners of its cells.
+            # In NanoDet-Plus distances start at the corner of a cell, not at its center.
             return _nanodet_boxes(arrays[0][0, :, person], arrays[0][0, :, -bins:], input_shape, strides, 0.0)
 
         return OutputFormat('NanoDet-Plus', pixels, decode_joined, 0.4)
@@ -269,7 +269,7 @@ def _find_single_output(path, input_shape, outputs, metadata) -> Optional[Output
     if rows == count and columns > 5:
         person = person_class(path, columns - 5, metadata)
         places, strides = cell_places(input_shape, STRIDES)
-        # Megvii's own export leaves the cells to the reader; with --decode_in_inference they are pixels already.
+        # Megvii's default export gives offsets in cells; with --decode_in_inference they are already pixels.
         is_decoded = np.median(np.abs(values[0][0, :, 2:4])) > 8
 
         def decode_cells(arrays: Sequence[np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
@@ -294,7 +294,7 @@ def _find_single_output(path, input_shape, outputs, metadata) -> Optional[Output
 
 
 def _classes_of_ultralytics(channels: int, metadata: Dict[str, str]) -> int:
-    """A network of poses has three channels for every keypoint behind the one of the person."""
+    """Return the number of classes; a pose network has its one class and then three channels per keypoint."""
     if metadata.get('task') == 'pose' or channels == 1 + 3 * 17:
         return 1
     return channels

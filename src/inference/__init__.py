@@ -1,1 +1,1 @@
-"""Poses on whatever is given: the chain from a picture, a video or a camera to drawings and tables of results."""
+"""Inference: the chain from a picture, a video or a camera to drawings and tables of results."""

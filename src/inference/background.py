@@ -8,17 +8,17 @@ Item = TypeVar('Item')
 SECONDS_BETWEEN_LOOKS = 0.1
 
 
-class Ended(Exception):  # noqa: N818  no error, but the end
-    """There is nothing more."""
+class Ended(Exception):  # noqa: N818  not an error, but the end
+    """There are no more items."""
 
 
 class Background(Generic[Item]):
-    """What a generator yields, made ahead in a thread; an error of the generator comes out of `get`.
+    """The items of a generator that runs ahead in a thread; `get` raises the generator's errors.
 
     Args:
         items: run in the thread.
-        ahead: how many may wait.
-        newest_only: of what waits only the newest is kept, as for a camera that goes on whether or not somebody looks.
+        ahead: how many items may wait.
+        newest_only: keep only the newest waiting item, as for a camera, which does not wait for its consumer.
     """
 
     def __init__(self, items: Iterator[Item], ahead: int, *, newest_only: bool = False):
@@ -35,7 +35,7 @@ class Background(Generic[Item]):
                 self._put((item, None))
                 if self._stopped.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001  whatever it is, it is the consumer's
+        except BaseException as error:  # noqa: BLE001  every error is handed to the consumer
             end = error
         finally:
             getattr(self._items, 'close', lambda: None)()
@@ -53,10 +53,10 @@ class Background(Generic[Item]):
                         self._queue.get_nowait()
 
     def get(self, *, wait: bool = True) -> Optional[Item]:
-        """Return the next item; None where there is none yet and nobody wants to wait.
+        """Return the next item; None if there is none yet and `wait` is False.
 
         Raises:
-            Ended: there is nothing more.
+            Ended: there are no more items.
         """
         if self._is_over:
             raise Ended
@@ -77,6 +77,6 @@ class Background(Generic[Item]):
             return
 
     def close(self) -> None:
-        """End the thread; what waits is lost."""
+        """End the thread; waiting items are dropped."""
         self._stopped.set()
         self._thread.join()

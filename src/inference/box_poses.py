@@ -13,7 +13,7 @@ from ..evaluation.results import box_score_factors, person_scores, rank_by_proto
 from ..models.registry import model_of
 from ..system.errors import PoseError
 
-# A graph of MindSpore is compiled for each size of a batch: besides the full one there is one for few people.
+# MindSpore compiles a graph for each batch size; only two are used: the full one, and this one for few people.
 SMALL_BATCH = 4
 
 
@@ -22,12 +22,12 @@ class PosesOfPicture(NamedTuple):
 
     Attributes:
         keypoints: (P, K, 3) float64: x, y in picture pixels, and the score of the keypoint.
-        scores: (P,) float64, of the people: the score of the box times the mean of their keypoints' scores, as the
-            network's protocol takes it.
+        scores: (P,) float64, person scores: box score times the mean of the keypoint scores that the network's
+            protocol counts.
         boxes_xywh: (P, 4) float64, what was cropped.
-        box_scores: (P,) float64, of the boxes; 1 where nobody detected them.
-        hypotheses: (P,) int64, from 0: of networks that see several people in a box, which of them it is.
-        ids: (P,) int64, of the people over the frames of a video; None where nobody follows them.
+        box_scores: (P,) float64, of the boxes; 1 for boxes without a detector.
+        hypotheses: (P,) int64, from 0: which of the people in a box it is, for networks that predict several.
+        ids: (P,) int64, of the people over the frames of a video; None without tracking.
     """
 
     keypoints: np.ndarray
@@ -48,8 +48,8 @@ class BoxPoser:
     Args:
         config: resolved configuration.
         predictor: of crops.
-        skeleton: its keypoints.
-        is_compiled: whether each size of a batch costs a compilation.
+        skeleton: layout of the keypoints.
+        is_compiled: whether each new batch size costs a compilation.
     """
 
     def __init__(self, config, predictor: Predictor, skeleton: Skeleton, *, is_compiled: bool):
@@ -98,7 +98,7 @@ class BoxPoser:
 
     def in_order_of_boxes(self, pictures: Sequence[np.ndarray], boxes: Sequence[np.ndarray],
                           box_scores: Sequence[np.ndarray]) -> List[PosesOfPicture]:
-        """Return for every picture the pose of the person whom each box belongs to; nobody is suppressed."""
+        """Return for every picture one pose per box, of the person the box belongs to, without suppression."""
         owners, all_boxes, all_scores = _joined(boxes, box_scores)
         poses = self.predict(pictures, owners, all_boxes).of_hypothesis(0)
         scores = person_scores(all_scores, poses.keypoints[:, :, 2], model_of(self.config).keypoint_threshold(
@@ -108,8 +108,8 @@ class BoxPoser:
 
     def by_protocol(self, pictures: Sequence[np.ndarray], boxes: Sequence[np.ndarray],
                     box_scores: Sequence[np.ndarray]) -> List[PosesOfPicture]:
-        """Return the people of every picture, surest first, duplicates suppressed as the network's protocol does, with
-        the further people whom it sees in a box."""
+        """Return the people of every picture, highest score first, with duplicates suppressed as in the network's
+        protocol; all people that the network predicts in a box are included."""
         owners, all_boxes, all_scores = _joined(boxes, box_scores)
         poses = self.predict(pictures, owners, all_boxes)
         if not len(owners):
@@ -127,6 +127,6 @@ class BoxPoser:
 
 def _joined(boxes: Sequence[np.ndarray], box_scores: Sequence[np.ndarray]
             ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of the boxes of several pictures the picture (P,), the box (P, 4) and the score (P,)."""
+    """Join the boxes of several pictures: return picture index (P,), box (P, 4) and score (P,)."""
     owners = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
     return (owners, np.concatenate([np.empty((0, 4)), *boxes]), np.concatenate([np.empty(0), *box_scores]))

@@ -1,4 +1,4 @@
-"""The small network that comes with this package, for whoever has no weights yet."""
+"""The small network that is bundled with this package, for users without weights."""
 import argparse
 import os
 from typing import NamedTuple, Optional
@@ -15,17 +15,17 @@ BETTER = ('better ones are published weights (the table in README.md, docs/weigh
 
 
 class CarriedWeights(NamedTuple):
-    """The path of a file of weights, and the recipe that belongs to it; None where the file has it inside."""
+    """The path of a weight file, and its recipe; None if the recipe is inside the file."""
 
     path: str
     recipe: Optional[str] = None
 
 
 def carried_weights(folder: str = FOLDER) -> CarriedWeights:
-    """Return the carried network: its weights where MindSpore is installed, its ONNX file elsewhere.
+    """Return the bundled network: its weights if MindSpore is installed, otherwise its ONNX file.
 
     Raises:
-        PoseError: it is not there; the message says what to give instead.
+        PoseError: the file does not exist; the message says what to give instead.
     """
     has_mindspore = bool(installed_mindspore_version())
     path = os.path.join(folder, f'{NAME}.safetensors' if has_mindspore else f'{NAME}.onnx')
@@ -36,8 +36,8 @@ def carried_weights(folder: str = FOLDER) -> CarriedWeights:
 
 
 def default_weights() -> CarriedWeights:
-    """Return what is taken where no weights are named: a checkpoint of the course in the current folder, or else the
-    carried network.
+    """Return the weights to take if none are named: a course checkpoint in the current folder, or else the bundled
+    network.
 
     Raises:
         PoseError: there is neither.
@@ -49,7 +49,7 @@ def default_weights() -> CarriedWeights:
 
 
 def name_default_weights(arguments: argparse.Namespace) -> None:
-    """Put the weights that are taken where none are named into the arguments of a command line, and say so.
+    """Put the default weights into the arguments of a command line that names none, and print which.
 
     Raises:
         PoseError: there are none.

@@ -29,7 +29,7 @@ from .pipeline import BYTES_UNDER_WAY, BoxSource, Budget, PosedFrame, pose_frame
 from .stop_signals import stop_on_signals
 from .two_passes import pose_frames_in_two_passes
 
-# Threads that draw, and drawings that may wait for the one that writes.
+# Number of drawing threads, and of drawings that may wait for the writing thread.
 DRAWING_THREADS, DRAWINGS_AHEAD = 2, 6
 GET_A_DETECTOR = ('--detector FILE.onnx finds people: YOLOX, RTMDet, NanoDet, YOLOv8 or YOLO11 in ONNX '
                   '(docs/inference.md)')
@@ -70,8 +70,8 @@ def run_inputs(arguments: argparse.Namespace, config, source, skeleton: Skeleton
         source: a `LoadedModel` or an `Ensemble`.
 
     Raises:
-        PoseError: an input cannot be used, or a file is missing at the end; all others are there.
-        KeyboardInterrupt: somebody ended it; what was done is there.
+        PoseError: an input cannot be used, or a file could not be written; all other files are written.
+        KeyboardInterrupt: the run was stopped; the results up to there are written.
     """
     _check(arguments)
     inputs = find_inputs(arguments.inputs, folder=arguments.data_url)
@@ -196,11 +196,11 @@ class _Run:
         self.problems.append(error)
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Do something that the disk may refuse: it must not cost the other files."""
+        """Call `work`, which writes to disk; note its error, so that the other files are still written."""
         try:
             work()
         except (OSError, PoseError) as error:
-            # A full disk is told once, not for every frame.
+            # A full disk is reported once, not for every frame.
             if str(error) not in map(str, self.problems):
                 self._note(error)
 
@@ -218,7 +218,7 @@ class _Run:
         self._attempt(lambda: self._tables.add(frame.source.name, number, image_id, records))
 
     def _collect(self, most: int, stop) -> None:
-        """Wait until at most so many drawings are not written, and show those that are."""
+        """Write and show finished drawings until at most `most` are waiting."""
         while len(self._under_way) > most:
             drawing, written = self._under_way.popleft()
             self._attempt(written.result)
@@ -242,10 +242,10 @@ class _Run:
                 self._budget.give_back(frame.picture.nbytes)
 
     def conclude(self, place: str, inputs: List[Input], *, was_stopped: bool) -> None:
-        """Say what came out.
+        """Print a summary of the run.
 
         Raises:
-            PoseError: something is missing.
+            PoseError: a file could not be written.
             KeyboardInterrupt: it was stopped before the end of files.
         """
         if not self.num_frames and self.problems:

@@ -1,4 +1,4 @@
-"""Posed frames -> drawings, and those -> pictures and videos of one folder under the names of their inputs."""
+"""Frames with poses -> drawings, written as pictures and videos to one folder under the names of their inputs."""
 import os
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Set, Tuple
@@ -14,20 +14,20 @@ from .box_poses import PosesOfPicture
 from .pipeline import PosedFrame
 
 LABELS = ('number', 'score', 'both', 'none')
-# What `write_picture` can write; pictures in other formats become the last of these.
+# Formats that `write_picture` writes; drawings of pictures in other formats get the last of these.
 WRITTEN_ENDINGS = ('.jpg', '.jpeg', '.png')
 
 
 @dataclass(frozen=True)
 class DrawingOptions:
-    """What of the poses is drawn, and how.
+    """Which poses are drawn, and how.
 
     Attributes:
-        score_thresh: people whose keypoints score more on average are drawn.
-        keypoint_thresh: keypoints that score more are drawn.
+        score_thresh: people with a higher mean keypoint score are drawn.
+        keypoint_thresh: keypoints with a higher score are drawn.
         show_boxes, by_person, line_width: as of `draw_people`.
         labels: one of LABELS.
-        is_black: on black instead of on the picture.
+        is_black: draw on black instead of on the picture.
     """
 
     score_thresh: float
@@ -40,12 +40,12 @@ class DrawingOptions:
 
 
 def pose_scores(poses: PosesOfPicture) -> np.ndarray:
-    """Return the scores (P,) of the poses without those of their boxes."""
+    """Return the scores (P,) of the poses without the box scores."""
     return poses.scores / np.maximum(poses.box_scores, 1e-9)
 
 
 def person_numbers(poses: PosesOfPicture) -> np.ndarray:
-    """Return the numbers (P,) of the people: those that follow them through a video, or from 1 on."""
+    """Return the numbers (P,) of the people: their track ids in a video, or else numbers from 1."""
     return np.arange(1, len(poses.scores) + 1) if poses.ids is None else poses.ids
 
 
@@ -68,8 +68,8 @@ class DrawingFolder:
     """A folder that gets a drawing of every picture and every video; the inputs themselves are never overwritten.
 
     Args:
-        folder: that is there.
-        inputs: all that will come.
+        folder: an existing folder.
+        inputs: all inputs that will be drawn.
 
     Raises:
         PoseError: an input lies where its drawing would go.
@@ -106,7 +106,7 @@ class DrawingFolder:
         return self._paths[key]
 
     def write(self, frame: PosedFrame, drawing: np.ndarray) -> None:
-        """Write the drawing of a frame. Frames of a video come in order, those of another input after its end.
+        """Write the drawing of a frame. Frames of a video have to come in order, those of another input after its end.
 
         Raises:
             OSError: it cannot be written.
@@ -118,8 +118,8 @@ class DrawingFolder:
         if self._video is None or self._video[0] is not frame.source:
             self.end_video()
             self._video = frame.source, VideoFile(self.path_of(frame.source), frame.rate)
-        # A frame that could not be decoded, or that a camera sent while nobody looked, is shown as the one before it:
-        # the video keeps its time.
+        # A frame that could not be decoded, or that was skipped on a camera, repeats the drawing before it, so that
+        # the video keeps its timing.
         if self._last is not None:
             for _ in range(self._last[0] + 1, frame.number):
                 self._video[1].write(self._last[1])
@@ -127,7 +127,7 @@ class DrawingFolder:
         self._last = frame.number, drawing
 
     def end_video(self) -> None:
-        """Make the video whole that is being written, if there is one."""
+        """Complete the video that is being written, if there is one."""
         video, self._video, self._last = self._video, None, None
         if video is not None and video[1].close():
             self.written.append(video[1].path)

@@ -31,22 +31,23 @@ class PoseEstimator:
     """A pose network, ready to run on pictures in memory.
 
     Args:
-        path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file; the small
-            network that comes with this package unless given.
-        detector: of people: the path of an ONNX file (`PersonDetector` says which), or a function of a picture that
-            returns boxes (P, 4) and scores (P,). Without one the whole picture is a box.
-        recipe: of the network, for weights that do not carry it.
-        runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by the ending unless given.
+        path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file; by
+            default the small network that is bundled with this package.
+        detector: of people: the path of an ONNX file (formats: see `PersonDetector`), or a function of a picture that
+            returns boxes (P, 4) and scores (P,). Without one the whole picture is the box.
+        recipe: of the network, for weights without a recipe inside.
+        runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by default chosen by the
+            file's ending.
         precision: 'f32' or, of openvino, 'bf16'.
-        threads: of onnxruntime and openvino; 0 leaves it to them.
-        flip_test: average with the mirrored crops; None does as the recipe says, or as the file has it inside.
+        threads: of onnxruntime and openvino; 0 lets them choose.
+        flip_test: average with the mirrored crops; None takes the setting of the recipe or of the exported file.
         device: of MindSpore: 'auto', 'Ascend', 'GPU' or 'CPU'.
         settings: further {config key: value}, such as {'TEST.BATCH_SIZE': 8}.
 
     Attributes:
         keypoint_names: of the K keypoints.
         skeleton: their layout, which `visualization.draw_people` takes.
-        detector: what finds people, or None.
+        detector: the person detector, or None.
         config: the resolved configuration.
 
     Raises:
@@ -66,7 +67,7 @@ class PoseEstimator:
         if source.needs_mindspore:
             set_up_device(device)
         if source.model is not None and source.model.has_decoder and flip_test is None:
-            # Nobody can add the flip test to keypoints.
+            # A file that outputs keypoints either has the flip test inside or cannot have it.
             overrides.setdefault('TEST.FLIP_TEST', source.model.has_flip_test)
         self.config, _ = resolve_test_config(recipe, source.carried, path, lambda _: overrides, tell=lambda _: None)
         source.settle(self.config, overrides)
@@ -86,11 +87,11 @@ class PoseEstimator:
         Args:
             images: (H, W, 3) uint8, blue, green, red, as OpenCV reads them; or a list of such pictures.
             boxes_xywh: (P, 4): left, top, width, height in pixels; for several pictures a list of such arrays, or of
-                None. Without boxes they are the detector's, and without a detector the whole picture is one. Of a
-                MIPNet the poses are those of the people whom the boxes belong to.
+                None. Without boxes the detector finds them, and without a detector the whole picture is one box. A
+                MIPNet returns only the person that each box belongs to.
 
         Raises:
-            PoseError: a picture or a box cannot be; it is named by its number, from 0.
+            PoseError: a picture or a box is not valid; the message gives its number, from 0.
         """
         if isinstance(images, np.ndarray) and images.ndim == 3:
             return self([images], [boxes_xywh])[0]
@@ -109,14 +110,14 @@ class PoseEstimator:
                on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
         """Yield the poses of pictures, folders, patterns, videos and cameras as `infer.py` takes them, frame by frame.
 
-        Reading and detection run ahead in threads of their own, and batches run over the people of several frames. The
-        people of a frame come surest first, duplicates suppressed as the network's protocol does.
+        Reading and detection run ahead in their own threads, and a batch may hold people of several frames. The people
+        of a frame come with the highest score first, with duplicates suppressed as in the network's protocol.
 
         Args:
-            inputs: what to look at, see `find_inputs`; '0' is the first camera.
+            inputs: see `find_inputs`; '0' is the first camera.
             boxes_xywh: (P, 4), the same for every frame, instead of a detector.
-            detect_every: in a video the detector looks at every so many frames; in between people are followed by
-                their last pose.
+            detect_every: in a video the detector runs on every n-th frame; in between the boxes come from the last
+                poses.
             tracker: a `PoseTracker`, which gives people of a video their ids and smooths their poses.
             on_problem: gets the error of a picture that cannot be read; without it the error is raised.
 
@@ -145,7 +146,7 @@ def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> Lo
 
 
 def _checked_boxes(image, boxes, number: int) -> Optional[np.ndarray]:
-    """Return the boxes (P, 4) of a picture, None where there are none given."""
+    """Return the given boxes (P, 4) of a picture, or None if none are given."""
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 \
             or not image.size:
         told = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__

@@ -1,4 +1,4 @@
-"""The classic inference: pictures that are named by image ids, boxes of detection files, drawings named by the ids."""
+"""Inference on numbered pictures: pictures and drawings are named by image ids, boxes come from detection files."""
 import argparse
 import os
 from functools import partial
@@ -34,7 +34,7 @@ def run_numbered(arguments: argparse.Namespace, config, source, skeleton, target
     attempt(problems, lambda: write_json(
         os.path.join(arguments.img_save_dir, 'results.json'),
         coco_records(people, poses, rows, scores, with_hypothesis=num_hypotheses(config) > 1)))
-    # What lowers the scores of further people ranks them; it does not make their poses worse to look at.
+    # The threshold is multiplied by the same factor as the score: that factor is meant for ranking, not for drawing.
     is_drawn = scores > score_thresh * box_score_factors(poses, config.MIPNET.DECAY_THRE)
     drawn = draw_results(arguments, config, people, poses, rows[is_drawn[rows]], scores, pictures, skeleton, problems)
     say(f'{drawn} of {len(rows)} poses score above {score_thresh:g} and are drawn'
@@ -45,11 +45,11 @@ def run_numbered(arguments: argparse.Namespace, config, source, skeleton, target
 
 
 def attempt(problems: List[Exception], write: Callable[[], None]) -> bool:
-    """Call `write`; a failure must not cost the other files, and is told and noted in `problems`."""
+    """Call `write`; an error is printed and noted in `problems`, so that the other files are still written."""
     try:
         write()
         return True
-    except Exception as error:  # noqa: BLE001  whatever a picture makes OpenCV stumble over
+    except Exception as error:  # noqa: BLE001  OpenCV may raise anything
         say(f'warning: {error}')
         problems.append(error)
         return False
@@ -66,7 +66,7 @@ def draw_results(arguments, config, people, poses, rows, scores, pictures, skele
                               is_further=poses.hypotheses[chosen] > 0, keypoint_score_thresh=keypoint_thresh)
         visualization.write_picture(os.path.join(arguments.img_save_dir, f'{image_id}_res.jpg'), drawing)
 
-    # Sorted once: a search for every picture would take the square of their number.
+    # Sorted once: searching anew for every picture would take quadratic time.
     picture_of_row = people.image_index[poses.people[rows]]
     by_picture = rows[np.argsort(picture_of_row, kind='stable')]
     ends = np.cumsum(np.bincount(picture_of_row, minlength=len(pictures.paths)))

@@ -1,4 +1,4 @@
-"""Inputs -> frames -> boxes -> poses: reading and detection run ahead, batches run over people and frames.
+"""Inputs -> frames -> boxes -> poses: reading and detection run ahead, a batch may hold people of several frames.
 
     reading (thread) -> detection (thread) -> poses (the caller's thread) -> drawing and encoding (`drawings.py`)
 """
@@ -16,14 +16,14 @@ from ..tracking import PoseTracker
 from .background import Background, Ended
 from .box_poses import BoxPoser, PosesOfPicture
 
-# Frames that may wait between two steps, and bytes of all pictures under way: a photo of 100 megapixels has 300 MB.
+# Frames that may wait between two steps, and bytes of all pictures in memory: a photo of 100 megapixels takes 300 MB.
 FRAMES_AHEAD = 4
 BYTES_UNDER_WAY = 600_000_000
-# Frames of which the people may share a batch.
+# Most frames whose people may share a batch.
 FRAMES_IN_BATCH = 16
-# A box around the last pose, grown by this share of its size, holds the person a few frames later.
+# The box around the last pose is enlarged by this share of its size to contain the person a few frames later.
 FOLLOWED_MARGIN = 0.25
-# People are followed from poses whose keypoints score more on average; below, it is no longer a person.
+# People are followed only while the mean keypoint score of their pose is above this.
 FOLLOWED_SCORE = 0.3
 
 
@@ -32,7 +32,7 @@ class BoxSource:
 
     Args:
         detector: picture -> boxes (P, 4) and scores (P,).
-        boxes_xywh: (P, 4) that are given for every picture.
+        boxes_xywh: (P, 4), the same for every picture.
     """
 
     def __init__(self, detector: Optional[Callable] = None, boxes_xywh: Optional[np.ndarray] = None):
@@ -40,11 +40,11 @@ class BoxSource:
 
     @property
     def detects(self) -> bool:
-        """Whether boxes are found anew on every picture."""
+        """Whether boxes come from a detector."""
         return self.boxes_xywh is None and self.detector is not None
 
     def boxes_on(self, picture: np.ndarray, own_boxes: Optional[np.ndarray] = None) -> Tuple[np.ndarray, np.ndarray]:
-        """Return boxes (P, 4) and scores (P,); those that the picture brings along come first."""
+        """Return boxes (P, 4) and scores (P,); boxes of the picture itself (`own_boxes`) take precedence."""
         given = own_boxes if own_boxes is not None else self.boxes_xywh
         if given is not None:
             return given, np.ones(len(given))
@@ -79,13 +79,13 @@ class PosedFrame:
 
 
 class Budget:
-    """Bytes of the pictures that are under way: who wants more waits, unless it would be the only one."""
+    """A limit on the bytes of the pictures in memory: more have to wait, but a single picture may exceed the limit."""
 
     def __init__(self, limit: int):
         self._limit, self._used, self._changed = limit, 0, threading.Condition()
 
     def take(self, size: int, is_over: threading.Event) -> None:
-        """Wait for room, or until nobody wants the picture any more."""
+        """Wait for room, or until `is_over` is set."""
         with self._changed:
             self._changed.wait_for(lambda: is_over.is_set() or not self._used or self._used + size <= self._limit)
             self._used += size
@@ -96,7 +96,7 @@ class Budget:
             self._changed.notify_all()
 
     def end(self, is_over: threading.Event) -> None:
-        """Set the event, and wake whoever waits for it."""
+        """Set the event, and wake all waiting threads."""
         with self._changed:
             is_over.set()
             self._changed.notify_all()
@@ -107,8 +107,8 @@ def read_frames(inputs: Sequence[Input], on_problem: Callable[[Exception], None]
     """Yield the frames of all inputs; each is read once.
 
     Args:
-        on_problem: gets the error of an input that cannot be read; the others go on.
-        is_over: set when nobody wants more.
+        on_problem: called with the error of an input that cannot be read; the other inputs are still read.
+        is_over: set when no more frames are wanted.
     """
     for source in inputs:
         try:
@@ -127,7 +127,7 @@ def read_frames(inputs: Sequence[Input], on_problem: Callable[[Exception], None]
 
 
 def _read_picture_or_video(source: Input):
-    """A file without a known ending may be either."""
+    """Read a file whose ending does not tell whether it is a picture or a video."""
     try:
         return read_picture(source.path)
     except PoseError as error:
@@ -175,8 +175,8 @@ def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, d
 
     Args:
         detect_every: frames of a video from one detection to the next; people are followed in between.
-        tracker: see `PoseEstimator.frames`; it begins anew with every video.
-        budget: whose bytes the caller gives back when a frame is done; without one they are given back here.
+        tracker: see `PoseEstimator.frames`; it is reset for every video.
+        budget: if given, the caller has to give back the bytes of each frame when done; otherwise it happens here.
     """
     if detect_every < 1:
         raise PoseError(f'detect_every should be 1 or more, is {detect_every}')
@@ -204,7 +204,7 @@ def pose_frames(inputs: Sequence[Input], poser: BoxPoser, boxes: BoxSource, *, d
 
 
 def _tracked(frames: Iterator[PosedFrame], tracker: PoseTracker) -> Iterator[PosedFrame]:
-    """Give the people of videos their numbers; every video begins anew."""
+    """Give the people of videos their ids; the tracker is reset for every video."""
     source = None
     for frame in frames:
         if frame.source.kind != 'picture':
@@ -217,7 +217,7 @@ def _tracked(frames: Iterator[PosedFrame], tracker: PoseTracker) -> Iterator[Pos
 
 
 def _in_batches(frames: Background, poser: BoxPoser, most: int) -> Iterator[PosedFrame]:
-    """Gather what is there, up to a batch of people; nobody waits for more as long as there is something to do."""
+    """Gather the waiting frames, up to a batch of people, and process them without waiting for more."""
     waiting: List[PosedFrame] = []
     is_over = False
     while not is_over:
@@ -256,12 +256,12 @@ def _follow(frames: Background, poser: BoxPoser, boxes: BoxSource, detect_every:
 
 
 def followed_boxes(poses: PosesOfPicture, picture_shape: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
-    """Return boxes (P, 4) for the next frame, and scores (P,), of the people whose poses are still sure."""
+    """Return boxes (P, 4) for the next frame, and scores (P,), of the people whose poses score high enough."""
     boxes, scores = [], []
     for keypoints, box_score, hypothesis in zip(poses.keypoints, poses.box_scores, poses.hypotheses):
         if hypothesis or keypoints[:, 2].mean() <= FOLLOWED_SCORE:
             continue
-        # Half of the mean leaves out joints that nobody sees; a few are always there.
+        # A threshold of half the mean score leaves out joints that are not visible; some joints always remain.
         sure = keypoints[keypoints[:, 2] >= 0.5 * keypoints[:, 2].mean(), :2]
         low, high = sure.min(axis=0), sure.max(axis=0)
         margin = FOLLOWED_MARGIN / 2 * max(high - low)

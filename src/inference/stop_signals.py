@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: the frame at hand is finished, and so are all files."""
+"""Ctrl-C and SIGTERM as a request to stop: the current frame and all files are completed first."""
 import contextlib
 import signal
 import threading
@@ -10,7 +10,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     """Yield an event that is set by Ctrl-C or SIGTERM within the block; a second signal ends the program at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        # Only the main thread may say what a signal does.
+        # Only the main thread may set signal handlers.
         yield stop
         return
 

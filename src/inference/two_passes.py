@@ -1,5 +1,5 @@
-"""Videos that are looked at twice: once for the poses of all frames, which are then smoothed without lag, and once to
-draw them. The memory holds the poses of a video, never its pictures."""
+"""Videos that are read twice: once for the poses of all frames, which are then smoothed without lag, and once to draw
+them. Only the poses of a video are kept in memory, never its pictures."""
 import threading
 from dataclasses import replace
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
@@ -17,14 +17,13 @@ def pose_frames_in_two_passes(inputs: Sequence[Input], poser: BoxPoser, boxes: B
                               detect_every: int = 1, on_problem: Callable[[Exception], None],
                               say: Callable[[str], None] = lambda _: None, budget: Optional[Budget] = None,
                               stop: Optional[threading.Event] = None) -> Iterator[PosedFrame]:
-    """Yield what `pose_frames` does, with the poses of videos smoothed when all of a video are known.
+    """Yield the same frames as `pose_frames`, with the poses of each video smoothed over the whole video.
 
     Args:
-        stop: an event that ends it once it is set; a first pass that it ends is followed by the second over the same
-            frames.
+        stop: an event that ends the run; if it ends the first pass, the second pass covers the frames up to there.
 
     Raises:
-        PoseError: there is a camera among the inputs, which has no second time.
+        PoseError: an input is a camera, which cannot be read twice.
     """
     if any(source.kind == 'camera' for source in inputs):
         raise PoseError('smoothing over a whole recording needs its end: for a camera choose smooth live')

@@ -1,4 +1,4 @@
-"""What an inference is given: pictures, folders, patterns, videos, cameras, lists and COCO annotation files."""
+"""Inputs of an inference: pictures, folders, patterns, videos, cameras, lists and COCO annotation files."""
 import glob
 import os
 import re
@@ -15,7 +15,7 @@ PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.dib', '.webp', '.tif', '.t
                    '.ppm', '.pnm', '.avif')
 VIDEO_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.ts', '.mts',
                  '.3gp', '.ogv', '.gif')
-# A list of pictures, one a line.
+# Ending of a file that lists inputs, one per line.
 LIST_ENDING = '.txt'
 MAX_LIST_BYTES = 100_000_000
 
@@ -26,9 +26,9 @@ class Input:
 
     Attributes:
         kind: 'picture', 'video' or 'camera'.
-        path: of the file; of a camera its number as text.
-        image_id: that an annotation file gives it, or that is its name.
-        boxes_xywh: (P, 4) of the people on it, from an annotation file; None where a detector has to find them.
+        path: of the file; for a camera its number as text.
+        image_id: from the annotation file, or from a name that is a number.
+        boxes_xywh: (P, 4) of the people on it, from an annotation file; None if a detector has to find them.
     """
 
     kind: str
@@ -38,25 +38,26 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Of the file, without its folder."""
+        """The name of the file, without its folder."""
         return f'camera_{self.path}' if self.kind == 'camera' else os.path.basename(self.path)
 
 
 def find_inputs(words: Sequence[str], *, folder: Optional[str] = None) -> List[Input]:
-    """Return what the words of a command line name, in their order; a folder or a pattern in that of its numbers.
+    """Return the inputs that the words of a command line name, in that order; the files of a folder or pattern are
+    sorted by the numbers in their names.
 
     Args:
-        words: of files, folders, patterns such as `holiday/*.jpg`, .txt lists of those, COCO annotation files (.json)
+        words: files, folders, patterns such as `holiday/*.jpg`, .txt lists of those, COCO annotation files (.json)
             and numbers of cameras.
-        folder: of the pictures that an annotation file names; that of the file itself unless given.
+        folder: of the pictures that an annotation file names; by default that of the file itself.
 
     Raises:
-        PoseError: something is missing or names nothing that can be looked at; the message names it.
+        PoseError: an input is missing or holds no picture or video; the message names it.
     """
     found: List[Input] = []
     for word in words:
         found += _find(word, folder, within='')
-    # Whoever names a file twice, as with `*.jpg photo.jpg`, wants it once.
+    # A file that is named twice, as with `*.jpg photo.jpg`, is taken once.
     unique = list({(each.kind, os.path.abspath(each.path), each.image_id): each for each in found}.values())
     return _numbered_by_name(unique)
 
@@ -115,7 +116,7 @@ def _in_list(path: str, folder: Optional[str]) -> List[Input]:
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip()
         if word and not word.startswith('#'):
-            # A line is meant from where the list lies, or else from the current folder.
+            # A path is relative to the folder of the list, or else to the current folder.
             beside = os.path.join(os.path.dirname(path), word)
             found += _find(beside if os.path.exists(beside) else word, folder, f'{path}, line {number}')
     if not found:
@@ -137,7 +138,7 @@ def _in_annotation_file(path: str, folder: Optional[str]) -> List[Input]:
 
 
 def _numbered_by_name(inputs: List[Input]) -> List[Input]:
-    """Give pictures that all are named by a number that number as their id, as COCO's are."""
+    """If all pictures are named by numbers, as COCO's are, take these numbers as their image ids."""
     if any(each.kind != 'picture' or each.image_id is not None for each in inputs):
         return inputs
     stems = [os.path.splitext(each.name)[0].rpartition('_' if each.name.startswith('COCO_') else '\0')[2]

@@ -10,20 +10,20 @@ import numpy as np
 from ..system.files import write_bytes
 
 CSV_COLUMNS = ('file', 'frame', 'person', 'keypoint', 'x', 'y', 'score')
-# A thousandth of a pixel is far below what any network knows.
+# A thousandth of a pixel is far below the accuracy of any network.
 DECIMALS, SCORE_DECIMALS = 3, 5
 
 
 class LineFile:
-    """A text file to which whole lines are added: what cannot be written whole is taken back.
+    """A text file to which complete lines are added: a line that is written only in part is removed again.
 
     Raises:
-        OSError: it cannot be written; all lines before are there.
+        OSError: the file cannot be written; all earlier lines are in it.
     """
 
     def __init__(self, path: str):
         self.path = path
-        # Unbuffered: what is written is there, whatever ends the process.
+        # Unbuffered, so that written lines survive however the process ends.
         self._file: IO[bytes] = open(path, 'wb', buffering=0)  # noqa: SIM115  until `close`
 
     def add(self, text: str) -> None:
@@ -42,7 +42,7 @@ class LineFile:
 
 
 class ResultTables:
-    """The poses of all frames as they come; `results.json` is written at the end, whole or not at all.
+    """Collects the poses of all frames; `results.json` is written at the end, complete or not at all.
 
     Args:
         folder: for the files.
@@ -54,7 +54,7 @@ class ResultTables:
     def __init__(self, folder: str, keypoint_names: Sequence[str], *, with_lines: bool = False, with_csv: bool = False):
         self.path = os.path.join(folder, 'results.json')
         self._names = keypoint_names
-        # Text takes a tenth of the memory that objects take.
+        # As text: it takes a tenth of the memory of Python objects.
         self._records: List[str] = []
         self._lines = LineFile(os.path.join(folder, 'frames.jsonl')) if with_lines else None
         self._csv: Optional[LineFile] = None
@@ -101,10 +101,10 @@ class ResultTables:
 
 def pose_record(image_id: int, file_name: str, frame: Optional[int], person: int, keypoints: np.ndarray, score: float,
                 box_xywh: np.ndarray, **more) -> dict:
-    """Return a pose in COCO's result format, with what leads from it to the picture.
+    """Return a pose in COCO's result format, with fields that identify its picture or frame.
 
     Args:
-        person: its number on the drawing, and over the frames of a video where people are followed.
+        person: its number on the drawing; with tracking the same over the frames of a video.
         keypoints: (K, 3) x, y in picture pixels and score.
         more: further fields.
     """

@@ -1,4 +1,4 @@
-"""Videos and cameras as frames, and drawn frames as a video that plays whatever ends its writing."""
+"""Videos and cameras as frames, and drawn frames as a video that can be played however its writing ends."""
 import math
 import os
 import shutil
@@ -11,11 +11,11 @@ import numpy as np
 from ..system.errors import PoseError
 from ..system.files import open_regular
 
-# Of a file that does not say, or says nonsense.
+# Frames per second of a file that gives no rate, or an impossible one.
 DEFAULT_RATE = 25.0
-# A file that cannot be decoded at one place is tried so many frames further on.
+# After a frame that cannot be decoded, at most this many further frames are tried.
 MAX_BROKEN_FRAMES = 100
-# Bytes that stay free on the disk: a video without its index, which comes last, does not play.
+# Bytes kept free on the disk for the index of a video, which is written last; without it the video cannot be played.
 RESERVED_BYTES = 32_000_000
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -29,7 +29,7 @@ class Video:
 
     Attributes:
         rate: frames per second.
-        num_frames: that the file claims to have; None where it does not say.
+        num_frames: as the file states it; None if it does not.
 
     Raises:
         PoseError: it cannot be opened; the message says why.
@@ -61,7 +61,7 @@ class Video:
                 yield number, picture
             else:
                 broken += 1
-                # A camera may need some frames to wake up; a file without a length ends where nothing comes.
+                # A camera may need some frames to start; a file of unknown length ends at the first failure.
                 is_over = not self.is_camera and (self.num_frames is None or number >= self.num_frames)
                 if is_over or broken > MAX_BROKEN_FRAMES:
                     return
@@ -72,7 +72,7 @@ class Video:
 
 
 def _is_utf8(path: str) -> bool:
-    """Whether OpenCV can be given a path: Python carries bytes that are no UTF-8 in a way of its own."""
+    """Whether OpenCV can open a path: Python's encoding of file names that are not UTF-8 is unknown to it."""
     return os.fsencode(path).decode('utf-8', 'ignore') == path
 
 
@@ -88,12 +88,12 @@ def _check_file(path: str) -> None:
 
 
 class VideoFile:
-    """A video that is written frame by frame; `close` makes it whole.
+    """A video that is written frame by frame; `close` completes it.
 
-    It is written under a temporary name in the same folder and gets its own when it is whole.
+    It is written under a temporary name in the same folder and gets its final name when it is complete.
 
     Args:
-        path: that ends in .mp4.
+        path: ends in .mp4.
         rate: frames per second.
 
     Raises:
@@ -108,12 +108,12 @@ class VideoFile:
         self.num_frames = 0
 
     def write(self, picture: np.ndarray) -> None:
-        """Add a frame; one of another size than the first is fitted to it.
+        """Add a frame; it is fitted to the size of the first one.
 
         Raises:
-            OSError: the disk is nearly full: what was written before will play.
+            OSError: the disk is nearly full; the frames written before can be played.
         """
-        # The codec halves the resolution of colors and would cut an odd row or column.
+        # The codec halves the color resolution and would cut off an odd last row or column.
         picture = cv2.copyMakeBorder(picture, 0, picture.shape[0] % 2, 0, picture.shape[1] % 2, cv2.BORDER_REPLICATE)
         if self._writer is None:
             self._open((picture.shape[1], picture.shape[0]))
@@ -130,14 +130,14 @@ class VideoFile:
     def _open(self, size: Tuple[int, int]) -> None:
         if not _is_utf8(self._temporary):
             raise OSError(f'the video {self.path} needs a path in UTF-8; OpenCV writes no other')
-        # What every build of OpenCV can write; H.264 needs a library that most lack.
+        # Every build of OpenCV can write this codec; H.264 needs a library that most builds lack.
         self._writer = cv2.VideoWriter(self._temporary, cv2.VideoWriter_fourcc(*'mp4v'), self._rate, size)
         if not self._writer.isOpened():
             raise OSError(f'cannot write the video {self.path} of {size[0]} x {size[1]} pixels')
         self._size = size
 
     def close(self) -> bool:
-        """Make the file whole, and return whether there is one: a video without frames is none."""
+        """Complete the file and return whether it exists: without any frame no file is made."""
         if self._writer is None:
             return False
         self._writer.release()

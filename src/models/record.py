@@ -1,6 +1,6 @@
-"""What the rest of the package knows of a network: a record. A network is a folder with such a record.
+"""The record of a network: all that the rest of the package knows of it. A network is a folder with such a record.
 
-Making a record imports no MindSpore; its functions import it when they are called.
+Making a record does not import MindSpore; its functions import it when they are called.
 """
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
@@ -9,9 +9,9 @@ import numpy as np
 
 from ..data.crops import CropRule
 
-# A heatmap cell is this many pixels of the network's input wide and high.
+# Side of a heatmap cell in pixels of the network's input.
 PIXELS_PER_CELL = 4
-# Whom the hypotheses of a box are about, in their order; the primary person is the one whom the box belongs to.
+# The person that each hypothesis of a box predicts, in order; the primary person is the one the box belongs to.
 HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
 
 
@@ -37,13 +37,13 @@ class HeatmapCodec:
     """How heatmaps become keypoints.
 
     Attributes:
-        peak: of a trained heatmap where a keypoint is; heatmaps of other peaks cannot be averaged with these.
+        peak: value of a trained heatmap at a keypoint; only heatmaps of equal peak can be averaged.
         decode: config -> function of heatmaps (P, K, h, w) float32 -> keypoints (P, K, 2) in pixels of the input, and
             their scores (P, K); in NumPy.
         place: config -> function of keypoints (P, K, 2) in the input, centers (P, 2), scales (P, 2) of their crops ->
             keypoints (P, K, 2) in the pictures.
         graph_decoder: config -> a MindSpore cell that does what `decode` does inside an exported file.
-        describe: config -> what a file says of the rule in its metadata.
+        describe: config -> description of the decoder for the metadata of an exported file.
     """
 
     peak: float
@@ -65,26 +65,26 @@ class PoseModel:
         name: MODEL.NAME.
         section: its section of the configuration.
         defaults: path of the YAML file with the keys and defaults of that section; their comments are the help text.
-        check: raises PoseError for values of the section that cannot be.
-        variant: config -> name of the network as recipes have it, such as 'mspn_2stg'.
+        check: raises PoseError for invalid values of the section.
+        variant: config -> name of the network as in the names of recipes, such as 'mspn_2stg'.
         build: config -> the network, a MindSpore cell with fresh weights of the seed GENERAL.SEED. It maps images
             (N, 3, H, W) float32 to heatmaps (N, K, H/4, W/4); `training_outputs(images)` is what the loss supervises.
         crops: config -> rule of cutting crops.
         targets: config -> a cell that makes label maps of joints (N, K, 2) and validity (N, K).
         loss: config -> a cell that compares training outputs with what `targets` returns.
         codec: how heatmaps become keypoints.
-        keypoint_threshold: config -> smallest keypoint score that enters a person's score; None takes all.
+        keypoint_threshold: config -> keypoint score above which a keypoint enters the person's score; None takes all.
         draw_threshold: keypoints of lower scores are not drawn unless asked for.
         draw_person_threshold: people whose keypoints score less on average are not drawn unless asked for.
         shifts_flipped: whether TEST.SHIFT_HEATMAP moves the mirrored heatmaps of the flip test by one cell.
-        formats: () -> the published formats of its weights. Its own names need none.
+        formats: () -> the published formats of its weights; its own checkpoints need none.
         hypotheses: config -> how many people it looks for in a box.
-        codes: config -> (I, C) float32, what tells the network whom of I people to look for; None where it takes none.
+        codes: config -> (I, C) float32, the codes that select one of I people; None if the network takes none.
         heatmap_section: config -> the section with the heatmap's size.
         test_keys: keys of its section that an exported file does not fix.
-        resnet_hint: (depth, is of bottlenecks, blocks of each layer) -> what to say of a ResNet that does not fit.
-        start: what the published trainings of it start from.
-        usual_start: config -> path of the start file in its usual place, which is taken where nothing else is named.
+        resnet_hint: (depth, has bottlenecks, blocks of each layer) -> the setting for a file with another ResNet.
+        start: weights that its published trainings start from.
+        usual_start: config -> path of the start file that is taken if it exists and no other is given.
         trunk: regular expression of the names of the parameters before the heads, which TRAIN.FREEZE=trunk keeps.
         published: () -> {name: function that builds the published network of this name}.
     """

@@ -1,5 +1,5 @@
-"""The networks by MODEL.NAME. A further one is a folder beside these and an entry below, or a file outside of the
-package that calls `register` (docs/adding_a_network.md)."""
+"""The networks by MODEL.NAME. To add one, put a folder beside these and an entry below, or call `register` from
+outside of the package (docs/adding_a_network.md)."""
 from typing import Callable, Dict, Tuple
 
 from ..system.errors import PoseError
@@ -14,7 +14,7 @@ def register(model: PoseModel) -> None:
     """Make a network known under its MODEL.NAME.
 
     Raises:
-        PoseError: the name, or the section of the configuration, is that of another network.
+        PoseError: another network already has the name, or the section of the configuration.
     """
     for other in MODELS.values():
         if other != model and (other.name == model.name or other.section == model.section):
@@ -29,7 +29,7 @@ def model_of(config) -> PoseModel:
 
 
 def network_name(config) -> str:
-    """Return the name of the configured network; that of a published one is known to `build_network`."""
+    """Return the name of the configured network; `build_network` knows the names of published ones."""
     return model_of(config).variant(config)
 
 
@@ -45,7 +45,7 @@ def num_hypotheses(config) -> int:
 
 
 def shifts_heatmap(config) -> bool:
-    """Say whether the protocol of a resolved configuration shifts mirrored heatmaps by one cell."""
+    """Return whether the flip test of a resolved configuration shifts mirrored heatmaps by one cell."""
     return model_of(config).shifts_flipped and config.TEST.SHIFT_HEATMAP
 
 
@@ -55,7 +55,7 @@ def build_configured_network(config):
 
 
 def build_flip_test(config, normaliser, network, flip_index):
-    """Return the cell crops -> heatmaps around a network, with the flip test if the configuration wants it.
+    """Return a cell crops -> heatmaps around a network, with the flip test if the configuration sets it.
 
     Args:
         normaliser: pixels -> network input, or None.

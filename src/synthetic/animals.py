@@ -4,7 +4,7 @@
 
 The files are those of CVAT's export "COCO Keypoints": annotations/person_keypoints_default.json, whose category has the
 names and limbs, and pictures in images/default. The animals sit and look at the camera, so that their left is on the
-right of the picture; every keypoint is seen.
+right of the picture; every keypoint is visible.
 """
 import os
 from typing import Any, Dict, List, Tuple
@@ -56,14 +56,14 @@ def paint_animal(rng: np.random.Generator, image_size: Tuple[int, int]) -> Tuple
 
 
 def _pose(rng: np.random.Generator) -> Dict[str, np.ndarray]:
-    """Return the places of an animal of height 1 around its chest, by name; its left has positive x."""
+    """Return {name: point} of an animal of height 1, relative to its chest; the animal's left has positive x."""
     def near(x: float, y: float, spread: float) -> np.ndarray:
         return np.array([x, y]) + rng.uniform(-spread, spread, 2)
 
     places = {'chest': np.zeros(2), 'head': near(0, -0.30, 0.06)}
     places['nose'] = places['head'] + near(0, 0.06, 0.03)
     for side, sign in (('left', 1), ('right', -1)):
-        # Pricked up or hanging, each ear on its own.
+        # Each ear independently pricked up or hanging.
         ear = np.deg2rad(rng.uniform(-75, 20))
         tip = np.array([sign * (0.11 + 0.13 * np.cos(ear)), -0.08 + 0.13 * np.sin(ear)])
         places[f'{side}_ear'] = places['head'] + tip
@@ -73,7 +73,7 @@ def _pose(rng: np.random.Generator) -> Dict[str, np.ndarray]:
 
 
 def _shapes(places: Dict[str, np.ndarray], fur: Tuple[float, ...]) -> List[tuple]:
-    """Return the outlines and colors of an animal, from far to near."""
+    """Return the outlines and colors of an animal's parts, from far to near."""
     dark, light, up = shaded(fur, 0.62), shaded(fur, 1.3), np.array([0.0, -1.0])
     head, sides = places['head'], (('left', 1), ('right', -1))
     shapes = [(capsule(np.array([sign * 0.16, 0.22]), places[f'{side}_hind_paw'], 0.13, 0.05), dark)
@@ -97,7 +97,7 @@ def write_animals(root: str, *, num: int, seed: int, image_size: Tuple[int, int]
     """Write pictures of one animal each, and their annotations; picture i depends on seed, i and the size alone.
 
     Raises:
-        PoseError: the number, the seed or the size cannot be.
+        PoseError: the number, the seed or the size is not valid.
         OSError: root cannot be written.
     """
     if num < 1 or seed < 0 or min(image_size) < MIN_SIDE:
@@ -128,7 +128,7 @@ def _annotation(number: int, keypoints: np.ndarray, box: List[float]) -> Dict[st
 
 
 def main() -> None:
-    """Write the animals that the command line asks for and say where they lie."""
+    """Write the animals that the command line asks for and print where."""
     parser = ArgumentParser(prog='python -m src.synthetic.animals',
                             description='Paint animals with eight keypoints, as a labelling tool exports them.')
     parser.add_argument('--root', required=True, help='folder of the export')

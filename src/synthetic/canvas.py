@@ -1,4 +1,4 @@
-"""The canvas of the made-up pictures: smooth flat shapes in color, and a map that says what every pixel shows.
+"""The canvas of the made-up pictures: smooth flat shapes in color, and a map of the part that each pixel shows.
 
 Colors are painted at OVERSAMPLING times the size of the picture and averaged down. The map is kept at the size of
 the picture, since it only has to answer which part covers a pixel's center.
@@ -21,7 +21,7 @@ class Canvas:
 
     Attributes:
         colors: BGR uint8 (s*H, s*W, 3) with s = OVERSAMPLING.
-        parts: uint8 (H, W), the number of the part that is on top, 0 where nothing numbered was painted.
+        parts: uint8 (H, W), the number of the topmost part, 0 where no numbered part was painted.
     """
 
     def __init__(self, background: np.ndarray):
@@ -31,13 +31,13 @@ class Canvas:
         self.parts = np.zeros((height, width), np.uint8)
 
     def fill(self, outline: np.ndarray, color: Color, part: int = 0) -> None:
-        """Paint a polygon (N, 2), in pixels of the picture; part 0 leaves the map alone."""
+        """Paint a polygon (N, 2), in pixels of the picture; part 0 does not change the map."""
         cv2.fillPoly(self.colors, [_fixed_point(_oversampled(outline))], color, cv2.LINE_AA, _SUBPIXEL_BITS)
         if part:
             cv2.fillPoly(self.parts, [_fixed_point(outline)], part, cv2.LINE_8, _SUBPIXEL_BITS)
 
     def fill_inside(self, frame: np.ndarray, shapes: Sequence[Tuple[np.ndarray, Color]], opacity: float = 1.0) -> None:
-        """Paint polygons only where another polygon, the frame (N, 2), is; the map stays as it is."""
+        """Paint polygons, clipped to another polygon, the frame (N, 2); the map does not change."""
         frame = _oversampled(frame)
         height, width = self.colors.shape[:2]
         left, top = np.maximum(np.floor(frame.min(0)).astype(int) - 1, 0)

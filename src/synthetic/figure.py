@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.skeletons import COCO
 
-# Body proportions in statures. The head is larger than life: it carries five of the seventeen keypoints.
+# Body proportions in statures. The head is larger than in reality, as it has five of the seventeen keypoints.
 SHOULDER_HEIGHT = 0.290
 SHOULDER_HALF_WIDTH = 0.122
 HIP_HALF_WIDTH = 0.068
@@ -34,7 +34,7 @@ HEAD_PLACES = {
     'right_ear': (-1.03, -0.08, 0.0),
     'mouth': (0.0, -0.52, 0.92),
 }
-# The far ear of a turned head is out of sight from this depth on, in head half depths.
+# In a turned head an ear is hidden if its depth is below this, in half depths of the head.
 EAR_HIDDEN_DEPTH = -0.40
 
 SIDES = {'left': 1.0, 'right': -1.0}
@@ -51,8 +51,8 @@ class LimbRanges:
     Attributes:
         abduction: of the upper part away from the body, 0 hangs down and 90 points sideways.
         swing: of the upper part to the front.
-        flexion: at the elbow or knee, 0 is stretched.
-        azimuth: where the lower part bends to: 0 front, 90 outwards (upwards when abducted), -90 inwards, 180 back.
+        flexion: at the elbow or knee, 0 is straight.
+        azimuth: direction of the lower part: 0 front, 90 outwards (upwards when abducted), -90 inwards, 180 back.
     """
 
     abduction: Range
@@ -61,7 +61,7 @@ class LimbRanges:
     azimuth: Range
 
 
-# Name → how often, and the ranges of an arm.
+# Name → relative frequency, and the angle ranges of an arm.
 ARM_POSES = {
     'hanging': (0.40, LimbRanges((5, 22), (-15, 18), (4, 35), (-60, -5))),
     'apart': (0.20, LimbRanges((28, 60), (-10, 15), (0, 45), (-60, 60))),
@@ -82,7 +82,7 @@ _LUNGING = LimbRanges((34, 50), (0, 14), (38, 62), (-100, -80))
 _STRETCHED = LimbRanges((22, 36), (0, 8), (0, 8), (170, 190))
 _SQUATTING = LimbRanges((32, 50), (0, 22), (45, 75), (-105, -75))
 _SITTING = LimbRanges((10, 24), (42, 62), (50, 80), (165, 195))
-# Name → how often, and the ranges of the one leg and of the other.
+# Name → relative frequency, and the angle ranges of one leg and of the other.
 LEG_POSES = {
     'standing': (0.36, _STANDING, _STANDING),
     'astride': (0.24, _ASTRIDE, _ASTRIDE),
@@ -128,7 +128,7 @@ class Figure:
 
     @property
     def extent_xyxy(self) -> np.ndarray:
-        """Box (4,) around the places, which leaves out the thickness of the body."""
+        """Box (4,) around the points, without the thickness of the body."""
         places = np.stack([place[:2] for place in self.points.values()])
         return np.concatenate([places.min(0), places.max(0)])
 
@@ -238,7 +238,7 @@ def _bend_limb(rng: np.random.Generator, root: np.ndarray, sign: float, ranges: 
 
 
 def _sample_head(rng: np.random.Generator, neck: np.ndarray, yaw: float, tilt: float) -> Dict[str, np.ndarray]:
-    """Places of the head as the camera sees them; neck (3,) likewise, angles in degrees."""
+    """Points of the head in camera orientation, as is neck (3,); angles in degrees."""
     nod = _turn_about_x(float(rng.uniform(-8.0, 8.0)))
     turn = _turn_about_z(tilt)
     head = neck + turn @ np.array([0.0, HEAD_HEIGHT, 0.0])
@@ -249,18 +249,18 @@ def _sample_head(rng: np.random.Generator, neck: np.ndarray, yaw: float, tilt: f
 
 
 def _turn_about_x(degrees: float) -> np.ndarray:
-    """Rotation (3, 3) that leans what is above to the front."""
+    """Rotation (3, 3) about x that tilts the upper side to the front."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
 
 
 def _turn_about_y(degrees: float) -> np.ndarray:
-    """Rotation (3, 3) that turns the front to the left."""
+    """Rotation (3, 3) about y that turns the front to the left."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
 
 
 def _turn_about_z(degrees: float) -> np.ndarray:
-    """Rotation (3, 3), counter-clockwise for the camera."""
+    """Rotation (3, 3) about z, counter-clockwise as seen by the camera."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])

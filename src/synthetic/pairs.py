@@ -1,7 +1,7 @@
-"""Two made-up people of whom one stands in front of the other, so that their boxes overlap heavily, as in OCHuman.
+"""Two made-up people, one in front of the other, so that their boxes overlap heavily, as in OCHuman.
 
-The one behind stands on the same ground, a little further from the camera: it looks smaller and its feet are higher in
-the picture, as perspective wants it. Both have poses and clothes of their own.
+The one behind stands on the same ground, a little further from the camera: by perspective it looks smaller and its
+feet are higher in the picture. The two have different poses and clothes.
 """
 from typing import Optional, Tuple
 
@@ -12,8 +12,8 @@ from .figure import Figure, sample_figure
 DISTANCE_RANGE = (1.02, 1.16)  # of the one behind from the camera, in distances of the one in front
 HEIGHT_RANGE = (0.92, 1.08)  # of the one behind, in body heights of the one in front
 CAMERA_HEIGHT_RANGE = (0.5, 1.0)  # above the ground, in statures of the one in front
-# What the body's thickness adds to the extent of its places at the left, top, right and bottom, in statures: the mean
-# of painted figures.
+# What the thickness of the body adds to the box around its points at the left, top, right and bottom, in statures; a
+# mean over painted figures.
 THICKNESS = np.array([0.038, 0.021, 0.038, 0.034])
 
 
@@ -23,7 +23,7 @@ def sample_pair(rng: np.random.Generator, stature: float, iou: float) -> Tuple[F
     Args:
         rng: source of all draws.
         stature: body height in pixels of the one in front.
-        iou: of the two boxes, above 0 and below 1; those of the painted silhouettes come to within about 0.05.
+        iou: of the two boxes, above 0 and below 1; the boxes of the painted silhouettes reach it to within about 0.05.
 
     Returns:
         The one behind and the one in front, somewhere around the picture's origin.
@@ -40,12 +40,12 @@ def sample_pair(rng: np.random.Generator, stature: float, iou: float) -> Tuple[F
 
 
 def box_of_body(figure: Figure) -> np.ndarray:
-    """Box (xyxy) around a body, as its silhouette will have it on average."""
+    """Box (xyxy) around a body with its average thickness."""
     return figure.extent_xyxy + figure.stature * THICKNESS * (-1, -1, 1, 1)
 
 
 def _move_sideways(figure: Figure, front: Figure, iou: float, *, to_the_right: bool) -> Optional[Figure]:
-    """Move a figure to the side until its box and that of `front` have this IoU; None where they never do."""
+    """Move a figure to the side until its box and that of `front` have this IoU; None if that is impossible."""
     box, other = box_of_body(figure), box_of_body(front)
     sizes = np.stack([box[2:] - box[:2], other[2:] - other[:2]])
     shared_height = min(box[3], other[3]) - max(box[1], other[1])

@@ -1,4 +1,4 @@
-"""Paints a posed figure: body, clothes, hair and face, in the manner of a flat illustration with soft shading."""
+"""Paints a posed figure: body, clothes, hair and face, as a flat illustration with soft shading."""
 from dataclasses import dataclass
 from typing import List, Tuple
 
@@ -17,7 +17,7 @@ PART_NUMBERS = {name: number for number, name in enumerate(PARTS, 1)}
 RADII = {'shoulder': 0.052, 'elbow': 0.040, 'wrist': 0.0290, 'hand': 0.0320, 'hip': 0.067, 'knee': 0.053,
          'ankle': 0.0345, 'foot': 0.0270, 'neck': 0.038, 'waist': 0.102, 'hem': 0.128}
 SLEEVE_WIDENING = 1.08
-# The hand and the arm above it, this far behind the shoulder line, disappear behind the trunk. In statures.
+# An arm whose wrist is this far behind the shoulder line, in statures, is painted behind the trunk.
 ARM_BEHIND_DEPTH = -0.045
 LIGHT = np.array([-0.55, -0.835])  # where the light comes from, in the picture
 SHADOW = 0.80  # brightness of the side in shadow
@@ -31,7 +31,7 @@ _SHOE_TONES = ((48, 44, 44), (235, 235, 235), (52, 70, 120), (60, 60, 190), (150
 
 
 def _shown_by(keypoint: str) -> Tuple[int, ...]:
-    """Numbers of the parts on which a keypoint of the same person is seen."""
+    """Numbers of the parts that, when they are on top at a keypoint of the same person, show it."""
     side, _, joint = keypoint.partition('_')
     own = {'shoulder': ('torso', f'{side}_upper_arm'),
            'elbow': (f'{side}_upper_arm', f'{side}_lower_arm'),
@@ -47,7 +47,7 @@ SHOWN_BY = {name: _shown_by(name) for name in COCO.keypoint_names}
 
 @dataclass(frozen=True)
 class Outfit:
-    """What a person looks like; colors are BGR, 0 to 255."""
+    """Clothes, skin and hair of a person; colors are BGR, 0 to 255."""
 
     skin: Color
     hair: Color
@@ -87,7 +87,7 @@ class FigurePainter:
         self.outfit = outfit
         width = figure.stature * figure.build
         self.radius = {name: width * radius for name, radius in RADII.items()}
-        self.unit = figure.stature  # for lengths along the body, which the build leaves alone
+        self.unit = figure.stature  # for lengths along the body, which do not depend on the build
 
         shoulders, hips = self._middle('shoulder'), self._middle('hip')
         self.trunk_up = (shoulders - hips) / np.linalg.norm(shoulders - hips)
@@ -132,7 +132,7 @@ class FigurePainter:
             self.canvas.fill(outline, color)
 
     def _place(self, name: str) -> np.ndarray:
-        """A named point, or one on the way: 'left_shoulder>left_elbow@0.5'."""
+        """A named point, or a point between two: 'left_shoulder>left_elbow@0.5' is halfway."""
         if '>' not in name:
             return self.figure.at(name)
         start, _, rest = name.partition('>')

@@ -1,6 +1,6 @@
-"""Made-up pictures of people with COCO annotations: who is where, what covers whom, which keypoints are seen.
+"""Made-up pictures of people with COCO annotations: positions, occlusions and visible keypoints.
 
-The people are painted from articulated figures, so every keypoint is known exactly, also where something hides it.
+The people are painted from articulated figures, so every keypoint is known exactly, even if it is hidden.
 """
 import functools
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ from .pairs import sample_pair
 from .people import PART_NUMBERS, SHOWN_BY, FigurePainter, Outfit, sample_outfit
 from .scenery import paint_background, paint_ground_shadow, paint_obstacle, photograph
 
-# A split's place decides its random numbers.
+# The index of a split is part of its random seed.
 SPLITS = ('train2017', 'val2017', 'singles2017', 'moderate2017')
 DEFAULT_IMAGE_SIZE = (480, 360)
 
 PEOPLE_SHARES = (0.45, 0.37, 0.18)  # of pictures with one, two and three people
 STATURE_RANGES = ((0.40, 0.88), (0.36, 0.80), (0.30, 0.66))  # in picture heights, by the number of people
 PAIR_STATURE_RANGE = (0.45, 0.84)
-# IoU of the boxes of a pair, uniform. As with COCO, which the published MIPNet learns from, and OCHuman, which it is
-# scored on, people overlap less where a network learns. OCHuman calls them moderately occluded from 0.5 on and hard
+# IoU of the boxes of a pair, uniform. As with COCO, on which the published MIPNet is trained, and OCHuman, on which it
+# is scored, people overlap less in the training set. OCHuman calls them moderately occluded from 0.5 on and hard
 # from 0.75 on (Zhang et al., Pose2Seg, CVPR 2019).
 IOU_RANGES = {'train2017': (0.1, 0.8), 'moderate2017': (0.5, 0.75), 'val2017': (0.75, 0.97)}
 OVERLAP_SHARE = 0.12  # of pictures with several people
 TRUNCATED_SHARE = 0.09  # of people
 OBSTACLE_SHARE = 0.10
 MIN_LABELLED = 5  # keypoints
-MIN_SEEN = 6  # keypoints: nobody stands all but hidden behind another
-# The one behind in a pair may be hidden more than that, as long as a look at the picture still tells the pose.
+MIN_SEEN = 6  # keypoints, so that nobody is almost completely hidden behind another
+# The one behind in a pair may be hidden more than that, as long as the pose can still be recognised.
 MIN_SEEN_BEHIND = 4  # keypoints
 MIN_SEEN_BEHIND_SHARE = 0.35  # of the silhouette
 MIN_SILHOUETTE = 1500  # pixels
@@ -42,7 +42,7 @@ _OBSTACLE_PART = 255
 
 # Random numbers and (W, H) of the picture -> figures from far to near.
 SampleFigures = Callable[[np.random.Generator, Tuple[int, int]], List[Figure]]
-# From far to near, how many keypoints and what share of the silhouette of every person is seen -> whether it will do.
+# For each person, from far to near: number of visible keypoints, visible share of the silhouette -> whether accepted.
 IsClear = Callable[[List[int], List[float]], bool]
 
 
@@ -65,7 +65,7 @@ class SyntheticPicture:
 
 def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] = DEFAULT_IMAGE_SIZE, *,
                  pair_share: Optional[float] = None) -> SyntheticPicture:
-    """Paint a picture, which depends on nothing but the arguments.
+    """Paint a picture; it depends on the arguments alone.
 
     Args:
         seed: 0 or more.
@@ -94,7 +94,7 @@ def make_picture(seed: int, split: str, index: int, image_size: Tuple[int, int] 
 
 
 def _choose_scene(rng: np.random.Generator, pair_share: Optional[float], split: str) -> Tuple[SampleFigures, IsClear]:
-    """Return what draws the people of a picture, and the rule that says whether enough of them is seen."""
+    """Return the function that draws the people of a picture, and the rule whether enough of them is visible."""
     if pair_share is None:
         return _sample_figures, _everybody_is_clear
     if rng.random() >= pair_share:
@@ -141,7 +141,7 @@ def _sample_pair(rng: np.random.Generator, image_size: Tuple[int, int], *, iou: 
 
 
 def _put(rng: np.random.Generator, group: Sequence[Figure], x: float, image_size: Tuple[int, int]) -> List[Figure]:
-    """Move a group of figures, as it is, to the column x: inside the picture, or for some across its border."""
+    """Move a group of figures together to the column x, inside the picture or sometimes across its border."""
     extents = np.stack([figure.extent_xyxy for figure in group])
     corner_now = extents[:, :2].min(0)
     size = extents[:, 2:].max(0) - corner_now
@@ -161,8 +161,8 @@ def _paint_people(rng: np.random.Generator, canvas: Canvas, figures: List[Figure
     """Paint all people and what stands in front of them.
 
     Returns:
-        The silhouettes, bool (H, W) each, as if nobody else was there; and the map (H, W) uint8 of what is seen in
-        the end: part numbers, shifted for every person by _part_shift.
+        The silhouettes, bool (H, W) each, as if nobody else were there; and the final map (H, W) uint8 of what
+        is visible: part numbers, shifted for every person by _part_shift.
     """
     shown = np.zeros_like(canvas.parts)
     silhouettes = []
@@ -222,7 +222,7 @@ def _annotate(figure: Figure, silhouette: np.ndarray, shown: np.ndarray, person:
 
 
 def _outline_silhouette(silhouette: np.ndarray) -> List[List[float]]:
-    """Outer contours of a bool (H, W) mask as COCO polygons [x, y, x, y, …]; its box where no contour has an area."""
+    """Outer contours of a bool (H, W) mask as COCO polygons [x, y, x, y, …]; its box if no contour has an area."""
     contours, _ = cv2.findContours(silhouette.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = [cv2.approxPolyDP(contour, CONTOUR_TOLERANCE, True).reshape(-1).tolist() for contour in contours]
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
@@ -233,7 +233,7 @@ def _outline_silhouette(silhouette: np.ndarray) -> List[List[float]]:
 
 
 def _detect(rng: np.random.Generator, box_xywh: List[float], image_size: Tuple[int, int]) -> Dict[str, Any]:
-    """A true box moved by a few per cent of its size and cut at the border, with a made-up score."""
+    """A true box, moved by a few percent of its size and clipped to the picture, with a made-up score."""
     x, y, width, height = box_xywh
     corners = np.array([x, y, x + width, y + height]) + rng.normal(0, 0.025, 4) * (width, height, width, height)
     left, top, right, bottom = np.clip(corners, 0, np.tile(image_size, 2))

@@ -7,7 +7,7 @@ import numpy as np
 from .canvas import Canvas, Color, capsule, ellipse, rectangle, sample_color, shaded
 
 UPRIGHT = np.array([0.0, -1.0])
-_MUTED = ((0.05, 0.35), (0.55, 0.95))  # ranges of saturation and value that let the people stand out
+_MUTED = ((0.05, 0.35), (0.55, 0.95))  # ranges of saturation and value against which the people stand out
 _LIVELY = ((0.2, 0.6), (0.45, 0.9))
 # Ranges of hue in degrees.
 _SKY, _WOOD, _LEAVES = (175.0, 235.0), (18.0, 42.0), (65.0, 150.0)
@@ -20,7 +20,7 @@ def paint_background(rng: np.random.Generator, image_size: Tuple[int, int], limb
     Args:
         rng: source of all draws.
         image_size: (W, H) in pixels.
-        limb_color: some of the clutter takes this color and the shape of a limb.
+        limb_color: color of those bars in the background that have the shape of a limb.
 
     Returns:
         BGR uint8 (H, W, 3).

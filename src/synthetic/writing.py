@@ -24,9 +24,9 @@ from .pictures import DEFAULT_IMAGE_SIZE, make_picture
 
 MIN_IMAGE_SIDE = 160
 MARKER_NAME = 'synthetic.json'
-# Part of the marker: a folder made by an older painter is made anew. Raise it when the pictures change.
+# Part of the marker: data sets of an older version are painted again. Raise it when the pictures change.
 PAINTER_VERSION = 3
-PAIRS_VERSION = 4  # the same for what only sets with pairs have
+PAIRS_VERSION = 4  # the same for data sets with pairs
 
 
 class Layout(NamedTuple):
@@ -63,7 +63,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """What lies on disk: pictures and people by split, and whether it was there already."""
+    """A data set on disk: pictures and people by split, and whether it already existed."""
 
     root: str
     num_pictures: Dict[str, int]
@@ -81,7 +81,7 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
     Args:
         root: folder of the data set; made when missing.
         num_train: pictures in train2017.
-        num_val: pictures in val2017; with a pair_share as many again in moderate2017 and singles2017.
+        num_val: pictures in val2017; with a pair_share the same number also in each of moderate2017 and singles2017.
         seed: 0 or more; picture i of a split depends only on the seed, the split, i, the image size and the pair_share.
         image_size: (W, H) in pixels.
         pair_share: None paints one to three people a picture, most of them apart. With a number, 0 to 1, this share of
@@ -90,7 +90,7 @@ def write_synthetic_coco(root: str, *, num_train: int, num_val: int, seed: int,
             overlap less heavily and singles2017 with single people.
 
     Raises:
-        PoseError: a count below 1, a negative seed, a picture too small for people or a share that is none.
+        PoseError: a count below 1, a negative seed, a picture too small for people or a share outside 0 to 1.
         FileExistsError: root holds annotations that this function did not write.
         OSError: root cannot be written.
     """
@@ -120,7 +120,7 @@ def write_synthetic_ochuman(root: str, *, num_val: int, seed: int, image_size: T
 
 def _write_set(root: str, layout: Layout, splits: Sequence[Split], arguments: Dict[str, Any], seed: int,
                image_size: Tuple[int, int]) -> SyntheticSet:
-    """Write all splits unless they are there; arguments are those of the marker that are not in every set."""
+    """Write all splits unless they exist; `arguments` are further entries of the marker."""
     _check_arguments(splits, seed, image_size)
     arguments = {'painter_version': PAINTER_VERSION, **arguments, 'seed': seed, 'image_size': list(image_size)}
     counts = {split.name: split.count for split in splits}
@@ -209,7 +209,7 @@ def _category() -> Dict[str, Any]:
 
 
 def main() -> None:
-    """Write the data set named on the command line and say where it lies."""
+    """Write the data set named on the command line and print where."""
     parser = ArgumentParser(description='Paint a small data set of people in the layout of COCO 2017.')
     parser.add_argument('--root', required=True, help='folder of the data set')
     parser.add_argument('--num_train', type=int, default=1200, help='pictures in train2017 (default: %(default)s)')

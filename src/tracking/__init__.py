@@ -1,4 +1,4 @@
-"""People over the frames of a video: who is who, and poses that do not shake."""
+"""Tracking of people over the frames of a video, and smoothing of their poses."""
 from .tracker import PoseTracker
 
 __all__ = ['PoseTracker']

@@ -1,4 +1,4 @@
-"""Filters of keypoints over time: One-Euro, which needs no future, and one without lag for whole recordings.
+"""Filters of keypoints over time: One-Euro, which uses past frames only, and one without lag for whole recordings.
 
 One-Euro: Casiez, Roussel and Vogel, "1 € Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive
 Systems", CHI 2012. Without lag: a Butterworth low-pass filter that runs forwards and then backwards, the usual one of
@@ -10,19 +10,19 @@ import numpy as np
 
 from ..system.errors import MissingPackageError, PoseError
 
-# Hz at rest; lower shakes less and lags more.
+# Cutoff in Hz at rest; a lower value gives less jitter and more lag.
 MIN_CUTOFF = 1.0
-# Hz that a speed of one body length per second adds.
+# Hz that are added to the cutoff per body length per second of speed.
 BETA = 4.0
-# Hz, of the speed itself.
+# Cutoff in Hz for smoothing the speed itself.
 SPEED_CUTOFF = 2.0
-# Hz of the filter without lag; people hardly move a joint to and fro more often.
+# Cutoff in Hz of the filter without lag; joints of people hardly oscillate faster.
 OFFLINE_CUTOFF = 5.0
 OFFLINE_ORDER = 2
 
 
 def _weight(cutoff: np.ndarray, seconds: float) -> np.ndarray:
-    """Return what the newest value counts in an exponential mean of this cutoff frequency."""
+    """Return the weight of the newest value in an exponential moving average with this cutoff frequency."""
     return 1.0 / (1.0 + 1.0 / (2 * np.pi * cutoff * seconds))
 
 
@@ -43,7 +43,7 @@ class OneEuroFilter:
 
         Args:
             places: (K, 2) pixels.
-            size: of the person in pixels; the parameters do not depend on how near somebody is.
+            size: of the person in pixels, so that the parameters do not depend on the distance to the camera.
             time: in seconds, later than that of the call before.
         """
         if self._last is None:
@@ -59,23 +59,22 @@ class OneEuroFilter:
 
 
 def without_lag(places: np.ndarray, is_there: np.ndarray, rate: float, cutoff: float = OFFLINE_CUTOFF) -> np.ndarray:
-    """Return the smoothed places (F, K, 2) of a person over F frames; those of frames without the person stay as they
-    are.
+    """Return the smoothed places (F, K, 2) of a person over F frames; frames without the person are not changed.
 
     Args:
         places: (F, K, 2) pixels.
-        is_there: (F,) bool; in between, the way is taken to be straight.
+        is_there: (F,) bool, whether the person is in the frame; gaps are interpolated linearly.
         rate: frames per second.
         cutoff: Hz.
 
     Raises:
-        PoseError: the cutoff is no positive number.
+        PoseError: the cutoff is not a positive number.
         MissingPackageError: SciPy is not installed.
     """
     if not cutoff > 0:
         raise PoseError(f'the cutoff frequency of a filter should be above 0, is {cutoff}')
     shown = np.flatnonzero(is_there)
-    # Above half of the frame rate there is nothing to take away, and a few frames have no frequencies.
+    # There are no frequencies above half of the frame rate to remove, and very few frames cannot be filtered.
     if cutoff >= 0.49 * rate or len(shown) < 4:
         return places
     signal = _import_scipy('signal')
@@ -84,7 +83,7 @@ def without_lag(places: np.ndarray, is_there: np.ndarray, rate: float, cutoff: f
     flat = places.reshape(len(places), -1)
     filled = np.stack([np.interp(frames, shown, flat[shown, column]) for column in range(flat.shape[1])], axis=1)
     sections = signal.butter(OFFLINE_ORDER, cutoff, fs=rate, output='sos')
-    # Mirrored beyond both ends, as far as there is something to mirror.
+    # The recording is mirrored beyond both ends, at most by its own length.
     padding = min(len(frames) - 1, int(3 * rate / cutoff) + 1)
     smooth = signal.sosfiltfilt(sections, filled, axis=0, padlen=padding)
     result = flat.copy()

@@ -1,5 +1,5 @@
-"""Who is who from frame to frame: poses are matched with those of the people known by OKS and by the overlap of their
-boxes, all of them at once (Hungarian method), and people who are hidden for a while keep their number."""
+"""Tracking from frame to frame: poses are matched with the known people by OKS and the overlap (IoU) of their boxes,
+all of them at once (Hungarian algorithm); people who are hidden for a while keep their id."""
 from dataclasses import dataclass, field
 from typing import List, NamedTuple, Sequence, Tuple
 
@@ -10,13 +10,13 @@ from ..system.errors import PoseError
 from .filters import OneEuroFilter, _import_scipy, without_lag
 
 SMOOTHINGS = ('off', 'live', 'file')
-# Seconds that somebody may be hidden.
+# Longest time in seconds that a person may be hidden and keep the id.
 KEPT_SECONDS = 1.5
-# Mean of OKS and overlap (IoU) below which two poses are of two people.
+# Mean of OKS and IoU below which two poses are different people.
 LEAST_SIMILARITY = 0.15
-# OKS of people takes constants that are meant for the errors of annotators; from frame to frame people move further.
+# Factor on OKS's sigmas: they describe errors of annotators, and from frame to frame people move further.
 SIGMA_FACTOR = 2.0
-# Share by which the speed of somebody follows the newest frame, and seconds after which a hidden one is taken to stand.
+# Weight of the newest frame in a person's speed, and the time constant (seconds) with which a hidden person slows down.
 SPEED_SHARE, SPEED_SECONDS = 0.4, 0.5
 MAX_SPEED = 4.0  # body lengths per second
 
@@ -26,7 +26,7 @@ class TrackedPeople(NamedTuple):
 
     Attributes:
         ids: (P,) int64, from 1.
-        keypoints: (P, K, 3), smoothed where that is wanted.
+        keypoints: (P, K, 3), smoothed if `smooth` is 'live'.
     """
 
     ids: np.ndarray
@@ -35,7 +35,7 @@ class TrackedPeople(NamedTuple):
 
 @dataclass
 class _Track:
-    """A person who is known."""
+    """A known person."""
 
     number: int
     keypoints: np.ndarray
@@ -45,22 +45,22 @@ class _Track:
     smooth: OneEuroFilter = field(default_factory=OneEuroFilter)
 
     def moved_to(self, time: float) -> np.ndarray:
-        """Return by how many pixels (2,) the person has moved, as far as the speed tells."""
-        # The way of somebody who comes to rest evenly.
+        """Return the shift (2,) in pixels since the last frame with the person, predicted from the speed."""
+        # The distance when the speed decays exponentially.
         return self.speed * SPEED_SECONDS * (1 - np.exp(-(time - self.time) / SPEED_SECONDS))
 
 
 class PoseTracker:
-    """Gives the people of a video their numbers, frame by frame.
+    """Gives the people of a video their ids, frame by frame.
 
     Args:
         oks_sigmas: (K,) of the keypoints, as a skeleton has them.
-        smooth: 'live' smooths with the past alone (One-Euro filter); 'off', and 'file', which smooths when all frames
-            are known (`smooth_whole`), leave the poses as they are.
-        kept_seconds: that somebody may be hidden and keeps the number.
+        smooth: 'live' smooths with the past alone (One-Euro filter); 'off' and 'file' leave the poses as they
+            are; with 'file' the caller smooths them when all frames are known (`smooth_whole`).
+        kept_seconds: longest time that a person may be hidden and keep the id.
 
     Raises:
-        PoseError: an argument cannot be.
+        PoseError: an argument is not valid.
         MissingPackageError: SciPy is not installed.
     """
 
@@ -75,7 +75,7 @@ class PoseTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everybody; the next person is number 1."""
+        """Forget all people; the next person gets id 1."""
         self._tracks: List[_Track] = []
         self._count = 0
 
@@ -89,7 +89,7 @@ class PoseTracker:
         """
         self._tracks = [each for each in self._tracks if time - each.time <= self._kept_seconds]
         keypoints, boxes = np.asarray(keypoints, np.float64), np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
-        # Boxes of detectors and of the last pose differ; those around the poses do not.
+        # Detected boxes and followed boxes are of different size; boxes around the poses are comparable.
         boxes = np.array([box_around(each, box) for each, box in zip(keypoints, boxes)]).reshape(-1, 4)
         chosen = self._match(keypoints, boxes, time)
         ids, smoothed = np.zeros(len(boxes), np.int64), keypoints.copy()
@@ -107,7 +107,7 @@ class PoseTracker:
         return TrackedPeople(ids, smoothed)
 
     def _match(self, keypoints: np.ndarray, boxes: np.ndarray, time: float) -> list:
-        """Return for every person the track that is the same person, or None."""
+        """Return the matching track of every person, or None."""
         chosen: list = [None] * len(boxes)
         if not self._tracks or not len(boxes):
             return chosen
@@ -135,7 +135,7 @@ def _advance(track: _Track, keypoints: np.ndarray, box: np.ndarray, time: float)
 
 
 def box_around(keypoints: np.ndarray, box_xywh: np.ndarray) -> np.ndarray:
-    """Return the box (4,) around the sure ones of keypoints (K, 3), or the given one where it would be empty."""
+    """Return the box (4,) around the keypoints (K, 3) of high score, or the given box if that would be empty."""
     sure = keypoints[keypoints[:, 2] >= 0.5 * keypoints[:, 2].mean(), :2]
     low, high = sure.min(axis=0), sure.max(axis=0)
     return np.concatenate([low, high - low]) if (high - low > 1).all() else box_xywh
@@ -176,7 +176,7 @@ def smooth_whole(ids: Sequence[np.ndarray], keypoints: Sequence[np.ndarray], rat
 
 
 def _stretches(places: List[Tuple[int, int]], rate: float) -> List[List[Tuple[int, int]]]:
-    """Cut the frames of a person where nobody saw the person for over half a second: the way between is unknown."""
+    """Split the frames of a person at gaps of more than half a second, over which the path is not interpolated."""
     parts = [[places[0]]]
     for before, after in zip(places, places[1:]):
         if after[0] - before[0] > 0.5 * rate:

@@ -1,4 +1,4 @@
-"""Drawing of poses on pictures, and the writing of those to disk."""
+"""Drawing of poses on pictures, and writing of the drawings to disk."""
 from .files import write_picture
 from .people import draw_people
 

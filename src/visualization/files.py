@@ -12,10 +12,10 @@ _ENCODER_OPTIONS = {
 
 
 def write_picture(path: str, picture_bgr: np.ndarray) -> None:
-    """Write a (H, W, 3) uint8 picture as .jpg, .jpeg or .png; the file is there whole or not at all.
+    """Write a (H, W, 3) uint8 picture as .jpg, .jpeg or .png; the file is complete or does not exist.
 
     Raises:
-        PoseError: unknown extension, or not a picture.
+        PoseError: the extension is unknown, or the array is not a picture.
         OSError: the folder is missing or cannot be written.
     """
     extension = os.path.splitext(path)[1].lower()

@@ -1,4 +1,4 @@
-"""Labels beside people, away from every face and from each other, and the legend of the two sides."""
+"""Labels beside people that avoid faces and each other, and the legend for the left and right side."""
 from typing import List, Optional, Sequence, Tuple
 
 import cv2
@@ -10,9 +10,9 @@ from .styles import LEFT_COLORS, OUTLINE_COLOR, RIGHT_COLORS, RIM_COLOR, PersonS
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _HEAD_WORDS = frozenset(('nose', 'eye', 'ear', 'head'))
-# Of the length of a person: a head with its hair around the places of its keypoints.
+# Radius of a head with its hair around its keypoints, relative to the length of the person.
 _HEAD_RADIUS = 0.07
-# What a pixel of a label costs where it hides something.
+# Cost of each pixel of a label that hides another label, a face or a body.
 _ON_LABEL, _ON_FACE, _ON_BODY = 20.0, 10.0, 1.0
 
 # Left, top, right, bottom in whole pixels.
@@ -24,8 +24,8 @@ class LabelPlaces:
 
     Args:
         picture_shape: (H, W).
-        points: (P, K, 2) of the people, NaN where nothing is shown.
-        lengths: P, of the people in pixels.
+        points: (P, K, 2) of the people, NaN for keypoints that are not drawn.
+        lengths: of the P people, in pixels.
         skeleton: their layout.
     """
 
@@ -39,7 +39,7 @@ class LabelPlaces:
         self.taken: List[Plate] = []
 
     def _face_of(self, person: int) -> np.ndarray:
-        """Return the rectangle of a head; where its keypoints are hidden, that above the two highest others."""
+        """Return the rectangle of a head; without keypoints of the head, one above the two highest other keypoints."""
         points, radius = self._points[person], _HEAD_RADIUS * self._lengths[person]
         head = points[self._is_head]
         if not np.isfinite(head).any():
@@ -49,7 +49,7 @@ class LabelPlaces:
         return _around(head, radius)
 
     def cost(self, plate: np.ndarray) -> float:
-        """Return what a plate hides, in pixels with their weights."""
+        """Return the weighted number of pixels that a plate hides."""
         cost = _ON_FACE * _shared(plate, self._faces) + _ON_BODY * _shared(plate, self._bodies)
         return cost + (_ON_LABEL * _shared(plate, np.array(self.taken, np.float64)) if self.taken else 0.0)
 
@@ -70,7 +70,7 @@ class LabelPlaces:
         middle_x, middle_y = (left + right) / 2, (top + bottom) / 2
         width, height = size
         _, body_top, _, body_bottom = self._bodies[person]
-        # In the order in which people look for them.
+        # The most expected places first.
         wanted = [(middle_x - width / 2, top - gap - height), (right + gap, top - gap - height),
                   (left - gap - width, top - gap - height), (right + gap, middle_y - height / 2),
                   (left - gap - width, middle_y - height / 2), (middle_x - width / 2, top - 2 * gap - 2 * height),
@@ -82,7 +82,7 @@ class LabelPlaces:
             inside = np.round(np.clip(corner, 0, np.maximum(self._size - size, 0))).astype(int)
             plate = np.concatenate([inside, inside + size])
             moved = float(np.abs(inside - np.array(corner)).sum())
-            # A label that stands far away could be anybody's.
+            # With a label far away it would be unclear whose it is.
             distance = np.linalg.norm(inside + size / 2 - [middle_x, middle_y]) / max(self._lengths[person], 1.0)
             cost = self.cost(plate) + (0.02 * number + distance) * width * height + moved
             if cost < lowest:
@@ -91,7 +91,7 @@ class LabelPlaces:
 
 
 def draw_legend(canvas: np.ndarray, places: LabelPlaces, skeleton: Skeleton) -> None:
-    """Say in the corner that is the freest which color is the person's left and which the right."""
+    """Write in the freest corner which color is the person's left and which the right."""
     if not any(name.startswith('left_') for name in skeleton.keypoint_names):
         return
     side = max(canvas.shape[:2])
@@ -111,7 +111,7 @@ def draw_legend(canvas: np.ndarray, places: LabelPlaces, skeleton: Skeleton) -> 
     corners = [(margin[0], room[1] - margin[1]), room - margin, (room[0] - margin[0], margin[1]), tuple(margin)]
     plates = [np.concatenate([corner, np.array(corner) + size]).astype(int) for corner in corners]
     left, top, right, bottom = min(plates, key=places.cost).tolist()
-    # Half of the picture shines through.
+    # The plate is translucent.
     canvas[top:bottom, left:right] = canvas[top:bottom, left:right] // 3 + np.uint8(OUTLINE_COLOR[0] // 2)
     for number, (text, color) in enumerate(entries):
         baseline = top + pad // 2 + row * number + round(1.35 * text_height)
@@ -124,7 +124,7 @@ def draw_legend(canvas: np.ndarray, places: LabelPlaces, skeleton: Skeleton) -> 
 
 
 def _around(points: np.ndarray, margin: float) -> np.ndarray:
-    """Return the rectangle (4,) around the finite of points (N, 2); zeros where there is none."""
+    """Return the rectangle (4,) around the finite points of (N, 2); zeros if there are none."""
     shown = points[np.isfinite(points[:, 0])]
     if not len(shown):
         return np.zeros(4)
@@ -132,7 +132,7 @@ def _around(points: np.ndarray, margin: float) -> np.ndarray:
 
 
 def _shared(plate: np.ndarray, others: np.ndarray) -> float:
-    """Return the pixels that a rectangle (4,) shares with others (N, 4), added up."""
+    """Return the summed areas of overlap of a rectangle (4,) with others (N, 4), in pixels."""
     sides = np.minimum(plate[2:], others[:, 2:]) - np.maximum(plate[:2], others[:, :2])
     return float(np.prod(np.clip(sides, 0, None), axis=1).sum())
 

@@ -1,9 +1,9 @@
 """People on a picture: skeletons, box corners, labels and a legend.
 
-P people, K keypoints, H, W picture. Layouts of one's own are drawn by limb group (`data/limb_groups.py`). Further
-people, whom a network has found in the box of another one, are drawn lightly: thin dashed limbs, rings for keypoints
-and a label in reversed colors. How one person looks is decided in `styles.py` and carried by a `PersonStyle`; the
-functions that put it on the picture know no colors and no sizes of their own.
+P people, K keypoints, H, W picture. The user's own layouts are drawn by limb group (`data/limb_groups.py`). Further
+people, found in the box of another person (MIPNet), are drawn lightly: thin dashed limbs, rings for keypoints
+and a label in reversed colors. The look of a person is chosen in `styles.py` and passed on as a `PersonStyle`; the
+drawing functions here define no colors or sizes.
 """
 from typing import List, Optional, Sequence, Tuple
 
@@ -26,9 +26,9 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
                 is_further: Optional[np.ndarray] = None, keypoint_score_thresh: float = 0.0,
                 labels: Optional[Sequence[str]] = None, numbers: Optional[np.ndarray] = None, show_boxes: bool = True,
                 by_person: bool = False, line_width: Optional[int] = None, legend: bool = False) -> np.ndarray:
-    """Draw people on a copy of a picture, the surest person last and so on top.
+    """Draw people on a copy of a picture, the one with the highest score last and so on top.
 
-    A keypoint is left out, with its limbs, when a number of it is not finite or its score is not above the threshold.
+    A keypoint is left out, with its limbs, if one of its values is not finite or its score is not above the threshold.
     Keypoints may lie outside the picture; the visible part of their limbs is drawn.
 
     Args:
@@ -37,15 +37,15 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
         skeleton: the layout of the K keypoints.
         person_scores: (P,), written beside the head unless there are labels; without them the mean keypoint score
             decides the order and nothing is written.
-        boxes_xywh: (P, 4) in picture pixels, drawn as corners; they also tell the person's size.
-        is_further: (P,) bool, who was found in the box of another person; drawn lightly, without the box.
+        boxes_xywh: (P, 4) in picture pixels, drawn as corners; they also give the person's size.
+        is_further: (P,) bool, whether the person was found in the box of another one; drawn lightly, without the box.
         keypoint_score_thresh: keypoints with this score or less are left out.
         labels: P texts for the labels instead of the scores; an empty one gives no label.
-        numbers: (P,) of the people, which choose their colors; their place in the list unless given.
+        numbers: (P,) of the people, which choose their colors; by default the index in the list.
         show_boxes: draw the corners of the boxes.
         by_person: a color for each person instead of one for each side of the body.
-        line_width: of limbs in pixels; by the person's size unless given.
-        legend: say in a corner which color is the person's left and which the right.
+        line_width: of limbs in pixels; by default from the person's size.
+        legend: write in a corner which color is the person's left and which the right.
 
     Returns:
         A new (H, W, 3) uint8 picture.
@@ -75,7 +75,7 @@ def draw_people(picture_bgr: np.ndarray, keypoints: np.ndarray, skeleton: Skelet
     for person in drawing_order:
         _draw_person(canvas, points[person], boxes[person] if show_boxes else None, skeleton, styles[person])
     places = LabelPlaces(canvas.shape[:2], points, lengths, skeleton)
-    # The surest person chooses the place of the label first.
+    # The label of the person with the highest score is placed first.
     for person in (each for each in drawing_order[::-1] if texts[each] and is_shown[each].any()):
         places.draw(canvas, texts[person], person, styles[person])
     if legend and not by_person and keypoint_colors(skeleton) is None and is_shown.any():
@@ -102,7 +102,7 @@ def _label_texts(labels: Optional[Sequence[str]], scores: Optional[np.ndarray], 
 
 
 def _as_array(name: str, values: Optional[np.ndarray], shape: Tuple[int, ...], *, default=None) -> np.ndarray:
-    """Return values as float64 of a shape; where there are none, the default filled up to it."""
+    """Return values as float64 of a shape; if None, an array of that shape filled with the default."""
     if values is None:
         return np.broadcast_to(np.asarray(default, np.float64), shape)
     array = np.asarray(values, np.float64)
@@ -117,13 +117,13 @@ def _is_box(boxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def _side_of(names: Tuple[str, ...]) -> str:
-    """'left' or 'right' when the keypoints of that side are without a partner among the names, else 'middle'."""
+    """'left' or 'right' if the names hold keypoints of that side without their partners, else 'middle'."""
     sides = {side for side in ('left', 'right') for name in names if name.startswith(f'{side}_')}
     return sides.pop() if len(sides) == 1 else 'middle'
 
 
 def _draw_limbs(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, style: PersonStyle) -> None:
-    """Draw the limbs between finite points (K, 2): first every outline, so that none cuts through another limb."""
+    """Draw the limbs between finite points (K, 2): first all outlines, so that none crosses another limb."""
     segments, own_colors = [], None if style.is_one_color else limb_colors(skeleton)
     for number, (names, (start, end)) in enumerate(zip(skeleton.links, skeleton.link_index)):
         if not np.isfinite(points[[start, end]]).all():
@@ -142,7 +142,7 @@ def _draw_limbs(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, styl
 def _dashes(segment: np.ndarray, style: PersonStyle) -> List[np.ndarray]:
     """Cut a segment (2, 2) into dashes, the first and the last one at its ends."""
     length = float(np.linalg.norm(segment[1] - segment[0]))
-    # Ends are round and reach beyond a dash by half its width.
+    # The round ends extend a dash by half its width.
     dash, gap = 3.0 * style.outlined_width, 2.0 * style.outlined_width
     count = max(1, round((length + gap) / (dash + gap)))
     begins = np.linspace(0, max(0.0, length - dash), count)
@@ -151,14 +151,14 @@ def _dashes(segment: np.ndarray, style: PersonStyle) -> List[np.ndarray]:
 
 
 def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, style: PersonStyle) -> None:
-    """Draw the finite points (K, 2) as discs with a light rim, or as rings, smaller where they stand close as in a
-    face."""
+    """Draw the finite points (K, 2) as discs with a light rim, or as rings; smaller where they lie close together,
+    as in a face."""
     (height, width), own_colors = canvas.shape[:2], None if style.is_one_color else keypoint_colors(skeleton)
     radii = style.keypoint_radius * np.ones(len(points))
     shown = np.flatnonzero(np.isfinite(points[:, 0]))
     distances = np.linalg.norm(points[shown, None] - points[None, shown], axis=2)
     np.fill_diagonal(distances, np.inf)
-    # The many points of a face would hide it.
+    # Large discs would hide a face with many keypoints.
     smallest = 0.55 if keypoint_colors(skeleton) is None else 0.3
     if len(shown) > 1:
         radii[shown] = np.clip(0.35 * distances.min(axis=1), smallest * style.keypoint_radius, style.keypoint_radius)

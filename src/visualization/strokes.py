@@ -1,23 +1,23 @@
-"""Lines and discs with fractions of a pixel, on a canvas (H, W, 3) uint8 that they change."""
+"""Lines and discs at subpixel positions, drawn in place on a canvas (H, W, 3) uint8."""
 from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 
-Color = Tuple[int, int, int]  # blue, green, red in 0..255, as OpenCV wants them
+Color = Tuple[int, int, int]  # blue, green, red in 0..255, as in OpenCV
 
-# cv2 takes whole numbers; four fractional bits keep small people from snapping to the pixel grid.
+# Fractional bits of the fixed-point coordinates of cv2, so that small people do not snap to the pixel grid.
 SHIFT = 4
 
 
 def clip_segment(start: np.ndarray, end: np.ndarray, picture_shape: Tuple[int, int],
                   margin: float) -> Optional[np.ndarray]:
-    """Cut a segment to the picture grown by a margin on every side (Liang and Barsky, 1984).
+    """Clip a segment to the picture, enlarged by a margin on every side (Liang and Barsky, 1984).
 
     cv2 has its own clipping, but it works on whole numbers that overflow for a keypoint far away.
 
     Returns:
-        (2, 2) the two ends, or None when nothing of the segment lies there.
+        The two ends (2, 2), or None if no part of the segment is inside.
     """
     upper = np.array([picture_shape[1], picture_shape[0]]) + margin
     direction = end - start

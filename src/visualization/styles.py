@@ -1,8 +1,8 @@
-"""How one person looks: colors by the person's number, sizes by the person's length on the picture.
+"""The look of a person: colors by the person's number, sizes by the person's length on the picture.
 
-The person's left side is orange, the right side blue: orange against blue stays apart for every common kind of color
-blindness (Okabe and Ito, "Color Universal Design", 2008). What joins the two sides has the color of the person's label
-and box.
+The person's left side is orange, the right side blue: orange and blue can be told apart with every common kind of color
+blindness (Okabe and Ito, "Color Universal Design", 2008). Limbs between the two sides have the color of the person's
+label and box.
 """
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -11,13 +11,13 @@ import numpy as np
 
 from .strokes import Color
 
-# One tuple per family, one entry per person in turn: a person stays within the family but differs from the next one.
+# One tuple per color family; people take its entries in turn, so that two people differ but stay in the family.
 LEFT_COLORS: Tuple[Color, ...] = ((0, 140, 255), (40, 200, 255), (30, 85, 235), (80, 165, 240))
 RIGHT_COLORS: Tuple[Color, ...] = ((245, 130, 30), (255, 205, 95), (235, 75, 65), (210, 175, 0))
-# Far from both families.
+# Clearly different from both families.
 ACCENT_COLORS: Tuple[Color, ...] = (
     (235, 235, 235), (110, 225, 110), (215, 130, 245), (175, 245, 225), (150, 190, 120), (220, 190, 235))
-# Where the color tells people apart instead of sides: far from each other, and no dark ones.
+# For one color per person instead of per side: clearly different from each other, none of them dark.
 PERSON_COLORS: Tuple[Color, ...] = (
     (0, 150, 255), (240, 190, 40), (110, 225, 110), (225, 110, 235), (60, 230, 250), (100, 100, 245), (235, 130, 110),
     (190, 235, 190), (150, 160, 230), (200, 200, 120))
@@ -30,11 +30,11 @@ class PersonStyle:
     """How one person is drawn; all lengths in picture pixels.
 
     Attributes:
-        left, right, middle: colors of the person's left and right side and of what joins them.
+        left, right, middle: colors of the person's left and right side and of the limbs between them.
         accent: color of the box corners and of the label, different from person to person.
         line_width: width of a limb without its outline.
         outlined_width: width of a limb with the dark edges on both its sides.
-        keypoint_radius: radius of a keypoint without its rim, where its neighbours leave room.
+        keypoint_radius: radius of a keypoint without its rim, unless its neighbours are too close.
         text_height: height of a capital letter in the label.
         is_light: dashed limbs, rings for keypoints, a label in reversed colors.
         is_one_color: the whole person has the color of its number, whatever the layout.
@@ -59,10 +59,10 @@ def choose_style(number: int, length: float, picture_shape: Tuple[int, int], *, 
     Args:
         number: of the person, which chooses among the colors.
         length: of the person on the picture, in pixels.
-        picture_shape: (H, W); sizes stay within bounds that follow it.
+        picture_shape: (H, W); limits the sizes.
         is_light: drawn lightly.
         by_person: one color for the whole person instead of one for each side.
-        line_width: of a limb in pixels; None lets the length decide.
+        line_width: of a limb in pixels; None derives it from the length.
     """
     side = max(picture_shape)
     width = int(round(np.clip(length / 75, max(2, side / 2000), max(4, side / 140)))) if line_width is None else (
@@ -76,22 +76,22 @@ def choose_style(number: int, length: float, picture_shape: Tuple[int, int], *, 
         left = right = accent = PERSON_COLORS[number % len(PERSON_COLORS)]
     return PersonStyle(
         left=left, right=right, middle=accent, accent=accent, line_width=width,
-        # Around the thinnest line a full pixel of edge on either side would drown the color.
+        # Full pixels of outline on both sides would hide the color of the thinnest lines.
         outlined_width=3 if width <= 2 else width + 2 * max(1, round(0.25 * width)),
         keypoint_radius=keypoint_radius,
-        # Small where people are small, and never too small to read when the whole picture is on a screen.
+        # Smaller for small people, but always readable when the whole picture is shown on a screen.
         text_height=int(round(np.clip(length / 26, max(8, side / 140), max(10, side / 60)))), is_light=is_light,
         is_one_color=by_person)
 
 
 def measure_person(points: np.ndarray, box_xywh: np.ndarray, picture_shape: Tuple[int, int]) -> float:
-    """Longer side, in pixels, of the box or else of the keypoints' extent, as far as it lies in the picture."""
+    """Longer side, in pixels, of the box, or else of the box around the keypoints, clipped to the picture."""
     height, width = picture_shape
     shown = points[np.isfinite(points[:, 0])]
     if np.isfinite(box_xywh).all():
         corners, margin = np.stack([box_xywh[:2], box_xywh[:2] + box_xywh[2:]]), 1.0
     elif len(shown) > 0:
-        # Keypoints end at the eyes and ankles, a box at the hair and soles.
+        # The keypoints reach from eyes to ankles, a box from the hair to the soles.
         corners, margin = shown, 1.2
     else:
         return 0.0

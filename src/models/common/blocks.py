@@ -9,31 +9,31 @@ from mindspore import dtype as mstype
 from ...system.errors import PoseError
 
 STEM_POOLS = ('symmetric', 'same')
-# Of MindSpore's mixed precision, see `set_precision`.
+# Levels of MindSpore's mixed precision, see `set_precision`.
 LEVELS = ('O0', 'O1', 'O2', 'O3')
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, bias: bool = False) -> nn.Conv2d:
     """Return a convolution with the explicit symmetric padding kernel_size // 2 that PyTorch models use.
 
-    The weights are zero: the network that owns it calls `initialise_parameters`.
+    The weights are zero until the network that contains it calls `initialise_parameters`.
     """
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, pad_mode='pad', padding=kernel_size // 2,
                      has_bias=bias, weight_init='zeros', bias_init='zeros')
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """The BatchNorm of the published models (MindSpore's momentum 0.9 is PyTorch's 0.1), on request with statistics
-    over all processes: (N, C, h, w) or vectors (N, C) -> the same."""
+    """The BatchNorm of the published models (MindSpore's momentum 0.9 is PyTorch's 0.1): maps (N, C, h, w) or vectors
+    (N, C) -> the same shape. After `synchronise` the training statistics are those of all processes."""
 
     def __init__(self, channels: int):
         super().__init__(channels, eps=1e-5, momentum=0.9)
         self.channels, self.num_processes = channels, 1
 
     def synchronise(self, num_processes: int) -> None:
-        """Take the statistics of training over the batches of `num_processes` processes together."""
+        """Compute the training statistics over the batches of all `num_processes` processes together."""
         self.num_processes, self.sum_over_processes = num_processes, ops.AllReduce()
-        # Its own parameters too, at every level of mixed precision.
+        # In float32 at every level of mixed precision, its own parameters included.
         self.to_float(mstype.float32)
 
     def construct(self, x):
@@ -50,7 +50,7 @@ class BatchNorm(nn.BatchNorm2d):
         return ops.reshape(values, (1, self.channels, 1, 1))
 
     def _synchronised(self, x):
-        # Also in mixed precision of level O3: float16 could not even count the positions.
+        # In float32 at level O3 too: the number of positions can exceed what float16 holds.
         kind = x.dtype
         x = ops.cast(x, mstype.float32)
         # Each process counts its own positions: their batches may differ in size.
@@ -68,7 +68,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class Identity(nn.Cell):
-    """Stands where there is nothing to do: x -> x."""
+    """Returns its input unchanged: x -> x."""
 
     def construct(self, x):
         return x
@@ -82,20 +82,20 @@ def synchronise_batch_norm(network: nn.Cell, num_processes: int) -> None:
 
 
 def recompute_blocks(network: nn.Cell) -> int:
-    """Let the blocks of `network` that say so (`is_recomputed`) compute their activations again for the gradients
-    instead of keeping them; return how many."""
+    """Let the blocks of `network` with `is_recomputed` compute their activations again in the backward pass instead of
+    keeping them; return the number of these blocks."""
     blocks = [cell for _, cell in network.cells_and_names() if getattr(cell, 'is_recomputed', False)]
     for block in blocks:
         block.recompute()
         for _, cell in block.cells_and_names():
             if isinstance(cell, BatchNorm):
-                # Computed twice it would move its statistics twice.
+                # Recomputing it would update its running statistics twice.
                 cell.bn_train.recompute(False)
     return len(blocks)
 
 
 def freeze_weights(network: nn.Cell, names: Sequence[str]) -> None:
-    """Keep parameters of these names as they are; a BatchNorm among them also keeps its statistics, and uses them."""
+    """Freeze the parameters with these names; a frozen BatchNorm uses its running statistics and keeps them."""
     for name, cell in network.cells_and_names():
         if isinstance(cell, BatchNorm) and f'{name}.gamma' in names:
             cell.use_batch_statistics = False
@@ -108,8 +108,8 @@ class StemPool(nn.Cell):
     """3x3 max pooling with stride 2 after a ReLU: (N, C, H, W) -> (N, C, H/2, W/2), H and W even.
 
     'symmetric' pads one pixel on every side like PyTorch; 'same' pads right and bottom only, which is what MindSpore's
-    `pad_mode='same'` does on even sizes and what some older MindSpore ports trained with. After a ReLU padding with
-    zeros equals padding with minus infinity, is faster than `pad_mode='pad'` and can be exported.
+    `pad_mode='same'` does on even sizes and what some older MindSpore ports trained with. After a ReLU, padding
+    with zeros equals padding with minus infinity; it is faster than `pad_mode='pad'` and can be exported.
     """
 
     def __init__(self, kind: str = 'symmetric'):
@@ -126,7 +126,7 @@ class StemPool(nn.Cell):
 
 def interpolation_matrix(size_in: int, size_out: int) -> np.ndarray:
     """Return the (size_out, size_in) float32 matrix of 1-D linear interpolation with align_corners=True."""
-    # float32 positions, as PyTorch computes them: the weights then agree to the last bits.
+    # float32 positions, as in PyTorch, so that the weights agree with PyTorch's to the last bits.
     step = np.float32(size_in - 1) / np.float32(size_out - 1) if size_out > 1 else np.float32(0)
     position = step * np.arange(size_out, dtype=np.float32)
     low = np.minimum(position.astype(np.int64), size_in - 1)
@@ -142,7 +142,7 @@ def interpolation_matrix(size_in: int, size_out: int) -> np.ndarray:
 class BilinearResize(nn.Cell):
     """Bilinear resizing with align_corners=True as two fixed matrix products: (N, C, h, w) -> (N, C, H, W).
 
-    The same numbers as `interpolate`, but faster on CPU and exportable.
+    Gives the same numbers as `ops.interpolate`, but is faster on CPU and can be exported.
     """
 
     def __init__(self, shape_in: Tuple[int, int], shape_out: Tuple[int, int]):
@@ -164,8 +164,8 @@ class BilinearResize(nn.Cell):
 class NearestUpsample(nn.Cell):
     """Nearest-neighbour upsampling by a whole factor: (N, C, h, w) -> (N, C, h * factor, w * factor).
 
-    Every value is copied, so the result is exact on every device. Of all ways to write it this one runs forward the
-    fastest on CPU.
+    Every value is copied, so the result is exact on every device. Of the possible implementations this one has the
+    fastest forward pass on CPU.
 
     Args:
         shape: (h, w).
@@ -193,12 +193,12 @@ def check_input_shape(input_shape: Tuple[int, int]) -> Tuple[int, int]:
 
 
 def kaiming_normal_fan_out(rng: np.random.Generator, shape) -> np.ndarray:
-    """N(0, sqrt(2 / (k*k*C_out))), the Kaiming initialisation for ReLU of a (O, I, k, k) weight."""
+    """Draw N(0, sqrt(2 / (k*k*O))) for a weight (O, I, k, k): Kaiming initialisation for ReLU with fan-out."""
     return rng.standard_normal(shape, np.float32) * np.float32(np.sqrt(2.0 / (shape[0] * shape[2] * shape[3])))
 
 
 def narrow_normal(rng: np.random.Generator, name: str, shape) -> np.ndarray:
-    """N(0, 0.001) for a weight and 0 for a bias, as the pose releases initialise what no ImageNet file holds."""
+    """N(0, 0.001) for a weight, 0 for a bias: how the pose releases initialise layers that ImageNet files lack."""
     if name.endswith('bias'):
         return np.zeros(shape, np.float32)
     return rng.standard_normal(shape, np.float32) * np.float32(0.001)
@@ -214,12 +214,12 @@ def initialise_parameters(network: nn.Cell, seed: int, draw, *, only: Tuple[str,
     """Fill every parameter of convolutions and dense layers of `network` from `draw(rng, name, shape, fan_in)`;
     BatchNorm stays 1 and 0.
 
-    Each parameter has a generator of its own, seeded with its name, so that the values do not depend on the order in
-    which cells are made.
+    Each parameter has its own generator, seeded with `seed` and its name, so that the values do not depend on the order
+    in which cells are made.
 
     Args:
         draw: function returning a float32 array; `fan_in` of a bias is that of its weight.
-        only: beginnings of the names of the cells that are meant.
+        only: prefixes of cell names; the parameters of other cells stay as they are.
     """
     for prefix, cell in network.cells_and_names():
         if not isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)) or not prefix.startswith(only):
@@ -236,12 +236,12 @@ class GlobalMean(nn.Cell):
 
     def construct(self, x):
         _, channels, height, width = x.shape
-        # Means of rows are four times as fast on CPU as means over two axes.
+        # The mean over one axis is four times as fast on CPU as the mean over two.
         return ops.reshape(ops.mean(ops.reshape(x, (-1, height * width)), 1), (-1, channels))
 
 
 class Scale(nn.Cell):
-    """A factor for every channel of every crop: x (N, C, h, w), factors (N, C) -> x times them."""
+    """Multiply each channel of each crop by a factor: x (N, C, h, w), factors (N, C) -> (N, C, h, w)."""
 
     def construct(self, x, factors):
         return x * ops.reshape(factors, (-1, x.shape[1], 1, 1))
@@ -251,8 +251,8 @@ def set_precision(network: nn.Cell, level: str) -> None:
     """Let `network` compute at a level of MindSpore's mixed precision.
 
     Args:
-        level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout; 'O1' is 'O2' here, since
-            all that these networks have beside BatchNorm are convolutions, which O1 computes in float16 as well.
+        level: 'O0' float32; 'O2' float16 with BatchNorm in float32; 'O3' float16 throughout; 'O1' is the same
+            as 'O2' here: beside BatchNorm these networks consist of convolutions, which O1 computes in float16 as well.
 
     Raises:
         PoseError: the level is unknown.

@@ -1,4 +1,4 @@
-"""The crops of Simple Baselines (ECCV 2018), which HRNet (CVPR 2019) extends by half bodies."""
+"""The crops of Simple Baselines (ECCV 2018), which HRNet (CVPR 2019) extends by half-body crops."""
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -26,10 +26,10 @@ class SimplePoseCrops:
     """Simple Baselines' crops, and with a half-body probability those of HRNet.
 
     Attributes:
-        scale_factor: standard deviation of the scale jitter, which is also its largest deviation from 1.
-        rotation_factor: standard deviation of the rotation in degrees, cut at twice it; 60 % of the samples rotate.
+        scale_factor: standard deviation of the scale factor around 1; also its largest deviation from 1.
+        rotation_factor: standard deviation of the rotation in degrees, clipped at twice this; 60 % of samples rotate.
         flip: mirror half of the samples.
-        half_body_probability: of showing the upper or lower body alone, of people with more than 8 keypoints.
+        half_body_probability: of a crop of only the upper or lower body, for people with more than 8 keypoints.
     """
 
     scale_factor: float = 0.3
@@ -58,7 +58,7 @@ class SimplePoseCrops:
 
     def draw_dice(self, rng: np.random.Generator) -> SimplePoseDice:
         normal, uniform = rng.standard_normal(2), rng.random(2)
-        # Half bodies come last, so that a seed without them gives what it gave before they were added.
+        # The half-body numbers are drawn last, so that the other numbers of a seed do not depend on them.
         return SimplePoseDice(scale=normal[0], angle=normal[1], rotate=uniform[0], flip=uniform[1],
                               side=rng.standard_normal(), half_body=rng.random())
 
@@ -68,7 +68,7 @@ class SimplePoseCrops:
 
         Args:
             keypoints: (K, 3) x, y in picture pixels and visibility.
-            is_upper_body: (K,) bool; it and the keypoints play a part in half bodies only.
+            is_upper_body: (K,) bool; it and the keypoints are used for half-body crops only.
             aspect: width / height of the network input.
         """
         crop = self._half_body(keypoints, is_upper_body, aspect, dice) or self.test_crop(box_xywh, aspect)

@@ -1,4 +1,5 @@
-"""Around a network: normalised pixels in, the mirrored crop's heatmaps averaged in (flip test).
+"""What surrounds a network: pixel normalisation before it, and the flip test, which averages the heatmaps of the crop
+and of the mirrored crop.
 
 Axes: N people, I hypotheses, K keypoints, H, W input, h, w heatmap.
 """
@@ -9,14 +10,14 @@ from mindspore import Tensor, nn, ops
 
 
 class Mirror(nn.Cell):
-    """(N, 3, H, W) -> the same from right to left."""
+    """(N, 3, H, W) -> the same images mirrored left to right."""
 
     def construct(self, images):
         return ops.flip(images, (3,))
 
 
 class MirrorBack(nn.Cell):
-    """Heatmaps (N, K, h, w) of mirrored crops -> as if they were not: right to left, left and right keypoints swapped.
+    """Heatmaps (N, K, h, w) of mirrored crops -> heatmaps of the original crops: mirrored, left and right swapped.
 
     Args:
         flip_index: (K,).
@@ -36,8 +37,8 @@ class MirrorBack(nn.Cell):
 
 
 class AllHypotheses(nn.Cell):
-    """Images (N, 3, H, W) -> heatmaps (I * N, K, h, w) of all people whom a MIPNet looks for in a box, first all N of
-    the first hypothesis. What does not depend on the hypothesis is computed once."""
+    """Images (N, 3, H, W) -> heatmaps (I * N, K, h, w) of all I hypotheses of a MIPNet: all N crops with the first
+    hypothesis, then all N with the second, … What does not depend on the hypothesis is computed once."""
 
     def __init__(self, network: nn.Cell):
         super().__init__(auto_prefix=False)
@@ -50,12 +51,12 @@ class AllHypotheses(nn.Cell):
 class FlipTest(nn.Cell):
     """Crops -> heatmaps (N, K, h, w), averaged with those of the mirrored crops if asked.
 
-    What else the network takes, such as the codes (N, 2) of a MIPNet, comes behind the crops and is the same for the
-    mirrored ones.
+    Further inputs of the network, such as the codes (N, 2) of a MIPNet, follow the crops and are the same for the
+    mirrored crops.
 
     Args:
-        normaliser: pixels (N, H, W, 3) uint8 -> network input; None where that comes in already.
-        network: images (N, 3, H, W) -> heatmaps, of one hypothesis or, with N replaced by I * N, of all.
+        normaliser: pixels (N, H, W, 3) uint8 -> network input; None if the input is already normalised.
+        network: images (N, 3, H, W) -> heatmaps (N, K, h, w) of one hypothesis or (I * N, K, h, w) of all.
         flip_index: (K,), or None for no flip test.
         shift_heatmap: of the flip test, see `MirrorBack`.
     """

@@ -1,4 +1,4 @@
-"""What networks with Simple Baselines' heatmaps share: the parts of their records."""
+"""Parts of the records that all networks with Simple Baselines' Gaussian heatmaps share."""
 from functools import partial
 
 from ..record import PIXELS_PER_CELL, HeatmapCodec
@@ -26,7 +26,7 @@ GAUSSIAN_CODEC = HeatmapCodec(peak=1.0, decode=_decode, place=_place, graph_deco
 
 
 def gaussian_targets(section: str):
-    """Return the function config -> targets, with the standard deviation of a section of the configuration."""
+    """Return a function config -> targets that takes the Gaussian's SIGMA from this section of the configuration."""
     def targets(config):
         from .gaussian_targets import build_gaussian_targets
         return build_gaussian_targets(config, config[section].SIGMA)
@@ -45,5 +45,5 @@ def scored_above(config) -> float:
 
 
 def resnet_hint(depth: int, _is_of_bottlenecks: bool, _blocks) -> str:
-    """Say which setting a ResNet needs that does not fit."""
+    """Return the setting that a ResNet of another depth needs, for the error message."""
     return f'a network of it needs POSE_RESNET.NUM_LAYERS={depth}'

@@ -17,14 +17,14 @@ def first_maximum(maps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def decode_gaussian(heatmaps: np.ndarray, *, quarter_offset: bool = True) -> Tuple[np.ndarray, np.ndarray]:
-    """Decode as Simple Baselines: the maximum, a quarter cell along the sign of the gradient.
+    """Decode as Simple Baselines: the maximum, moved by a quarter cell along the sign of the gradient.
 
     Args:
         heatmaps: (P, K, h, w) float32, flip-averaged.
         quarter_offset: the release's POST_PROCESS switch.
 
     Returns:
-        keypoints (P, K, 2) float64 in pixels of the input and keypoint scores (P, K), the maxima.
+        keypoints (P, K, 2) float64 in pixels of the network input, and keypoint scores (P, K), which are the maxima.
     """
     num_people, num_keypoints, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height * width)
@@ -43,7 +43,7 @@ def decode_gaussian(heatmaps: np.ndarray, *, quarter_offset: bool = True) -> Tup
 
 def place_by_affine_map(keypoints_in_input: np.ndarray, center: np.ndarray, scale: np.ndarray, *,
                         input_size: Tuple[int, int]) -> np.ndarray:
-    """Return keypoints (P, K, 2) of crops in pixels of their pictures, by the inverse of the crop's affine map.
+    """Map keypoints (P, K, 2) of crops to pixels of their pictures, by the inverse of the crop's affine map.
 
     Args:
         keypoints_in_input: (P, K, 2) in pixels of the network input.

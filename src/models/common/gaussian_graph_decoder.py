@@ -1,7 +1,7 @@
 """Heatmaps → keypoints inside the graph of an exported model: the rule of `gaussian_decoder.py`.
 
-Axes: N people, K keypoints, h, w heatmap. What comes out is in pixels of the crop, which is the network's input; where
-the crop lies in the picture is the caller's to know.
+Axes: N people, K keypoints, h, w heatmap. The keypoints are in pixels of the crop, which is the network's input; the
+caller maps them to the picture.
 """
 from typing import Tuple
 
@@ -41,7 +41,7 @@ class GaussianDecoder(nn.Cell):
         return self.to_keypoints(self.join(x, y) * float(PIXELS_PER_CELL)), self.to_scores(score)
 
     def _step(self, rows, number, distance, x, y):
-        """Return a quarter towards the larger neighbour; 0 at the rim of the map, for both axes alike."""
+        """Return a step of a quarter cell towards the larger neighbour; 0 at the border of the map, on either axis."""
         step = self.sign(self.grid.at(rows, number + distance) - self.grid.at(rows, number - distance)) * 0.25
         for is_inside in (x > 1.0, x < self.width - 1.0, y > 1.0, y < self.height - 1.0):
             step = self.choose(is_inside, step, 0.0)

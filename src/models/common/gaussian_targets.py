@@ -1,4 +1,4 @@
-"""Simple Baselines' label maps, made inside the graph from joint positions: equal to what the published loaders ship.
+"""Simple Baselines' label maps, made in the graph from joint positions: equal to those of the published data loaders.
 
 A map is an outer product of two one-dimensional rows, so a batch of maps costs one broadcast product.
 Axes: N people, K keypoints, h, w heatmap. Joint positions are (x, y) in pixels of the network input.
@@ -34,7 +34,7 @@ class GaussianTargets(nn.Cell):
         self.grids = tuple(Tensor(np.arange(length, dtype=np.float32)) for length in heatmap_shape)
 
     def _center(self, position, axis: int):
-        # Truncation towards zero, as in the original: around 0 the cell is wider than elsewhere.
+        # Truncation towards zero, as in the original: cell 0 takes positions from -1.5 to 0.5.
         return ops.trunc(position * self.cells_per_pixel[axis] + 0.5)
 
     def _rows(self, center, axis: int):
@@ -43,7 +43,7 @@ class GaussianTargets(nn.Cell):
         return ops.exp(distance * distance * self.exponent) * inside
 
     def _touches_map(self, center, axis: int):
-        # The original keeps a patch that ends just before cell 0: weight 1 with an empty map.
+        # As in the original, a Gaussian that ends just before cell 0 counts as inside: weight 1 with an empty map.
         return ops.logical_and(center - self.radius < self.shape[axis], center + self.radius + 1 >= 0)
 
     def construct(self, joints, validity):

@@ -1,15 +1,15 @@
-"""What decoders inside the graph of an exported model consist of, beside arithmetic: an exporter that knows these cells
-can follow them.
+"""The cells from which decoders inside an exported graph are built, beside arithmetic. The ONNX exporter knows each of
+these cells.
 
-Axes: M maps, h, w heatmap. Places are float32 numbers and found by comparing, not by indexing: every runtime then takes
-the first of several equal maxima, and none has a gather to be slow or imprecise at.
+Axes: M maps, h, w heatmap. Cell numbers are float32 and are found by comparison, not by indexing: so every runtime
+takes the first of several equal maxima, and none needs a gather, which may be slow or imprecise.
 """
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 
 class Reshape(nn.Cell):
-    """To a shape whose first size follows from the others: (…) -> (-1, *shape)."""
+    """Reshape; the first size follows from the others: (…) -> (-1, *shape)."""
 
     def __init__(self, *shape: int):
         super().__init__()
@@ -20,7 +20,7 @@ class Reshape(nn.Cell):
 
 
 class Frame(nn.Cell):
-    """Zeros around maps: (M, h, w) -> (M, h + 2 radius, w + 2 radius)."""
+    """Pad maps with zeros: (M, h, w) -> (M, h + 2 radius, w + 2 radius)."""
 
     def __init__(self, radius: int):
         super().__init__()
@@ -74,7 +74,7 @@ class Equal(nn.Cell):
 
 
 class Choose(nn.Cell):
-    """Where a condition holds the one, elsewhere the other; one of the two may be a number."""
+    """Take `one` where the condition holds and `other` elsewhere; one of the two may be a number."""
 
     def construct(self, condition, one, other):
         return ops.where(condition, one, other)
@@ -88,7 +88,7 @@ class Join(nn.Cell):
 
 
 class MapCells(nn.Cell):
-    """Rows of h * w cells, and where in them something is."""
+    """Operations on maps that are flattened to rows of h * w cells, with cell numbers in raster order."""
 
     def __init__(self, height: int, width: int):
         super().__init__()
@@ -103,15 +103,15 @@ class MapCells(nn.Cell):
         return value, self.min(self.choose(rows < value, self.behind, self.numbers))
 
     def at(self, rows, number):
-        """Return the values (M, 1) of cells; 0 for a number that no cell has."""
+        """Return the values (M, 1) of the cells `number` (M, 1); 0 for a number outside the map."""
         return self.sum(self.choose(self.equal(self.numbers, number), rows, 0.0))
 
     def without(self, rows, number):
-        """Return the rows with a cell set to 0."""
+        """Return the rows with the cells `number` (M, 1) set to 0."""
         return self.choose(self.equal(self.numbers, number), 0.0, rows)
 
     def place(self, number):
-        """Return x and y (M, 1) of cells."""
-        # Half a cell more: a division that comes out a hair too small must not lose a row.
+        """Return x and y, each (M, 1), of the cells `number` (M, 1)."""
+        # Half a cell is added so that a rounding error of the division cannot give the row above.
         y = self.floor((number + 0.5) / self.width)
         return number - y * self.width, y

@@ -6,12 +6,12 @@ from mindspore import nn, ops
 
 
 class JointsMSELoss(nn.Cell):
-    """Simple Baselines' loss (ECCV 2018): half the mean squared error, absent joints weighted 0.
+    """Simple Baselines' loss (ECCV 2018): half the mean squared error; joints without a label have weight 0.
 
     The mean runs over all keypoints; it is not divided by the number of present ones.
 
     Args:
-        use_target_weight: off, absent joints are pulled towards empty maps.
+        use_target_weight: if False, maps of joints without a label are trained towards zero.
     """
 
     def __init__(self, *, use_target_weight: bool = True):

@@ -11,9 +11,9 @@ class PixelNormaliser(nn.Cell):
 
     Args:
         means, stds: per channel, in the order of the network's input and in units of 0 to 1.
-        color_rgb: the network sees red, green, blue; otherwise the channels stay in the order of the pictures.
-        normalise_before_scaling: subtract the means from 0..255 and divide by 255 last. The MSPN course port does;
-            its means then hardly matter.
+        color_rgb: the network takes RGB; otherwise the channels stay BGR, as in the pictures.
+        normalise_before_scaling: subtract the means from pixels in 0..255 and divide by 255 at the end, as the
+            MSPN course port does; the means then have almost no effect.
     """
 
     def __init__(self, means: Sequence[float], stds: Sequence[float], *, color_rgb: bool = False,
@@ -22,8 +22,8 @@ class PixelNormaliser(nn.Cell):
         self.means = Tensor(np.array(means, np.float32).reshape(1, 3, 1, 1))
         self.stds = Tensor(np.array(stds, np.float32).reshape(1, 3, 1, 1))
         self.color_rgb, self.normalise_before_scaling = color_rgb, normalise_before_scaling
-        # Whole planes of bytes are gathered, which costs next to nothing; ops.flip takes four times as long as the
-        # whole normalisation.
+        # Gathering whole uint8 planes costs almost nothing; ops.flip takes four times as long as the whole
+        # normalisation.
         self.reversed = Tensor(np.array([2, 1, 0], np.int32))
 
     def construct(self, pixels):
@@ -36,8 +36,8 @@ class PixelNormaliser(nn.Cell):
         return (images / 255.0 - self.means) / self.stds
 
     def factor_and_shift(self) -> Tuple[np.ndarray, np.ndarray]:
-        """Return two arrays (1, 3, 1, 1): input = pixel * factor + shift, channels in the order of the network's input,
-        so that with `color_rgb` the pixel's channels are reversed first."""
+        """Return two arrays (1, 3, 1, 1): input = pixel * factor + shift. Channels are in the order of the network's
+        input; with `color_rgb` the channels of the pixel have to be reversed first."""
         means, stds = (each.asnumpy().astype(np.float64) for each in (self.means, self.stds))
         if self.normalise_before_scaling:
             return 1 / (stds * 255), -means / (stds * 255)

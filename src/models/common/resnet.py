@@ -58,7 +58,7 @@ LAYOUTS = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (
 
 
 def make_layer(block: type, in_channels: int, planes: int, count: int, stride: int) -> nn.SequentialCell:
-    """Return one residual layer of `count` blocks; the first has the stride and, where shapes change, a projection."""
+    """Return one residual layer of `count` blocks; the first has the stride and, if the shape changes, a projection."""
     out_channels = planes * block.expansion
     cells = []
     for index in range(count):

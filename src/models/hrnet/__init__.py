@@ -15,7 +15,7 @@ def _check(config) -> None:
 
 
 def network_options(config) -> dict:
-    """Return the keyword arguments of HRNet, but for what every network takes."""
+    """Return the keyword arguments of HRNet, except for those that every network takes."""
     section = config.HRNET
     return {'width': section.WIDTH, 'stem_channels': config.MODEL.STEM_CHANNELS, 'modules': section.MODULES,
             'blocks': section.BLOCKS}

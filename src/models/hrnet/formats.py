@@ -1,7 +1,7 @@
 """The published formats of HRNet's weights."""
 from ..common.weight_sources import RGB, Rule, WeightSource
 
-# The same of an ImageNet HRNet, whose last module also fuses into the coarser branches.
+# The unused names of an ImageNet HRNet, whose last module also fuses into the coarser branches.
 IMAGENET_CLASSIFIER = (r'(incre_modules|downsamp(le)?_modules|final_layer\.\d+|classifier)\..+|'
                        r'stage4\.\d+\.fuse_layers\.[1-3]\..+')
 

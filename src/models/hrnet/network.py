@@ -28,8 +28,8 @@ def conv_bn(in_channels: int, out_channels: int, kernel_size: int, *, stride: in
 
 
 def make_transition(channels: Sequence[int], new_channels: Sequence[int]) -> nn.CellList:
-    """Return one cell for each branch of the next stage: those that are there change their width, if it differs, and a
-    new one comes from the coarsest of them."""
+    """Return one cell for each branch of the next stage: an existing branch is brought to its new width, if that
+    differs, and a new branch is made from the coarsest existing one."""
     cells = []
     for branch, out_channels in enumerate(new_channels):
         if branch >= len(channels):
@@ -42,7 +42,7 @@ def make_transition(channels: Sequence[int], new_channels: Sequence[int]) -> nn.
 
 
 def make_path(source: int, target: int, channels: Sequence[int], shapes: Sequence[Tuple[int, int]]) -> nn.Cell:
-    """Return what brings the features of branch `source` to the width and the resolution of branch `target`."""
+    """Return the cell that brings the features of branch `source` to the width and resolution of branch `target`."""
     if source == target:
         return Identity()
     if source > target:
@@ -53,7 +53,7 @@ def make_path(source: int, target: int, channels: Sequence[int], shapes: Sequenc
 
 
 class HRModule(nn.Cell):
-    """Branches of residual blocks side by side, and then for every output the sum of all of them.
+    """Parallel branches of residual blocks; each output is the sum of all branches.
 
     Features of each branch -> those of the first `num_outputs` branches, highest resolution first.
     """
@@ -72,9 +72,9 @@ class HRModule(nn.Cell):
             branches = branches + (branch(x),)
         outputs = ()
         for paths in self.fuse_layers:
-            # In the order of the release: floating-point sums depend on it.
+            # Added in the order of the release: floating-point sums depend on it.
             total = paths[0](branches[0])
-            # By number: a slice of a CellList renames the parameters in it.
+            # By index: slicing a CellList would rename its parameters.
             for source in range(1, len(branches)):
                 total = total + paths[source](branches[source])
             outputs = outputs + (self.relu(total),)
@@ -85,7 +85,7 @@ class HRNet(nn.Cell):
     """High-Resolution Network: images (N, 3, H, W) float32 -> heatmaps (N, K, H/4, W/4), peak 1 when trained as
     published.
 
-    The last module of stage 4 fuses into the finest branch only, which alone feeds the head.
+    The last module of stage 4 outputs only the finest branch, the input of the head.
 
     Args:
         width: C, the channels of the finest branch; 32 or 48 in the paper.
@@ -110,7 +110,7 @@ class HRNet(nn.Cell):
                             f'stages 2 to 4; got {width}, {blocks}, {list(modules)}')
         channels = [width * 2 ** branch for branch in range(4)]
         shapes = [(height // 2 ** level, width_of_input // 2 ** level) for level in range(2, 6)]
-        # Of the branches that enter stages 2, 3 and 4, and the head.
+        # Channels of the branches that enter stages 2, 3 and 4, and the head.
         self.stage_channels = (*(tuple(channels[:count]) for count in (2, 3, 4)), (width,))
         self.conv1 = conv(3, stem_channels, 3, stride=2)
         self.bn1 = BatchNorm(stem_channels)

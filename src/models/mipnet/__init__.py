@@ -63,5 +63,5 @@ MODEL = PoseModel(
     hypotheses=lambda config: config.MIPNET.NUM_INSTANCES,
     codes=lambda config: instance_codes(config.MIPNET.NUM_INSTANCES),
     heatmap_section=lambda config: _baseline(config)[0].section,
-    # How much less the further people of a box count is decided when their poses are ranked.
+    # An exported file does not fix DECAY_THRE: it is applied outside of the network, when poses are ranked.
     test_keys=('DECAY_THRE',), resnet_hint=resnet_hint, published=_published)

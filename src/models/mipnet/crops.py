@@ -1,4 +1,4 @@
-"""MIPNet's crops (arXiv 2101.11223): those of Simple Baselines and HRNet with several people in them."""
+"""MIPNet's crops (arXiv 2101.11223): those of Simple Baselines and HRNet, with the keypoints of several people."""
 from dataclasses import dataclass
 from typing import Tuple
 
@@ -13,7 +13,7 @@ class MIPNetCrops(SimplePoseCrops):
     """MIPNet's crops: those of the network that it modulates, with the keypoints of several people in them.
 
     Attributes:
-        num_neighbours: people in a sample beside the one whom the crop belongs to.
+        num_neighbours: people in a sample beside the one that the crop belongs to.
     """
 
     num_neighbours: int = 1
@@ -24,11 +24,11 @@ class MIPNetCrops(SimplePoseCrops):
     def place_keypoints(cls, keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]):
         """Return joints (I, K, 2) in crop pixels and validity (I, K), 0 or 1, of the keypoints (I, K, 3) of I people.
 
-        Joints outside the crop are at (0, 0) and not valid, also those of the first person, whose crop it is. Somebody
-        of whom fewer than four joints are left gives way to the first person.
+        Joints outside the crop are set to (0, 0) and are not valid, also those of the first person, to whom the crop
+        belongs. A person with fewer than four valid joints is replaced by the first person.
         """
         joints = transform_points(keypoints[..., :2].astype(np.float64), matrix)
-        # The release counts the far border itself as inside.
+        # In the release x = W and y = H still count as inside.
         outside = (joints < 0).any(axis=-1) | (joints > [input_shape[1], input_shape[0]]).any(axis=-1)
         joints[outside] = 0
         validity = np.where(outside, 0, np.minimum(keypoints[..., 2], 1))

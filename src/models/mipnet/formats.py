@@ -1,4 +1,4 @@
-"""The published formats of MIPNet's weights; those of the networks that it modulates are starts."""
+"""The published formats of MIPNet's weights; the formats of the networks that it modulates serve as start weights."""
 from dataclasses import replace
 
 from ..common.weight_sources import PYTORCH, RGB, RGB_ON_BGR, WeightSource
@@ -9,7 +9,7 @@ MODULATION = r'(stage|layer)[1-4]_se\..+'
 
 
 def _as_start(source: WeightSource) -> WeightSource:
-    """Return the format of a network without modulation as a start for a MIPNet on it."""
+    """Return the format of a network without modulation as start weights for a MIPNet on that network."""
     return replace(source, network='mipnet', optional=f'{source.optional}|{MODULATION}')
 
 

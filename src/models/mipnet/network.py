@@ -1,7 +1,7 @@
 """MIPNet (Khirodkar et al., "Multi-Instance Pose Networks: Rethinking Top-Down Pose Estimation", ICCV 2021,
-arXiv 2101.11223): a pose network that predicts each of several people in a box, told by a code whom.
+arXiv 2101.11223): a pose network that can predict several people in a box; an instance code selects the person.
 
-Axes: N crops, I people in a box, K keypoints, H, W input, h, w = H/4, W/4 heatmap. What holds several people is
+Axes: N crops, I people in a box, K keypoints, H, W input, h, w = H/4, W/4 heatmap. Arrays of several people are
 hypothesis-major: all crops with the first code, then all with the second, … Cell names are those of the release.
 """
 from typing import Sequence, Tuple
@@ -15,24 +15,24 @@ from ..hrnet.network import HRNet
 from ..simple_pose.network import SimplePoseNet
 from .codes import instance_codes
 
-# A block's hidden layers have so many times fewer channels than its feature map.
+# The hidden layers of a block have the channels of its feature map divided by this.
 REDUCTION = 4
 CODE_SIZE = 2
-# A network runs in so many parts, with a place for modulation between two of them.
+# Number of parts in which a network runs, with a place for modulation between each two.
 NUM_PARTS = 5
 PUBLISHED_PLACES = (False, False, True, True)
 
 
 def dense(in_channels: int, out_channels: int, *, bias: bool) -> nn.Dense:
-    """Return a dense layer of zeros: the network that owns it calls `initialise_parameters`."""
+    """Return a dense layer; its weights are zero until the network that contains it calls `initialise_parameters`."""
     return nn.Dense(in_channels, out_channels, has_bias=bias, weight_init='zeros', bias_init='zeros')
 
 
 class ModulationBlock(nn.Cell):
     """x (N, C, h, w), codes (N, 2) -> x times the excitation of x times the embedding of the code, both in 0 to 1.
 
-    There is no shortcut around it: a fresh block multiplies by about a quarter. In train mode its BatchNorm needs
-    different codes in a batch, or else the code has no influence and no gradient.
+    There is no shortcut around it: a newly initialised block multiplies by about a quarter. In train mode its BatchNorm
+    needs different codes in a batch; otherwise the code has no effect and no gradient.
 
     Raises:
         PoseError: fewer than four channels leave nothing for the hidden layers.
@@ -50,7 +50,7 @@ class ModulationBlock(nn.Cell):
                                             dense(hidden, channels, bias=True), nn.Sigmoid()])
 
     def construct(self, x, codes):
-        # The release multiplies the map twice; multiplying the factors first saves a pass over it.
+        # The release multiplies the map twice; multiplying the two factors first saves a pass over the map.
         return self.scale(x, self.fc(self.pool(x)) * self.fc_lambda(codes))
 
 
@@ -71,18 +71,18 @@ class Modulation(nn.Cell):
 class MIPNet(nn.Cell):
     """What makes a pose network a MIPNet: images (N, 3, H, W) float32, codes (N, 2) float32 -> heatmaps (N, K, h, w).
 
-    The network beside it in the bases of a class runs in NUM_PARTS parts, `part(number, features)`. Behind each but the
-    last there is a place for a modulation block on every branch of the features.
+    A mixin: the other base class is a network that runs in NUM_PARTS parts, `part(number, features)`. After each part
+    but the last there is a place for a modulation block on every branch of the features.
     """
 
     def add_modulation(self, names: Sequence[str], channels: Sequence[Sequence[int]], se_modules: Sequence[bool],
                        num_instances: int) -> None:
-        """Give the network its modulation, whose weights are zero yet.
+        """Add the modulation blocks; their weights are still zero.
 
         Args:
             names: of the cells at the places.
             channels: of the branches at each place.
-            se_modules: which places are taken.
+            se_modules: for each place, whether it has blocks.
             num_instances: I.
 
         Raises:
@@ -128,9 +128,9 @@ class MIPNet(nn.Cell):
     def training_outputs(self, images):
         """Return what the loss supervises: the heatmaps (I * N, K, h, w).
 
-        Every crop meets every code in the same batch, so that the BatchNorms of the modulation see balanced codes. The
-        published loss, which draws for each crop which half of a doubled batch gets which code, is the mean over these
-        rows, however the draw falls.
+        A batch holds every crop with every code, so that the BatchNorms of the modulation see balanced codes. The
+        release draws at random for each crop which code goes into which half of a doubled batch; its loss is a mean
+        over the same rows, so the draw does not change it.
         """
         return self.hypotheses(images)
 
@@ -211,5 +211,5 @@ def _draw_narrow(rng, name: str, shape: Tuple[int, ...], _fan_in: int) -> np.nda
 
 
 def _draw_default(rng, _name: str, shape: Tuple[int, ...], fan_in: int) -> np.ndarray:
-    # The release initialises its ResNets from the ImageNet file and leaves the modulation as PyTorch makes it.
+    # The release loads ImageNet weights into its ResNets and leaves the modulation at PyTorch's default.
     return uniform_fan_in(rng, shape, fan_in)

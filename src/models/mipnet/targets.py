@@ -9,11 +9,11 @@ class HypothesisTargets(nn.Cell):
     """Targets of the several people in each crop, in the order of MIPNet's outputs (arXiv 2101.11223).
 
     Hypothesis-major: the first people of all N crops, then the second people of all, and so on. The mean of a loss over
-    these I * N rows gives every hypothesis the same weight, as published for two. The release draws for each crop which
-    hypothesis goes into the first half of the batch and which into the second; a mean does not see that.
+    these I * N rows gives every hypothesis the same weight, as published for two. The release draws at random for each
+    crop which hypothesis goes into which half of the batch; a mean does not depend on that.
 
-    Since every crop brings all its hypotheses, no batch has a single row, neither the last of an epoch nor a part of an
-    accumulated one. BatchNorm over the instance codes could not normalise one; there the release fails.
+    Since every crop brings all its hypotheses, no batch has a single row, not even the last one of an epoch or one that
+    is accumulated. BatchNorm over the instance codes cannot normalise a single row; there the release fails.
 
     Args:
         targets: makes the targets of one person in each crop.

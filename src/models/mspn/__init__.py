@@ -66,6 +66,6 @@ MODEL = PoseModel(
         place=lambda config: partial(place_by_size, input_size=tuple(config.MODEL.IMAGE_SIZE)),
         graph_decoder=_graph_decoder, describe=lambda config: {
             'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}),
-    # Its scores are 0.5 where there is nothing, and its release lets all of them count.
+    # An empty heatmap scores 0.5, and the release counts all keypoints in the score of a person.
     keypoint_threshold=lambda config: None, draw_threshold=0.7, draw_person_threshold=0.7, shifts_flipped=False,
     formats=_formats, resnet_hint=_resnet_hint, trunk=r'(top|stage\d\.downsample)\..+', published=_published)

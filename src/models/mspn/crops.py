@@ -9,8 +9,8 @@ from ...data.geometry import PIXELS_PER_SCALE, center_scale_from_box, fit_aspect
 from ...data.skeletons import Skeleton
 from ..common.crops import crop_settings
 
-# What MSPN's release sets otherwise for MPII: a quarter more around every person, in training and in evaluation, and
-# no shrinking.
+# The settings of MSPN's release that differ for MPII: boxes extended by a quarter in training and in evaluation, and no
+# `shrink`.
 ON_MPII = {'basic_extension': (0.25, 0.25), 'test_extension': (0.25, 0.25), 'half_body_extension': (0.6, 0.6),
            'half_body_min_keypoints': 8, 'shrink': 1.0}
 
@@ -35,14 +35,14 @@ class MSPNCrops:
 
     Attributes:
         scale_factor: the training scale is jittered by a uniform factor within 1 ± this, after `shrink`.
-        rotation_factor: largest rotation in degrees, uniform, of half of the samples.
+        rotation_factor: largest rotation in degrees, drawn uniformly; half of the samples rotate.
         flip: mirror half of the samples.
-        half_body_probability: of showing the upper or lower body alone.
+        half_body_probability: of a crop of only the upper or lower body.
         random_extension: widen the training box by up to `train_extension`, after `basic_extension`.
         basic_extension: of every training box.
         test_extension: of every box of an evaluation.
-        half_body_extension: up to which half bodies are widened.
-        half_body_min_keypoints: people with no more labelled keypoints are never halved.
+        half_body_extension: largest extension of half-body boxes.
+        half_body_min_keypoints: half-body crops only for people with more labelled keypoints than this.
         shrink: factor of the training scale.
     """
 
@@ -117,8 +117,8 @@ class MSPNCrops:
     def place_keypoints(keypoints: np.ndarray, matrix: np.ndarray, input_shape: Tuple[int, int]):
         """Return joints (K, 2) in crop pixels and validity (K,): 0, 1 or 2, and 0 outside the crop.
 
-        Integer keypoints (COCO's) are truncated towards zero after the transform, before the test of the range,
-        because the release keeps them in an integer array.
+        Integer keypoints (COCO's) are truncated towards zero after the transform and before the check whether they are
+        inside, because the release keeps them in an integer array.
         """
         joints = transform_labelled(keypoints, matrix)
         if np.issubdtype(keypoints.dtype, np.integer):

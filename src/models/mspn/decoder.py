@@ -11,9 +11,9 @@ from ...data.geometry import PIXELS_PER_SCALE
 from ..common.gaussian_decoder import first_maximum
 from ..record import PIXELS_PER_CELL
 
-# Label maps reach this where a keypoint is (0 to 255, as a grey picture).
+# Value of a label map at the keypoint; label maps range from 0 to 255, like a grey picture.
 PEAK = 255.0
-# The release decodes a heatmap inside a frame of so many zero cells.
+# The release pads a heatmap with this many zero cells on each side before decoding.
 FRAME = 10
 
 
@@ -51,12 +51,12 @@ def _find_positions(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.
     """Return sub-cell positions (M, 2) as (x, y), and scores (M,), of maps (M, h, w)."""
     count, height, width = maps.shape
     # The release blurs each map inside a frame of ten zero cells. A frame of the kernel's radius gives the same blur;
-    # what the wider frame adds are exact zeros, of which only the first, in its corner, can be a maximum.
+    # the wider frame adds only zeros, and of these only the first, in the corner, can be found as the maximum.
     radius = blur_kernel // 2
     framed_height, framed_width = height + 2 * radius, width + 2 * radius
     framed = np.zeros((count, framed_height, framed_width))
     framed[:, radius:-radius, radius:-radius] = maps
-    # One call for all maps: between two maps lie two frames, so no map reaches into its neighbour.
+    # One call for all maps: the frames between two maps keep their blurs apart.
     tall = framed.reshape(count * framed_height, framed_width)
     blurred = cv2.GaussianBlur(tall, (blur_kernel, blur_kernel), 0, borderType=cv2.BORDER_CONSTANT)
     blurred = blurred.reshape(count, -1)

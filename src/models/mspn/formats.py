@@ -7,13 +7,13 @@ STAGE = r'backbone\.multi_stage_mspn\.(\d+)'
 
 
 def _head_of_unit(match: re.Match) -> str:
-    # MMPose counts the units of all stages.
+    # MMPose numbers the units consecutively over all stages.
     stage, unit = divmod(int(match[1]), 4)
     return f'stage{stage}.upsample.up{unit + 1}.res_conv{int(match[2]) + 1}.{match[3]}'
 
 
 FORMATS = (
-    # No release has written these names but the course port; our own checkpoints have them and say what they are.
+    # Only the course port has published files with these names; our own checkpoints use them too, with their recipe.
     WeightSource("MSPN, MindSpore's names", 'mspn', r'stage\d\.(down|up)sample\..+\.gamma', settings={
         **BGR, 'MODEL.STEM_POOL': 'same', 'DATASET.NORMALISE_BEFORE_SCALING': True}),
     WeightSource('MSPN', 'mspn', r'stage\d\.(down|up)sample\..+', settings={**BGR, **PYTORCH}),

@@ -1,7 +1,7 @@
 """Heatmaps → keypoints inside the graph of an exported model: the rule of `decoder.py`.
 
-Axes: N people, K keypoints, h, w heatmap, M = N * K maps. What comes out is in pixels of the crop, which is the
-network's input; where the crop lies in the picture is the caller's to know.
+Axes: N people, K keypoints, h, w heatmap, M = N * K maps. The keypoints are in pixels of the crop, which is the
+network's input; the caller maps them to the picture.
 """
 from typing import Tuple
 
@@ -16,7 +16,7 @@ from .decoder import FRAME, PEAK
 class Blur(nn.Cell):
     """(M, h, w) -> (M, h + 2 r, w + 2 r): OpenCV's Gaussian of 2 r + 1 taps over maps in a frame of zeros.
 
-    Sums of shifted maps instead of a convolution: a runtime that computes convolutions in bfloat16 leaves them alone.
+    Sums of shifted maps instead of a convolution, because some runtimes compute convolutions in bfloat16, sums not.
     """
 
     def __init__(self, heatmap_shape: Tuple[int, int], kernel_size: int):
@@ -48,7 +48,7 @@ class MSPNDecoder(nn.Cell):
         blur_kernel: 5 for COCO, 9 for MPII.
     """
 
-    # The corner of the release's frame is where nothing was found.
+    # The corner of the release's zero frame: the position of a map without a maximum above 0.
     corner = -float(FRAME)
 
     def __init__(self, num_keypoints: int, heatmap_shape: Tuple[int, int], *, blur_kernel: int):
@@ -68,7 +68,7 @@ class MSPNDecoder(nn.Cell):
         second_value, second = self.blurred.first_maximum(self.blurred.without(blurred, first))
         x, y = self._found(value, first)
         second_x, second_y = self._found(second_value, second)
-        # Where nothing was found at all the release steps to the right.
+        # In a map without any value above 0 the release steps to the right.
         second_x = self.choose(value > 0.0, second_x, self.corner + 1.0)
         second_y = self.choose(value > 0.0, second_y, self.corner)
         step_x, step_y = second_x - x, second_y - y

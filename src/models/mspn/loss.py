@@ -9,12 +9,12 @@ from mindspore import nn, ops
 class JointsL2Loss(nn.Cell):
     """MSPN's loss (arXiv 1901.00148): plain terms for the coarse units, online hard keypoint mining for the finest.
 
-    Per stage a quarter of the three coarse units' plain terms plus the finest unit's term. There is no factor 1/2 and
-    no division by the number of stages.
+    The loss of a stage is the sum of the three coarse units' plain terms, each times 1/4, and the finest unit's term.
+    There is no factor 1/2 and no division by the number of stages.
 
     Args:
         ohkm: mine hard keypoints in the finest unit; otherwise it has a plain term of weight 1.
-        topk: number of keypoints mined; the divisor stays topk where fewer are valid.
+        topk: number of keypoints mined; the divisor stays topk if fewer are valid.
         coarse_to_fine: the last stage uses the label sets one step finer than the stages before.
     """
 
@@ -23,7 +23,7 @@ class JointsL2Loss(nn.Cell):
         self.ohkm, self.topk, self.coarse_to_fine = ohkm, topk, coarse_to_fine
 
     def _plain(self, heatmaps, labels, is_visible):
-        # Only the label is masked: predictions of occluded and absent joints are pulled towards empty maps.
+        # Only the label is masked: maps of occluded and absent joints are trained towards zero.
         difference = heatmaps - labels * is_visible
         return ops.mean(difference * difference)
 

@@ -70,7 +70,8 @@ class Stem(nn.Cell):
 
 
 class Downsample(nn.Cell):
-    """The four residual layers of one stage; from the second stage on each layer's output gets two skips added."""
+    """The four residual layers of one stage; from the second stage on, two skip features of the previous stage are
+    added to each layer's output."""
 
     def __init__(self, in_channels: int, planes: Sequence[int], blocks: Sequence[int]):
         super().__init__()
@@ -98,7 +99,7 @@ class UpsampleUnit(nn.Cell):
 
     Args:
         shape, coarser_shape: (h, w) of this level and of the level below, None for the coarsest.
-        hands_over: whether a further stage follows, which then gets skips.
+        hands_over: whether another stage follows, which takes this unit's skip features.
         cross_channels: channels of the next stage's input; only for the finest unit of a stage with a successor.
     """
 
@@ -157,7 +158,7 @@ class Upsample(nn.Cell):
             supervise: predict heatmaps at every unit, not only where inference needs them.
 
         Returns:
-            heatmaps (coarse to fine; () in a stage whose maps nobody wants), skips1 and skips2 (highest resolution
+            heatmaps (coarse to fine; () in a stage whose maps are not needed), skips1 and skips2 (highest resolution
             first) and the next stage's input, the last three None in the last stage.
         """
         out, heatmaps, skips1, skips2 = None, (), (), ()
@@ -200,8 +201,8 @@ class MSPN(nn.Cell):
         upsample_channels: channels of the upsampling half.
         stem_pool: 'symmetric' (the release) or 'same' (the MindSpore course port and its `mspn.ckpt`).
         stem_channels, planes, blocks: width of the stem, and width and number of bottlenecks of the four levels.
-        head_scale: initial scale of the BatchNorm that ends each head. From the published 1 it takes tens of thousands
-            of steps to reach the labels' 255; a short training should start higher.
+        head_scale: initial scale of the last BatchNorm of each head. The published value is 1, from which heatmaps need
+            tens of thousands of steps to reach the labels' 255; a short training should start higher.
         seed: of the initial weights.
 
     Raises:

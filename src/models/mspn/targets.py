@@ -1,4 +1,4 @@
-"""MSPN's label maps (arXiv 1901.00148), made inside the graph from joint positions: equal to what its loader ships.
+"""MSPN's label maps (arXiv 1901.00148), made in the graph from joint positions: equal to those of the release's loader.
 
 A map is an outer product of two one-dimensional rows, so a batch of maps costs one broadcast product.
 Axes: N people, K keypoints, h, w heatmap. Joint positions are (x, y) in pixels of the network input.
@@ -18,7 +18,7 @@ MSPN_KERNELS = (15, 11, 9, 7, 5)
 def gaussian_taps(kernel: int) -> np.ndarray:
     """Return the (kernel,) float64 taps that OpenCV's GaussianBlur uses with an automatic sigma.
 
-    Up to 9 OpenCV takes fixed binomial-like tables instead of its own sigma formula.
+    For kernels up to 9 OpenCV uses fixed binomial-like tables instead of its sigma formula.
     """
     tables = {5: [1, 4, 6, 4, 1], 7: [2, 7, 14, 18, 14, 7, 2], 9: [4, 13, 30, 51, 60, 51, 30, 13, 4]}
     if kernel in tables:
@@ -32,8 +32,8 @@ def gaussian_taps(kernel: int) -> np.ndarray:
 def blurred_impulse_rows(kernel: int, length: int) -> np.ndarray:
     """Return (length, length) float32: row c is a blurred unit impulse at cell c, divided by its maximum.
 
-    The border is reflected without its edge (OpenCV's REFLECT_101), which moves the peak of an impulse one cell from
-    the border onto the border; the published labels have this.
+    The border is reflected without repeating the edge cell (OpenCV's REFLECT_101). This moves the peak of an impulse
+    that is one cell from the border onto the border, as in the published labels.
     """
     radius = kernel // 2
     padded = np.pad(np.eye(length), ((0, 0), (radius, radius)), mode='reflect')

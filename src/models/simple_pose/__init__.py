@@ -20,7 +20,7 @@ def _check_resnet(config) -> None:
 
 
 def resnet_options(config) -> dict:
-    """Return the keyword arguments of SimplePoseNet, but for what every network takes."""
+    """Return the keyword arguments of SimplePoseNet, except for those that every network takes."""
     section = config.POSE_RESNET
     return {'num_layers': section.NUM_LAYERS, 'stem_channels': config.MODEL.STEM_CHANNELS,
             'stem_pool': config.MODEL.STEM_POOL, 'num_deconv_filters': section.NUM_DECONV_FILTERS,

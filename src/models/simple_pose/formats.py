@@ -1,4 +1,4 @@
-"""The published formats of the weights of SimplePoseNet, on ResNet and on MobileNetV2, and of the starts of both."""
+"""The published formats of weights of SimplePoseNet, on ResNet and on MobileNetV2, and of start weights for both."""
 import re
 
 from ..common.weight_sources import (
@@ -20,13 +20,13 @@ BLOCKS = tuple(f'layer{number}.{index}' for number, layer in enumerate(LAYERS, 1
 
 
 def _deconvolution(match: re.Match) -> str:
-    # In the releases they are every third cell of a sequence, each followed by its BatchNorm and a ReLU.
+    # In the releases the transposed convolutions are every third cell, each followed by BatchNorm and ReLU.
     return f'deconv_layers.{3 * int(match[1]) + (match[2] == "bn")}.{match[3]}'
 
 
 def block_of_mindcv(match: re.Match) -> str:
     """Return our name of a part of a block from MindCV's (number of the block, number of the part, the rest)."""
-    # Behind the three cells of the stem; each convolution is followed by its BatchNorm and, but for the last, a ReLU6.
+    # After the three cells of the stem. A BatchNorm and, except for the last, a ReLU6 follow each convolution.
     block, part = int(match[1]) - 3, int(match[2])
     return f'{BLOCKS[block]}.conv.{part // 3}.{("conv", "bn")[part % 3]}.{match[3]}'
 
@@ -34,7 +34,7 @@ def block_of_mindcv(match: re.Match) -> str:
 def block_of_torchvision(match: re.Match) -> str:
     """Return our name of a part of a block from torchvision's (number of the block, of the part, of the part of that
     or None, the rest)."""
-    # Behind the stem; the last convolution and its BatchNorm stand by themselves behind the parts that have a ReLU6.
+    # After the stem. Parts with a ReLU6 are nested; the last convolution and its BatchNorm are not.
     block = int(match[1]) - 1
     last = 1 if block == 0 else 2
     part, kind = (int(match[2]), int(match[3])) if match[3] else (last, int(match[2]) - last)
@@ -54,7 +54,7 @@ RESNET_FORMATS = (
         Rule(r'head\.(final_layer\..+)', r'\1')), reverse_stem=True,
         # The 0.255 of blue is MindPose's own.
         settings={**BGR, **MINDSPORE, 'DATASET.STDS': [0.255, 0.224, 0.229]}),
-    # Not reversed: Simple Baselines gives the blue channel to the filters of the red one, from its ImageNet start on.
+    # Not reversed: Simple Baselines loads these RGB weights unchanged and feeds BGR pictures.
     WeightSource(IMAGENET, 'pose_resnet', r'layer4\.0\.conv1\.weight', unused=CLASSIFIER,
                  optional=POSE_HEAD),
 )
@@ -63,7 +63,7 @@ MOBILENET_FORMATS = (
         Rule(r'backbone\.(.+)', r'\1'), Rule(r'(?:keypoint_)?head\.((?:deconv_layers|final_layer)\..+)', r'\1')),
         settings=RGB),
     WeightSource('SimplePoseNet on MobileNetV2', 'pose_mobilenet', r'deconv_layers\.\d\..+', settings=RGB),
-    # Starts: a network without MobileNetV2's last convolution (conv2) has no use for that either.
+    # Start weights: conv2, MobileNetV2's last convolution, may be unused (LAST_CHANNELS 0).
     WeightSource('MMPretrain MobileNetV2', 'pose_mobilenet', r'backbone\.layer1\.0\.conv\.0\.conv\.weight', (
         Rule(r'backbone\.(.+)', r'\1'),), unused=r'head\.fc\..+|backbone\.conv2\..+', optional=POSE_HEAD, settings=RGB),
     WeightSource('MobileNetV2 trunk', 'pose_mobilenet', r'layer1\.0\.conv\.0\.conv\.weight', unused=r'conv2\..+',

@@ -41,7 +41,7 @@ class ConvNorm(nn.Cell):
 
 class InvertedResidual(nn.Cell):
     """1x1 to `expansion` times the channels, depthwise 3x3 (which carries the stride), linear 1x1, plus the input
-    where the shape stays."""
+    if the shape is the same."""
 
     is_recomputed = True
 

@@ -21,12 +21,12 @@ from ..common.resnet import ResNet
 from .mobilenet import MobileNetV2
 
 # kernel size of a transposed convolution -> padding (top, bottom, left, right) that exactly doubles the size. For
-# kernel 3 PyTorch calls it padding 1 and output padding 1; MindSpore's own output padding is a border of zeros.
+# kernel 3 PyTorch calls it padding 1 and output padding 1; MindSpore's own output padding adds a border of zeros.
 DECONV_PADDINGS = {4: (1, 1, 1, 1), 3: (1, 0, 1, 0), 2: (0, 0, 0, 0)}
 
 
 def make_deconv_layers(in_channels: int, filters: Sequence[int], kernels: Sequence[int], bias: bool):
-    """Return transposed convolutions, each with BatchNorm and ReLU, that double the size once each."""
+    """Return transposed convolutions, each with BatchNorm and ReLU; each doubles the size."""
     cells = []
     for out_channels, kernel in zip(filters, kernels):
         if kernel not in DECONV_PADDINGS:
@@ -54,7 +54,7 @@ class SimplePoseNet(ResNet):
     Args:
         num_layers: 18, 34, 50, 101 or 152.
         num_keypoints: K.
-        input_shape: (H, W), both divisible by 32. The cell itself is convolutional; the shape is checked for the user.
+        input_shape: (H, W), both divisible by 32. The cell is fully convolutional; the shape is only checked.
         num_deconv_filters, num_deconv_kernels: of the three transposed convolutions.
         deconv_with_bias: whether they have a bias.
         final_conv_kernel: 1 or 3.
@@ -99,7 +99,7 @@ class SimplePoseMobileNet(MobileNetV2):
 
     Args:
         num_keypoints: K.
-        input_shape: (H, W), both divisible by 32. The cell itself is convolutional; the shape is checked for the user.
+        input_shape: (H, W), both divisible by 32. The cell is fully convolutional; the shape is only checked.
         width: multiplier of the trunk's channels.
         last_channels: of the trunk's last 1x1 convolution; 0 leaves it out, which saves most of the weights of the
             first transposed convolution.
