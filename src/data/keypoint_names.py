@@ -10,7 +10,7 @@ import numpy as np
 from ..system.errors import PoseError
 from ..system.printing import brief
 from .annotation_checks import AnnotationFile
-from .categories import choose_category
+from .categories import Category, choose_category
 from .keypoint_sides import plain_name
 from .people import read_field
 from .skeletons import Skeleton
@@ -25,10 +25,19 @@ def category_with_keypoints(content: Any, path: str, wanted: str = '') -> Option
     Raises:
         PoseError: the categories are malformed, or several could be meant.
     """
-    if not isinstance(content, dict) or content.get('categories') is None:
+    if not _has_categories(content, path):
         return None
+    return _entry_with_keypoints(choose_category(content, path, wanted), path)
+
+
+def _has_categories(content: Any, path: str) -> bool:
+    if not isinstance(content, dict) or content.get('categories') is None:
+        return False
     read_field(content, 'categories', list, path)
-    category = choose_category(content, path, wanted)
+    return True
+
+
+def _entry_with_keypoints(category: Category, path: str) -> Optional[Dict]:
     names = category.entry.get('keypoints')
     if not names:
         return None
@@ -54,7 +63,7 @@ def open_annotations(path: str, skeleton: Skeleton, category: str = '') -> Annot
         PoseError: the file is not JSON, or has other keypoints; the message says which, and what can be done.
     """
     file = AnnotationFile(path, category)
-    entry = category_with_keypoints(file.content, path, category)
+    entry = _entry_with_keypoints(file.category, path) if _has_categories(file.content, path) else None
     if entry is not None and not _names_are_leftovers(file.content, entry, skeleton):
         places, remark = match_names(names_of(entry), skeleton, path)
         if remark:

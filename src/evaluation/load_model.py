@@ -31,6 +31,11 @@ FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
 
+def usual_checkpoint() -> Optional[str]:
+    """Return the first of USUAL_CHECKPOINTS that exists, or None."""
+    return next((path for path in USUAL_CHECKPOINTS if os.path.isfile(path)), None)
+
+
 def network_keys(config: EasyDict) -> Tuple[str, ...]:
     """Return the keys of the network's own sections, which determine what it computes."""
     model = model_of(config)
@@ -216,7 +221,7 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     if arguments.precision != 'f32' or arguments.threads:
         raise PoseError('--precision and --threads are for --model_file')
     if not ckpt_paths:
-        there = next((path for path in USUAL_CHECKPOINTS if os.path.isfile(path)), None)
+        there = usual_checkpoint()
         if there is None:
             raise PoseError('give the checkpoint with --ckpt_path, or an exported model with --model_file (without '
                             f'either {" or ".join(USUAL_CHECKPOINTS)} is taken, and neither is here)')

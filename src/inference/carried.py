@@ -3,7 +3,7 @@ import argparse
 import os
 from typing import NamedTuple, Optional
 
-from ..evaluation.load_model import USUAL_CHECKPOINTS
+from ..evaluation.load_model import USUAL_CHECKPOINTS, usual_checkpoint
 from ..system.command_line import say
 from ..system.device import installed_mindspore_version
 from ..system.errors import PoseError
@@ -42,10 +42,8 @@ def default_weights() -> CarriedWeights:
     Raises:
         PoseError: there is neither.
     """
-    for path in USUAL_CHECKPOINTS:
-        if os.path.isfile(path):
-            return CarriedWeights(path)
-    return carried_weights()
+    path = usual_checkpoint()
+    return CarriedWeights(path) if path else carried_weights()
 
 
 def name_default_weights(arguments: argparse.Namespace) -> None:
