@@ -14,7 +14,7 @@ from typing import Callable, List, Optional, Tuple
 import mindspore as ms
 import numpy as np
 import pytest
-from script_runs import MSPN, SIMPLE_POSE, TINY, TOY_POSE, run_script
+from script_runs import MSPN, SIMPLE_POSE, TINY, TOY, TOY_POSE, run_script
 
 from src.data import images
 from src.data.coco import SAMPLE_RULES, load_coco_people
@@ -31,8 +31,6 @@ ARGUMENTS = {
     'eval': '--ckpt_path pose.ckpt --data_url data --batch_size 8 --save_path out/results.json',
     'infer': '--ckpt_path pose.ckpt --data_url data/val2017 --batch_size 8 --img_save_dir out',
 }
-# A network that compiles at once; its checkpoint is toy.ckpt.
-TOY = f'--plugin {TOY_POSE} --input_shape 64 64 --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]'
 OF_THE_TOY = f'--ckpt_path toy.ckpt --plugin {TOY_POSE}'
 OUTPUTS = ('out/pose.ckpt', 'out/results.json', 'out/1_res.jpg')
 TRAIN_JSON = 'data/annotations/person_keypoints_train2017.json'
@@ -427,7 +425,8 @@ CASES: List[Case] = [
          patch=('src.system.device.available_targets', lambda: ['CPU'])),
     Case('mindspore_too_old', 'train', '', ('MindSpore 2.2.14', '2.7 to 2.10', 'requirements.txt'),
          patch=('src.system.device.installed_mindspore_version', lambda: '2.2.14')),
-    Case('loss_not_finite', 'train', f'{TOY} --lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30', '.jpg')),
+    Case('loss_not_finite', 'train', f'{TOY} --lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30',
+                                                          '.jpg')),
 ]
 
 
