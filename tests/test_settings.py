@@ -539,6 +539,8 @@ SHOWN_ELSEWHERE = {
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('param_convert', 'input'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
     ('param_convert', 'output'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
+    ('param_convert', 'float16'):
+        'test_param_convert.py::test_a_file_in_float16_has_half_the_size_and_what_is_beyond_stays_float32',
     ('param_convert', 'ignore'): 'test_param_convert.py::test_what_is_left_over_is_an_error_unless_it_is_named',
     ('param_convert', 'first_stage_only'):
         'test_param_convert.py::test_an_imagenet_start_fills_all_stages_of_an_mspn_or_the_first',
