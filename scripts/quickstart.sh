@@ -1,10 +1,34 @@
 #!/usr/bin/env bash
-# Learn, score and draw poses on synthetic people with nothing but Python 3.9 to 3.12: bash scripts/quickstart.sh [FOLDER]
+# Draw poses on photos with the bundled network; then learn, score and draw poses on synthetic people. Needs nothing but
+# Python 3.9 to 3.12.
+#   bash scripts/quickstart.sh [FOLDER] [PHOTO...]
+# FOLDER (default: quickstart) takes all results. Without a PHOTO, the portrait that comes with matplotlib is one.
 set -eu
+start=$PWD
 cd "$(dirname "$0")/.."
 # shellcheck source=quickstart_functions.sh
 . scripts/quickstart_functions.sh
-out=${1:-quickstart}
+out=quickstart
+if [ $# -gt 0 ] && ! [ -f "$start/$1" ] && ! [ -f "$1" ]; then
+    case $1 in
+        # Otherwise a mistake in the name of a photo would make a folder of that name.
+        *.[jJ][pP][gG] | *.[jJ][pP][eE][gG] | *.[pP][nN][gG])
+            echo "error: there is no picture $1" >&2
+            exit 2
+            ;;
+    esac
+    out=$1
+    shift
+fi
+photos=()
+for photo in "$@"; do
+    case $photo in /*) ;; *) photo=$start/$photo ;; esac
+    if ! [ -f "$photo" ]; then
+        echo "error: there is no picture $photo" >&2
+        exit 2
+    fi
+    photos+=("$photo")
+done
 recipes="simplepose_small_synthetic_160x128 mspn_small_synthetic_160x128"
 
 # Prints only the last line of eval.py; its whole output is in the log.
@@ -13,6 +37,18 @@ score() { # RECIPE CHECKPOINT NAME
         --save_path "$out/$1/results_$3.json" > "$out/$1/eval_$3.log"
     tell "$(tail -n 1 "$out/$1/eval_$3.log")"
 }
+
+say "Poses on photos with the bundled network"
+rm -rf "${out:?}/photos" "${out:?}/painted"
+mkdir -p "$out/photos"
+if [ ${#photos[@]} -eq 0 ]; then
+    # The portrait is a box as a whole; painted people come with theirs.
+    "$python" -m src.synthetic --root "$out/painted" --num_train 1 --num_val 3 --seed 2 > /dev/null 2>&1
+    photos=("$("$python" -c 'import matplotlib as m; print(m.get_data_path() + "/sample_data/grace_hopper.jpg")')"
+        "$out/painted/annotations/person_keypoints_val2017.json")
+fi
+"$python" infer.py "${photos[@]}" --img_save_dir "$out/photos" > "$out/photos/infer.log"
+tell "$(cat "$out/photos/infer.log")"
 
 say "Synthetic people: 1600 pictures to learn from, 100 held out"
 "$python" -m src.synthetic --root "$out/data" --num_train 1600 --num_val 100 --seed 1
@@ -35,6 +71,7 @@ for recipe in $recipes; do
 done
 
 say_done
+tell "photos             $out/photos"
 for recipe in $recipes; do
     tell "$recipe"
     tell "    before training  $(tail -n 1 "$out/$recipe/eval_untrained.log")"
