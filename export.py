@@ -16,7 +16,7 @@ from src.export.model_file import INPUT_KINDS, open_model_file
 from src.export.runtimes import installed_runtimes
 from src.export.write import build_exported_model, describe, write_model
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
-from src.models.registry import build_configured_network, model_of, network_name
+from src.models.registry import build_empty_network, model_of, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
 from src.system.errors import MissingPackageError
@@ -65,7 +65,7 @@ def main() -> None:
     skeleton = configured_skeleton(config)
     crops = find_example_crops(config, skeleton, arguments.data_url, arguments.det_file_url,
                                arguments.calibration_people)
-    network, folded = build_configured_network(config), build_configured_network(config)
+    network, folded = build_empty_network(config), build_empty_network(config)
     for each in (network, folded):
         load_weights(each, weights, config, arguments.ckpt_path)
     protocol = resolve(config, {'TEST.FLIP_TEST': plan.flip_test, 'TEST.MULTI_SHIFT': 0})

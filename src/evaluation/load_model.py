@@ -15,7 +15,7 @@ from ..checkpoints.configuration import resolve_test_config
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
 from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
-from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
+from ..models.registry import build_empty_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
 from ..system.device import share_of_cores
 from ..system.errors import PoseError
@@ -103,7 +103,7 @@ class LoadedModel:
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
         from ..checkpoints.load import load_weights
-        network = build_configured_network(config)
+        network = build_empty_network(config)
         load_weights(network, self.weights, config, self.path)
         return network_predictor(config, network, flip_index)
 
