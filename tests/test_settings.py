@@ -536,6 +536,7 @@ SHOWN_ELSEWHERE = {
         'detector', 'detector_thresh', 'detect_every', 'box', 'track', 'smooth', 'jsonl', 'csv', 'show', 'labels',
         'no_boxes', 'line_width', 'black', 'person_colors')},
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
+    ('export', 'float16'): 'test_runtimes.py::test_weights_in_float16_take_half_the_size',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('param_convert', 'input'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
     ('param_convert', 'output'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
