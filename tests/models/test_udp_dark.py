@@ -159,6 +159,16 @@ def test_way_back_to_the_picture_equals_mmpose():
         np.testing.assert_allclose(placed[0], numbers['cells_image_udp'][row], atol=1e-4)
 
 
+@pytest.mark.parametrize('recipe', ['hrnet_w32_coco_256x192', 'mipnet_hrnet_w32_coco_256x192'])
+def test_crops_of_training_and_test_are_those_of_the_encoding(recipe):
+    for encoding, settings in SETTINGS.items():
+        rule = model_of(config := resolve(load_recipe(recipe), settings)).crops(config)
+        dice, keypoints = rule.draw_dice(np.random.default_rng(0)), np.zeros((17, 3))
+        box = np.float64([10, 20, 90, 200])
+        for crop in (rule.test_crop(box, 0.75), rule.train_crop(box, keypoints, np.ones(17, bool), 0.75, 640, dice)):
+            assert crop.udp == (encoding == 'udp')
+
+
 @needs_folder
 @pytest.mark.parametrize('name', ['udp', 'biased'])
 def test_crops_equal_mmpose(name):
@@ -259,6 +269,15 @@ def test_multi_shift_follows_the_cells_of_udp():
 def test_settings_that_do_not_fit_are_refused(recipe, settings, message):
     with pytest.raises(PoseError, match=message):
         resolve(load_recipe(recipe), settings)
+
+
+def test_metadata_tell_the_decoder():
+    """What a reader of an exported file needs to decode its heatmaps."""
+    udp, mspn = config_of('udp'), resolve(load_recipe('mspn_2stg_coco_256x192'), {'TEST.DECODER': 'dark'})
+    assert model_of(udp).codec.describe(udp) == {'rule': 'UDP', 'blur_kernel': 11,
+                                                 'pixels_per_cell': [191 / 47, 255 / 63]}
+    assert model_of(mspn).codec.describe(mspn) == {'rule': 'DARK', 'blur_kernel': 11, 'pixels_per_cell': 4,
+                                                   'first_cell': 2, 'peak': 255}
 
 
 def test_mspn_with_the_decoder_of_dark():
