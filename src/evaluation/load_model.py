@@ -15,6 +15,7 @@ from ..checkpoints.configuration import resolve_test_config
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
 from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
+from ..models.record import is_udp
 from ..models.registry import build_empty_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
 from ..system.device import share_of_cores
@@ -26,8 +27,9 @@ from .predictors import file_predictor, mean_predictor, network_predictor
 USUAL_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
 # Settings that are built into an exported file and cannot be changed.
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
-              'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
-FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
+              'DATASET.ENCODING', 'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS',
+              'DATASET.NORMALISE_BEFORE_SCALING')
+FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS', 'TEST.DECODER', 'TEST.DECODER_KERNEL')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
 
@@ -131,6 +133,7 @@ class Ensemble:
             facts = [('MODEL.IMAGE_SIZE', first.MODEL.IMAGE_SIZE, config.MODEL.IMAGE_SIZE, ''),
                      ('MODEL.NUM_JOINTS', first.MODEL.NUM_JOINTS, config.MODEL.NUM_JOINTS, ''),
                      ('DATASET.SKELETON', *(_keypoints(each.DATASET.SKELETON) for each in (first, config)), ''),
+                     ('UDP (DATASET.ENCODING)', is_udp(first), is_udp(config), ''),
                      ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
                       ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
             peaks = [model_of(each).codec.peak for each in (first, config)]

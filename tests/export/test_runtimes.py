@@ -127,6 +127,17 @@ def test_everything_inside(name, runtime, material):
     assert_same_poses(evaluate(f'--model_file {path} --runtime {runtime}'), evaluate_checkpoint(name))
 
 
+def test_a_file_of_udp(material):
+    """Crops, flip test, cells and the way back to the picture are those of the checkpoint; the metadata say so. Not the
+    decoder of UDP: on the rough heatmaps of made-up weights it follows rounding errors."""
+    settings = '--set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false'
+    path = export('simplepose', '.onnx', f'--input pixels --with_decode --flip_test {settings}')
+    expected = evaluate_checkpoint('simplepose', settings)
+    assert_same_poses(evaluate(f'--model_file {path}'), expected)
+    assert expected != evaluate_checkpoint('simplepose')
+    assert open_model_file(path).facts['decoder']['pixels_per_cell'] == pytest.approx([63 / 15, 95 / 23])
+
+
 def test_the_ending_chooses_the_runtime(material):
     for ending, runtime in (('.onnx', 'onnxruntime'), ('.mindir', 'mindir')):
         outcome = call('eval', f'--model_file {export("simplepose", ending, "--batch_size 4")} --data_url data '
@@ -520,6 +531,10 @@ FLAGS = {
     'other_recipe': ('--model_file {plain} --recipe ' + MSPN, 'was exported with MODEL.NAME=pose_resnet'),
     'other_decoder': ('--model_file {decoded} --set TEST.POST_PROCESS=false',
                       'was exported with TEST.POST_PROCESS=True'),
+    'other_refinement': ('--model_file {decoded} --set TEST.DECODER=dark',
+                         'was exported with TEST.DECODER=published; dark needs another export'),
+    'other_crops': ('--model_file {plain} --set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false',
+                    'was exported with DATASET.ENCODING=published; udp needs another export'),
     'flip_outside_of_a_decoder': ('--model_file {decoded} --set TEST.FLIP_TEST=true',
                                   'decodes inside, without the flip test: export it with --flip_test'),
     'shifts_of_a_decoder': ('--model_file {decoded} --set TEST.MULTI_SHIFT=4',

@@ -1,4 +1,5 @@
 """All faults that the tests have to notice."""
+from mutations.decoding import DECODING
 from mutations.inference import INFERENCE
 from mutations.networks import NETWORKS
 from mutations.protocols import PROTOCOLS
@@ -6,4 +7,4 @@ from mutations.runs import RUNS
 from mutations.samples import SAMPLES
 from mutations.training import TRAINING
 
-MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE)
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE, *DECODING)
