@@ -9,6 +9,7 @@ from typing import Callable, Iterator, List, Optional, Sequence, Union
 import numpy as np
 
 from ..checkpoints.configuration import resolve_test_config
+from ..checkpoints.zoo import fetch_checkpoint
 from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
@@ -33,6 +34,8 @@ class PoseEstimator:
     Args:
         path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file; by
             default the small network that is bundled with this package.
+        weights: the name of published weights, instead of a path; they are downloaded if needed
+            (`python -m src.checkpoints.zoo list` shows the names).
         detector: of people: the path of an ONNX file (formats: see `PersonDetector`), or a function of a picture that
             returns boxes (P, 4) and scores (P,). Without one the whole picture is the box.
         recipe: of the network, for weights without a recipe inside.
@@ -55,10 +58,14 @@ class PoseEstimator:
         ImportError: the runtime is not installed.
     """
 
-    def __init__(self, path: Optional[str] = None, *, detector: Union[None, str, Callable] = None,
-                 recipe: Optional[str] = None, runtime: Optional[str] = None,
-                 precision: str = 'f32', threads: int = 0, flip_test: Optional[bool] = None, device: str = 'auto',
-                 settings: Optional[dict] = None):
+    def __init__(self, path: Optional[str] = None, *, weights: Optional[str] = None,
+                 detector: Union[None, str, Callable] = None, recipe: Optional[str] = None,
+                 runtime: Optional[str] = None, precision: str = 'f32', threads: int = 0,
+                 flip_test: Optional[bool] = None, device: str = 'auto', settings: Optional[dict] = None):
+        if weights is not None:
+            if path is not None:
+                raise PoseError(f'give a path or the name of weights, not both: {path}, {weights}')
+            path = fetch_checkpoint(weights)
         if path is None:
             carried = carried_weights()
             path, recipe = carried.path, recipe or carried.recipe
