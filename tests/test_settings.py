@@ -535,6 +535,8 @@ SHOWN_ELSEWHERE = {
     **{('infer', flag): 'test_infer_inputs.py::test_flags_of_inputs_do_what_they_say' for flag in (
         'detector', 'detector_thresh', 'detect_every', 'box', 'track', 'smooth', 'jsonl', 'csv', 'show', 'labels',
         'no_boxes', 'line_width', 'black', 'person_colors')},
+    **{(script, 'weights'): 'test_zoo.py::test_weights_by_name_in_python_and_in_the_scripts'
+       for script in ('eval', 'infer')},
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('param_convert', 'input'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',

@@ -152,7 +152,8 @@ def test_a_redirect_is_followed_and_names_nothing(server, path):
 
 
 @pytest.mark.parametrize('to, message', [
-    ('http://example.com/w', 'should begin with https://'), ('file:///etc/passwd', 'the server answers 302 .*not allowed'),
+    ('http://example.com/w', 'should begin with https://'),
+    ('file:///etc/passwd', 'the server answers 302 .*not allowed'),
     ('ftp://127.0.0.1/w', 'should begin with https://'), ('http://[::1/w', 'is no address'),
     ('/w', 'the server answers 302 .*infinite loop')])
 def test_a_redirect_to_a_place_that_is_not_safe_is_refused(to, message, server, path):
