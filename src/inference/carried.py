@@ -30,9 +30,9 @@ def carried_weights(folder: str = FOLDER) -> CarriedWeights:
     has_mindspore = bool(installed_mindspore_version())
     path = os.path.join(folder, f'{NAME}.safetensors' if has_mindspore else f'{NAME}.onnx')
     if not os.path.isfile(path):
-        raise PoseError(f'no weights were given and the carried network {path} is not there; give published weights by name '
-                        'with --weights (python -m src.checkpoints.zoo list), a checkpoint with --ckpt_path, or an '
-                        'exported model with --model_file')
+        raise PoseError(f'no weights were given and the carried network {path} is not there; give the name of '
+                        'published weights with --weights (python -m src.checkpoints.zoo list), a checkpoint with '
+                        '--ckpt_path, or an exported model with --model_file')
     return CarriedWeights(path, RECIPE if has_mindspore else None)
 
 
