@@ -16,7 +16,7 @@ from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..evaluation.load_model import LoadedModel
 from ..export.model_file import open_model_file
 from ..export.runtimes import default_runtime
-from ..media.inputs import find_inputs
+from ..media.inputs import Input, find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError
 from ..tracking import PoseTracker
@@ -112,8 +112,8 @@ class PoseEstimator:
     def _source(self, boxes_xywh: Optional[np.ndarray]) -> BoxSource:
         return BoxSource(self.detector, boxes_xywh)
 
-    def frames(self, inputs: Union[str, Sequence[str]], *, boxes_xywh: Optional[Sequence] = None, detect_every: int = 1,
-               tracker: Optional[PoseTracker] = None,
+    def frames(self, inputs: Union[str, Input, Sequence], *, boxes_xywh: Optional[Sequence] = None,
+               detect_every: int = 1, tracker: Optional[PoseTracker] = None,
                on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
         """Yield the poses of pictures, folders, patterns, videos and cameras as `infer.py` takes them, frame by frame.
 
@@ -121,7 +121,7 @@ class PoseEstimator:
         of a frame come with the highest score first, with duplicates suppressed as in the network's protocol.
 
         Args:
-            inputs: see `find_inputs`; '0' is the first camera.
+            inputs: words, see `find_inputs` ('0' is the first camera); or `Input` records.
             boxes_xywh: (P, 4), the same for every frame, instead of a detector.
             detect_every: in a video the detector runs on every n-th frame; in between the boxes come from the last
                 poses.
@@ -134,7 +134,8 @@ class PoseEstimator:
         def fail(error: Exception) -> None:
             raise error
 
-        found = find_inputs([inputs] if isinstance(inputs, str) else inputs)
+        words = [inputs] if isinstance(inputs, (str, Input)) else list(inputs)
+        found = words if all(isinstance(each, Input) for each in words) else find_inputs(words)
         box = None if boxes_xywh is None else _usable_boxes(boxes_xywh, 'every picture')
         pose = pose_frames_in_two_passes if tracker is not None and tracker.smooth == 'file' else pose_frames
         yield from pose(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
