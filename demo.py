@@ -1,6 +1,8 @@
 """A local page that finds poses on pictures and videos: python demo.py [--detector FILE.onnx] [--ckpt_path CKPT …]."""
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import threading
 
@@ -38,6 +40,8 @@ def main() -> None:
         raise PoseError(f'--max_frames should be 1 or more, is {arguments.max_frames}')
     if not 0 <= arguments.port <= 65535:
         raise PoseError(f'--port should be from 0 to 65535, is {arguments.port}')
+    # The folder of the uploads is removed however the page ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory(prefix='pose_demo_') as folder:
         results = os.path.join(folder, 'results')
         os.mkdir(results)

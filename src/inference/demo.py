@@ -91,7 +91,7 @@ class Outcome(NamedTuple):
     weights: str
 
 
-PICTURE_COLUMNS = ('person', 'drawn', 'score', 'box score', 'left', 'top', 'width', 'height')
+PICTURE_COLUMNS = ('person', 'drawn', 'score', 'box score', 'box (left, top, width, height)')
 VIDEO_COLUMNS = ('person', 'frames', 'first frame', 'last frame', 'mean score')
 
 
@@ -260,11 +260,16 @@ class PoseDemo:
         own = pose_scores(frame.poses)
         is_drawn = own > choices.drawing.score_thresh
         rows = [[int(person), 'yes' if is_drawn[row] else 'no', round(float(own[row]), 3),
-                 round(float(frame.poses.box_scores[row]), 3), *np.round(frame.poses.boxes_xywh[row], 1).tolist()]
+                 round(float(frame.poses.box_scores[row]), 3),
+                 ', '.join(f'{value:.0f}' for value in frame.poses.boxes_xywh[row])]
                 for row, person in enumerate(person_numbers(frame.poses))]
-        notes = [] if is_drawn.all() or not len(rows) else [f'{(~is_drawn).sum()} more below the threshold of people']
-        if len(rows) and not is_drawn.any():
+        notes = []
+        if not rows:
+            notes = ['the detector found no box; a lower threshold of boxes lets in less sure ones']
+        elif not is_drawn.any():
             notes = [f'nobody is above the threshold of people; {suggested_threshold(own.max()):g} shows the best one']
+        elif not is_drawn.all():
+            notes = [f'{(~is_drawn).sum()} more below the threshold of people']
         return Outcome(_people(int(is_drawn.sum())), notes, path, None, PICTURE_COLUMNS, rows,
                        os.path.join(folder, 'results.json'), frame, choices.weights)
 

@@ -3,7 +3,7 @@ import html
 import os
 from typing import Any, List, Optional
 
-from ..system.errors import MissingPackageError
+from ..system.errors import MissingPackageError, PoseError
 from ..system.printing import printable
 from .demo import AUTOMATIC, TRACKINGS, Choices, Outcome, PoseDemo
 from .drawings import LABELS, DrawingOptions
@@ -15,13 +15,22 @@ MAX_UPLOAD = '500mb'
 CLEANING = (600, 3600)
 NO_DETECTOR = ('Without a detector the whole picture is taken for one person. `--detector FILE.onnx` adds one '
                '(docs/inference.md).')
+# On a wide page the results stand beside the rest; on a narrow one between the upload and the settings.
 CSS = '''
-.gradio-container { max-width: 1400px !important; margin: auto; }
+.gradio-container { --body-text-color-subdued: #5f6672; --block-info-text-color: #5f6672; }
+.dark .gradio-container { --body-text-color-subdued: #a4abb8; --block-info-text-color: #a4abb8; }
+.gradio-container > main { max-width: 1320px; margin: auto; }
+#layout { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1rem; }
+@media (min-width: 860px) {
+  #layout { grid-template: "upload results" auto "settings results" 1fr / minmax(0, 2fr) minmax(0, 3fr); }
+  #upload { grid-area: upload; } #results_column { grid-area: results; } #settings { grid-area: settings; }
+}
 .headline { font-size: 1.35rem; font-weight: 600; line-height: 1.3; }
 .notes { color: var(--body-text-color-subdued); font-size: 0.9rem; overflow-wrap: anywhere; }
 .problem { border-left: 4px solid #b42318; background: color-mix(in srgb, #b42318 8%, transparent);
            padding: 0.6rem 0.8rem; border-radius: 4px; overflow-wrap: anywhere; }
 .waiting { color: var(--body-text-color-subdued); }
+#table th, #table td { white-space: nowrap; }
 footer { display: none !important; }
 '''
 WAITING = '<div class="waiting">Choose a picture or a video, then “Find poses”.</div>'
@@ -34,49 +43,52 @@ def build_page(demo: PoseDemo) -> Any:
         MissingPackageError: Gradio is not installed.
     """
     gradio = _import_gradio()
-    picture_input, video_input = _plain_inputs(gradio)
     first = demo.thresholds(demo.weights[0])
-    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CLEANING) as page:
+    with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=CLEANING, fill_width=True) as page:
         outcome, used_tab = gradio.State(None, time_to_live=CLEANING[1]), gradio.State('picture')
         gradio.Markdown(f'# {TITLE}')
-        with gradio.Row(equal_height=False):
-            with gradio.Column(scale=2, min_width=320):
+        with gradio.Row(elem_id='layout'):
+            with gradio.Column(elem_id='upload'):
                 with gradio.Tabs():
                     with gradio.Tab('Picture') as picture_tab:
-                        picture = picture_input(sources=['upload', 'webcam', 'clipboard'], label='Picture', height=300,
-                                                buttons=[], elem_id='picture')
+                        picture = gradio.Image(sources=['upload', 'webcam', 'clipboard'], label='Picture', height=300,
+                                               buttons=[], elem_id='picture')
                     with gradio.Tab('Video') as video_tab:
-                        video = video_input(sources=['upload', 'webcam'], label='Short video', height=300,
-                                            include_audio=True, buttons=[], elem_id='video')
+                        video = gradio.Video(sources=['upload', 'webcam'], label='Short video', height=300,
+                                             include_audio=True, buttons=[], elem_id='video')
                         tracking = gradio.Dropdown(list(TRACKINGS), value='off', label='Follow people',
-                                                   info='numbers that stay; poses that do not shake')
+                                                   info='Numbers that stay, poses that do not shake.')
                         every = gradio.Slider(1, 10, value=1, step=1, label='Detect in every n-th frame')
                 start = gradio.Button('Find poses', variant='primary', elem_id='start')
+            with gradio.Column(elem_id='results_column'):
+                status = gradio.HTML(WAITING, elem_id='status')
+                drawn = gradio.Image(label='Poses', interactive=False, type='filepath', visible=False,
+                                     buttons=['download', 'fullscreen'], elem_id='drawn')
+                played = gradio.Video(label='Poses', interactive=False, buttons=['download'], elem_id='played',
+                                      visible=False)
+                table = gradio.Dataframe(label='People', interactive=False, visible=False, elem_id='table')
+                results = gradio.DownloadButton('Download results.json', visible=False, elem_id='results')
+            with gradio.Column(elem_id='settings'):
                 weights = gradio.Dropdown(demo.weights, value=demo.weights[0], label='Weights',
                                           info='Published ones are downloaded at their first use.')
                 detector = gradio.Dropdown(demo.detectors, value=demo.detectors[0], label='Detector of people',
                                            info=NO_DETECTOR if len(demo.detectors) == 1 else None)
                 runtime = gradio.Dropdown(demo.runtimes, value=AUTOMATIC, label='Runtime',
-                                          info='of the detector and of exported networks')
+                                          info='Of the detector and of exported networks.')
                 with gradio.Accordion('Thresholds', open=True):
                     boxes_above = gradio.Slider(0.05, 0.95, value=demo.detector_threshold(demo.detectors[0]), step=0.01,
                                                 label='Boxes of the detector')
                     people_above = gradio.Slider(0, 1, value=first.person, step=0.01, label='People',
-                                                 info='mean score of the keypoints')
+                                                 info='Mean score of the keypoints.')
                     keypoints_above = gradio.Slider(0, 1, value=first.keypoint, step=0.01, label='Keypoints')
                 with gradio.Accordion('Drawing', open=False):
                     labels = gradio.Radio(list(LABELS), value='number', label='Labels')
                     show_boxes = gradio.Checkbox(True, label='Boxes')
                     by_person = gradio.Checkbox(False, label='A color for each person')
                     is_black = gradio.Checkbox(False, label='On black')
-            with gradio.Column(scale=3, min_width=320):
-                status = gradio.HTML(WAITING, elem_id='status')
-                drawn = gradio.Image(label='Poses', interactive=False, type='filepath', visible=False,
-                                     buttons=['download', 'fullscreen'], elem_id='drawn')
-                played = gradio.Video(label='Poses', interactive=False, buttons=['download'], elem_id='played',
-                                      visible=False)
-                table = gradio.Dataframe(label='People', interactive=False, wrap=True, visible=False, elem_id='table')
-                results = gradio.DownloadButton('results.json', visible=False, elem_id='results')
+        for upload in (picture, video):
+            # The uploaded file as it is: Gradio would decode it and write it anew, without its EXIF data.
+            upload.preprocess = lambda payload: payload and payload.path
 
         options = [weights, detector, runtime, boxes_above, people_above, keypoints_above, labels, show_boxes,
                    by_person, is_black, tracking, every]
@@ -125,11 +137,15 @@ def build_page(demo: PoseDemo) -> Any:
 
 
 def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> Any:
-    """Launch the page and return at once what Gradio returns: the application, its address and that of a share.
+    """Launch the page; return it and at once what Gradio returns: the application, its address and that of a share.
 
     Args:
         folder: for uploads; removing it is the caller's.
         options: further ones of Gradio's `launch`.
+
+    Raises:
+        PoseError: the port is in use, or the address is not one of this machine.
+        MissingPackageError: Gradio is not installed.
     """
     os.environ['GRADIO_TEMP_DIR'] = folder
     gradio = _import_gradio()
@@ -137,10 +153,14 @@ def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> An
     fonts = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}
     page = build_page(demo)
     page.queue(api_open=False, default_concurrency_limit=1)
-    return page, page.launch(
-        server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
-        footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False, css=CSS,
-        theme=gradio.themes.Base(**fonts), **options)
+    try:
+        return page, page.launch(
+            server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
+            footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False, css=CSS,
+            theme=gradio.themes.Base(**fonts), **options)
+    except OSError as error:
+        raise PoseError(f'the page cannot be served at {host}, port {port}: the port is in use, or the address is not '
+                        'one of this machine (--port 0 takes a free port)') from error
 
 
 def _import_gradio():
@@ -152,23 +172,6 @@ def _import_gradio():
     except ImportError as error:
         raise MissingPackageError(f'the page needs Gradio ({error}): pip install -r requirements-demo.txt') from error
     return gradio
-
-
-def _plain_inputs(gradio) -> tuple:
-    """Return Gradio's inputs of pictures and videos, but they pass the uploaded file on as it is."""
-    class PictureInput(gradio.Image):
-        is_template = True
-
-        def preprocess(self, payload):
-            return payload and payload.path
-
-    class VideoInput(gradio.Video):
-        is_template = True
-
-        def preprocess(self, payload):
-            return payload and payload.path
-
-    return PictureInput, VideoInput
 
 
 def _choices(weights, detector, runtime, boxes_above, people_above, keypoints_above, labels, show_boxes, by_person,
