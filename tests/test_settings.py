@@ -543,6 +543,8 @@ SHOWN_ELSEWHERE = {
     **{('infer', flag): 'test_infer_inputs.py::test_flags_of_inputs_do_what_they_say' for flag in (
         'detector', 'detector_thresh', 'detect_every', 'box', 'track', 'smooth', 'jsonl', 'csv', 'show', 'labels',
         'no_boxes', 'line_width', 'black', 'person_colors')},
+    **{(script, 'weights'): 'test_zoo.py::test_weights_by_name_in_python_and_in_the_scripts'
+       for script in ('eval', 'infer')},
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('export', 'float16'): 'test_runtimes.py::test_weights_in_float16_take_half_the_size',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',

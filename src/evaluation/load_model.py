@@ -175,11 +175,28 @@ def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str) -> None:
     """Add the flags that `open_source` reads."""
     parser.add_argument('--ckpt_path', nargs='+', metavar='CKPT', help=f'{ckpt_help}; of several the heatmaps are '
                         'averaged')
+    parser.add_argument('--weights', nargs='+', metavar='NAME', help='published weights by name, downloaded if needed '
+                        '(python -m src.checkpoints.zoo list), instead of a checkpoint')
     parser.add_argument('--model_file', help='file of export.py, instead of a checkpoint')
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
                         'onnxruntime by the ending of a model file')
     parser.add_argument('--precision', default='f32', choices=PRECISIONS, help='of openvino (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
+
+
+def fetch_named_weights(arguments: argparse.Namespace) -> None:
+    """Put the checkpoints of the weights that a command line names, if any, into its `ckpt_path`; they are downloaded
+    and converted if needed.
+
+    Raises:
+        PoseError: a name is unknown, its weights cannot be had, or the command line names a file as well.
+    """
+    if arguments.weights:
+        if arguments.ckpt_path or arguments.model_file:
+            raise PoseError('give --weights, --ckpt_path or --model_file, only one of them')
+        from ..checkpoints.zoo import fetch_checkpoint
+        arguments.ckpt_path = [fetch_checkpoint(name) for name in arguments.weights]
+        arguments.weights = None
 
 
 def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]],

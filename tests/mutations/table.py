@@ -6,5 +6,6 @@ from mutations.protocols import PROTOCOLS
 from mutations.runs import RUNS
 from mutations.samples import SAMPLES
 from mutations.training import TRAINING
+from mutations.weights import WEIGHTS
 
-MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE, *DECODING)
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE, *DECODING, *WEIGHTS)
