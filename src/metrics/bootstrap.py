@@ -3,12 +3,14 @@
 A picture is drawn with everybody on it, since the people of a picture are not independent of each other. Axes: I
 pictures, D poses, T thresholds, R resamples.
 """
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Collection, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..data.oks_truth import OKSTruth
-from .oks_matching import EPSILON, RECALLS, Matching, Pairs
+from .coco import AREA_RANGES
+from .crowdpose import crowd_groups
+from .oks_matching import EPSILON, RECALLS, THRESHOLDS, Matching, Pairs, match_sizes
 
 RESAMPLES = 200
 SEED = 0
@@ -75,3 +77,37 @@ class WeightedRanking:
             precisions[row] = precision[np.searchsorted(recall, RECALLS)].mean()
             recalls[row] = recall[-1] if len(recall) else 0.0
         return precisions, recalls
+
+
+def resampled_numbers(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, names: Collection[str], *,
+                      crowd_index: Optional[np.ndarray] = None, resamples: int = RESAMPLES, seed: int = SEED
+                      ) -> Dict[str, np.ndarray]:
+    """Return {name: its value (R,) in each resample} of those numbers of an evaluation whose names are known here: AP,
+    AP50, AP75, AR, AR50, AR75, AP (M) and so on.
+
+    Args:
+        similarity: OKS (N,) of the pairs.
+        names: of the numbers of the evaluation.
+        crowd_index: (I,) of CrowdPose's pictures, for the numbers of its groups.
+    """
+    rankings: Dict[str, WeightedRanking] = {}
+    for suffix, limits in AREA_RANGES.items():
+        if f'AP{suffix}' in names:
+            of_size, matching = match_sizes(truth, pairs, similarity, limits)
+            rankings[suffix] = WeightedRanking(of_size, pairs, matching)
+    if crowd_index is not None:
+        of_all, matching = match_sizes(truth, pairs, similarity, AREA_RANGES[''])
+        for suffix, images in crowd_groups(crowd_index).items():
+            if f'AP{suffix}' in names:
+                rankings[suffix] = WeightedRanking(of_all, pairs, matching, images)
+    at = {'': slice(None), '50': int(np.argmin(np.abs(THRESHOLDS - 0.5))),
+          '75': int(np.argmin(np.abs(THRESHOLDS - 0.75)))}
+    values: Dict[str, List[float]] = {}
+    for weights in picture_weights(len(truth.image_ids), resamples, seed):
+        for suffix, ranking in rankings.items():
+            for kind, table in zip(('AP', 'AR'), ranking.numbers(weights)):
+                for threshold, rows in at.items():
+                    name = f'{kind}{threshold}{suffix}'
+                    if name in names:
+                        values.setdefault(name, []).append(float(np.mean(table[rows])))
+    return {name: np.array(each) for name, each in values.items()}

@@ -12,8 +12,7 @@ from typing import Collection
 import numpy as np
 
 from ..data.oks_truth import OKSTruth
-from .oks_matching import Pairs, match, oks_terms
-from .records import PoseArrays
+from .oks_matching import Pairs, match, oks_terms, pose_areas
 
 # A pose belongs to a person, and its keypoints have errors, from this OKS on; below it the pose is on background.
 BELONGS = 0.1
@@ -113,23 +112,28 @@ def corrected_similarity(errors: KeypointErrors) -> np.ndarray:
     return np.select([errors.kind == JITTER, errors.kind == MISS], [GOOD_FROM, NEAR], errors.best)
 
 
-def correct_keypoints(truth: OKSTruth, found: PoseArrays, pairs: Pairs, errors: KeypointErrors, kinds: Collection[int]
-                      ) -> PoseArrays:
-    """Return the poses `found` with the keypoints of some kinds corrected: moved along the line towards their own
-    label, see `corrected_similarity`.
+def correct_keypoints(truth: OKSTruth, pairs: Pairs, errors: KeypointErrors, kinds: Collection[int]) -> Pairs:
+    """Return the pairs with the keypoints of some kinds corrected: moved along the line to their own label, see
+    `corrected_similarity`.
 
     Args:
-        pairs: of these poses.
+        pairs: whose poses `errors` means.
         kinds: of JITTER, INVERSION, SWAP and MISS.
     """
     row, keypoint = np.nonzero(np.isin(errors.kind, list(kinds)))
-    person, pose = errors.person[row], pairs.given[errors.pose[row]]
+    person, pose = errors.person[row], errors.pose[row]
     label = truth.keypoints[person, keypoint]
-    offset = found.keypoints[pose, keypoint] - label
+    offset = pairs.keypoints[pose, keypoint] - label
     length = np.hypot(offset[:, 0], offset[:, 1])
     # A trifle nearer, so that rounding does not leave it below the limit.
     wanted = np.minimum(corrected_similarity(errors)[row, keypoint] + 1e-9, 1)
     distance = np.sqrt(-2 * np.log(wanted) * pairs.variances[keypoint] * truth.areas[person])
-    keypoints = found.keypoints.copy()
+    keypoints, terms, areas = pairs.keypoints.copy(), pairs.terms.copy(), pairs.areas.copy()
     keypoints[pose, keypoint] = label + offset * (distance / np.maximum(length, 1e-12))[:, None]
-    return replace(found, keypoints=keypoints)
+    is_changed = np.zeros(len(keypoints), bool)
+    is_changed[pose] = True
+    changed = np.flatnonzero(is_changed[pairs.pose])
+    terms[changed] = oks_terms(keypoints[pairs.pose[changed]] - truth.keypoints[pairs.person[changed]],
+                               pairs.variances, truth.areas[pairs.person[changed]])
+    areas[is_changed] = pose_areas(keypoints[is_changed])
+    return replace(pairs, keypoints=keypoints, terms=terms, areas=areas)

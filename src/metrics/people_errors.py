@@ -133,33 +133,33 @@ def ap_by_correction(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray,
     Args:
         found: all poses; `pairs` and `errors` are of these.
     """
-    def correct(poses: PoseArrays, name: str) -> PoseArrays:
+    def correct(poses: Pairs, name: str) -> Pairs:
         if name == 'score':
-            return _rescored(truth, poses, oks_sigmas)
-        return correct_keypoints(truth, poses, pairs, errors, [_OF_KEYPOINTS[name]])
+            return replace(poses, scores=optimal_scores(poses, poses.similarity(truth)))
+        return correct_keypoints(truth, poses, errors, [_OF_KEYPOINTS[name]])
 
+    # Better scores may bring a pose among the best of its picture that was not there before.
+    everybody = pairs if len(found.scores) == len(pairs.scores) else pair_up(truth, found, oks_sigmas,
+                                                                             most=len(found.scores))
+    place = np.empty(len(found.scores), np.int64)
+    place[everybody.given] = np.arange(len(place))
+    errors = replace(errors, pose=place[pairs.given[errors.pose]])
     numbers: Dict[str, Correction] = {}
     left_out: List[str] = []
-    corrected, original = found, _Ranking(truth, pairs)
+    corrected, original = everybody, _Ranking(truth, pairs)
     ranking = original
     for name in CORRECTIONS:
         alone = original
         if name in _OF_KEYPOINTS or name == 'score':
-            alone = _Ranking(truth, pair_up(truth, correct(found, name), oks_sigmas))
-            is_first = corrected is found
-            corrected = correct(corrected, name)
-            ranking = alone if is_first else _Ranking(truth, pair_up(truth, corrected, oks_sigmas))
+            is_first = corrected is everybody
+            changed = correct(everybody, name)
+            alone = _Ranking(truth, changed.with_scores(changed.scores))
+            corrected = changed if is_first else correct(corrected, name)
+            ranking = alone if is_first else _Ranking(truth, corrected.with_scores(corrected.scores))
         else:
             left_out.append(name)
         numbers[name] = Correction(alone.average_precision([name]), ranking.average_precision(left_out))
     return numbers
-
-
-def _rescored(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> PoseArrays:
-    everybody = pair_up(truth, found, oks_sigmas, most=len(found.scores))
-    scores = np.empty(len(found.scores))
-    scores[everybody.given] = optimal_scores(everybody, everybody.similarity(truth))
-    return replace(found, scores=scores)
 
 
 class _Ranking:
