@@ -19,9 +19,9 @@ from ..metrics.results_file import load_results
 from ..report.write import Source
 from ..system.command_line import run_command, say
 from ..system.errors import PoseError
-from ..system.files import check_writable, read_json
+from ..system.files import read_json
 from ..system.printing import ArgumentParser
-from .write_report import MOST_CASES, Boxes, analyse_results, write_report
+from .write_report import MOST_CASES, Boxes, analyse_results, check_report_path, write_report
 
 PROTOCOLS = tuple(name for name, dataset in DATASETS.items() if dataset.oks_truth is not None)
 
@@ -43,21 +43,9 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
     parser.add_argument('--category', default='', metavar='NAME|ID', help='category of the people')
     parser.add_argument('--resamples', type=int, default=RESAMPLES, help='draws of pictures for the intervals '
                         '(default: %(default)s)')
-    parser.add_argument('--most_cases', type=int, default=MOST_CASES, help='cases of each kind in the gallery (default: '
-                        '%(default)s)')
+    parser.add_argument('--most_cases', type=int, default=MOST_CASES, help='cases of each kind that are shown '
+                        '(default: %(default)s)')
     return parser.parse_args(words)
-
-
-def check_report_path(path: str) -> None:
-    """Check that a report can be written.
-
-    Raises:
-        PoseError: the file should have another ending.
-        OSError: it cannot be written.
-    """
-    if not path.lower().endswith(('.html', '.htm')):
-        raise PoseError(f'--report {path} should end in .html')
-    check_writable(path)
 
 
 def _open(arguments: argparse.Namespace, dataset: PoseDataset) -> tuple:

@@ -16,7 +16,7 @@ from ..report.cases import Case, worst_cases
 from ..report.gallery import draw_gallery
 from ..report.write import Source, report_page
 from ..system.errors import PoseError
-from ..system.files import write_bytes
+from ..system.files import check_writable, write_bytes
 
 MOST_CASES = 12
 
@@ -38,6 +38,18 @@ class Boxes(NamedTuple):
     def of_people(cls, people: People, description: str) -> 'Boxes':
         """Return the boxes of people to crop."""
         return cls(people.image_ids[people.image_index], people.boxes_xywh, description)
+
+
+def check_report_path(path: str) -> None:
+    """Check that a report can be written.
+
+    Raises:
+        PoseError: the file should have another ending.
+        OSError: it cannot be written.
+    """
+    if not path.lower().endswith(('.html', '.htm')):
+        raise PoseError(f'--report {path} should end in .html')
+    check_writable(path)
 
 
 def check_can_report(dataset: PoseDataset) -> None:

@@ -31,12 +31,14 @@ class Condition(NamedTuple):
     """A way to group the people.
 
     Attributes:
-        name: such as 'size'.
+        name: such as 'Size of the person'.
+        measure: what the names of the groups tell.
         groups: G names.
         group_of: (P,) index of the group of each person.
     """
 
     name: str
+    measure: str
     groups: Tuple[str, ...]
     group_of: np.ndarray
 
@@ -97,11 +99,13 @@ def group_people(truth: OKSTruth, picture_sizes: np.ndarray) -> List[Condition]:
     names = [f'{low + 1} to {high}' if low + 1 < high else str(high) for low, high in zip([0, *most], most)]
     # COCO counts an area of exactly 96² both as medium and as large; here each person is in one group.
     return [
-        Condition('size of the person, square pixels', tuple(name for _, name in SIZES), _at_least(truth.areas, SIZES)),
-        Condition('overlap with another person, IoU of the boxes', tuple(name for _, name in OVERLAPS),
+        Condition('Size of the person', 'area in square pixels', tuple(name for _, name in SIZES),
+                  _at_least(truth.areas, SIZES)),
+        Condition('Crowding', 'IoU of the box with another one', tuple(name for _, name in OVERLAPS),
                   _at_least(overlap_with_others(truth), OVERLAPS)),
-        Condition('at the border of the picture', ('whole', 'at the border, perhaps cut off'), at_border.astype(int)),
-        Condition('labelled keypoints', tuple(names), np.searchsorted(most, np.maximum(labelled, 1))),
+        Condition('Truncation', 'box', ('inside the picture', 'at its border, perhaps cut off'), at_border.astype(int)),
+        Condition('Labelled keypoints', 'labelled keypoints', tuple(names),
+                  np.searchsorted(most, np.maximum(labelled, 1))),
     ]
 
 

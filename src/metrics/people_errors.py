@@ -17,7 +17,7 @@ from .records import PoseArrays
 POSE_STATES = ('right', 'ignored', 'inexact', 'duplicate', 'background')
 RIGHT, IGNORED, INEXACT, DUPLICATE, BACKGROUND = range(5)
 PERSON_STATES = ('found', 'ignored', 'inexact', 'missed')
-FOUND, _, _, MISSED = range(4)
+FOUND, _, _, MISSED = range(4)  # the others have the numbers of a pose's
 # Divisor of the squared OKS in the soft NMS of the paper's optimal scores.
 SOFT_NMS = 0.5
 # The order in which the paper corrects: keypoints, then scores, then whole people.

@@ -28,10 +28,12 @@ class Case(NamedTuple):
         kind: a name in CASES.
         image: row of the picture.
         person: row in the ground truth, -1 for poses on background.
-        poses: rows of the kept poses, the one with the best score first; empty for missed people.
+        poses: rows of the kept poses: the one that is wrong, then the one to compare it with, if any; empty for missed
+            people.
         weight: how bad it is among its kind; what it measures depends on the kind.
         oks: of the first pose with the person, or with the nearest one; 0 without a pose.
         score: of the first pose; 0 without.
+        other_oks: of the second pose with the person.
         keypoints: the keypoints of this kind.
     """
 
@@ -43,6 +45,7 @@ class Case(NamedTuple):
     oks: float
     score: float
     keypoints: Tuple[WrongKeypoint, ...] = ()
+    other_oks: float = 0.0
 
 
 def _of_keypoints(analysis: Analysis, kind: int) -> Iterable[Case]:
@@ -69,14 +72,28 @@ def _missed(analysis: Analysis) -> Iterable[Case]:
                    float(analysis.truth.areas[person]), 0.0, 0.0)
 
 
-def _without_person(analysis: Analysis, state: int, name: str) -> Iterable[Case]:
-    """The poses of a state with the best scores."""
+def _on_background(analysis: Analysis) -> Iterable[Case]:
+    """The poses on background with the best scores."""
+    for pose, oks, score in _poses_of_state(analysis, BACKGROUND):
+        yield Case('background', int(analysis.pairs.image_index[pose]), -1, (pose,), score, oks, score)
+
+
+def _duplicates(analysis: Analysis) -> Iterable[Case]:
+    """The duplicates with the best scores, each with the pose that the person has."""
+    errors = analysis.errors
+    holder = dict(zip(errors.person.tolist(), zip(errors.pose.tolist(), errors.oks.tolist())))
+    for pose, oks, score in _poses_of_state(analysis, DUPLICATE):
+        person = int(analysis.people.nearest[pose])
+        other, other_oks = holder.get(person, (None, 0.0))
+        yield Case('duplicate', int(analysis.pairs.image_index[pose]), person,
+                   (pose,) if other is None else (pose, other), score, oks, score, (), other_oks)
+
+
+def _poses_of_state(analysis: Analysis, state: int) -> Iterable[Tuple[int, float, float]]:
+    """Yield the row, the highest OKS and the score of each pose of a state, best score first."""
     poses = np.flatnonzero(analysis.people.pose_state == state)
     for pose in poses[np.argsort(-analysis.pairs.scores[poses], kind='stable')].tolist():
-        oks = float(analysis.people.nearest_oks[pose])
-        person = int(analysis.people.nearest[pose]) if state == DUPLICATE else -1
-        score = float(analysis.pairs.scores[pose])
-        yield Case(name, int(analysis.pairs.image_index[pose]), person, (pose,), score, oks, score)
+        yield pose, float(analysis.people.nearest_oks[pose]), float(analysis.pairs.scores[pose])
 
 
 def _misranked(analysis: Analysis) -> Iterable[Case]:
@@ -89,7 +106,7 @@ def _misranked(analysis: Analysis) -> Iterable[Case]:
         gain = oks[better, person] - oks[first, person]
         weight = float(np.sqrt(gain * (pairs.scores[first] - pairs.scores[better])))
         found.append(Case('score', int(pairs.image_index[first]), person, (first, better), weight,
-                          oks[first, person], float(pairs.scores[first])))
+                          oks[first, person], float(pairs.scores[first]), (), oks[better, person]))
     return sorted(found, key=lambda case: -case.weight)
 
 
@@ -99,8 +116,8 @@ CASES: Dict[str, Callable[[Analysis], Iterable[Case]]] = {
     'inversion': lambda analysis: _of_keypoints(analysis, INVERSION),
     'jitter': lambda analysis: _of_keypoints(analysis, JITTER),
     'missed': _missed,
-    'background': lambda analysis: _without_person(analysis, BACKGROUND, 'background'),
-    'duplicate': lambda analysis: _without_person(analysis, DUPLICATE, 'duplicate'),
+    'background': _on_background,
+    'duplicate': _duplicates,
     'score': _misranked,
 }
 

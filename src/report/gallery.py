@@ -21,6 +21,8 @@ SHOWN_KEYPOINTS = 6
 # Blue, green, red of the rings around wrong keypoints; the page's colors of the kinds.
 RING_COLORS = {JITTER: (30, 190, 235), INVERSION: (205, 95, 165), SWAP: (40, 125, 240), MISS: (60, 55, 220)}
 DARK = (25, 20, 20)
+# Kinds whose cases compare two poses -> what the two are called.
+COMPARED = {'score': ('best score', 'more similar'), 'duplicate': ('duplicate', 'other pose')}
 
 PathFinder = Callable[[int], Optional[Union[str, bytes]]]
 
@@ -89,10 +91,9 @@ def _draw(analysis: Analysis, case: Case, picture: np.ndarray) -> List[Tuple[str
     if case.kind == 'missed':
         poses = np.flatnonzero(pairs.image_index == case.image).tolist()
         return [*drawn, ('all poses found here', _draw_poses(analysis, poses, small))]
-    if case.kind == 'score':
-        names = 'best score', 'more similar'
-        return [*drawn, *((f'{name}: {pairs.scores[pose]:.2f}', _draw_poses(analysis, [pose], small))
-                          for name, pose in zip(names, case.poses))]
+    if len(case.poses) == 2:
+        return [*drawn, *((name, _draw_poses(analysis, [pose], small))
+                          for name, pose in zip(COMPARED[case.kind], case.poses))]
     found = _draw_poses(analysis, list(case.poses), small)
     _mark(found, analysis, case, small)
     return [*drawn, ('found', found)]
@@ -137,16 +138,18 @@ def _card(analysis: Analysis, case: Case, rank: int, pictures: Sequence[Tuple[st
         f'<figure><img alt="{escape(f"{caption}, {name}")}" src="{jpeg_source(encoded)}">'
         f'<figcaption>{escape(caption)}</figcaption></figure>' for caption, encoded in pictures)
     facts = []
-    if case.poses:
+    if len(case.poses) == 1:
         facts += [f'OKS {case.oks:.3f}', f'score {case.score:.3f}']
     if case.kind == 'missed':
         facts.append(f'area {case.weight:.0f} px²')
     if case.person >= 0:
         facts.append(f'annotation {analysis.pictures.annotations[case.person]}')
-    facts.append(f'picture id {analysis.truth.image_ids[case.image]}')
     details = [escape(f'{_plain(name)}: similarity {wrong.similarity:.2f}'
                       + (f', on annotation {analysis.pictures.annotations[wrong.other]}' if wrong.other >= 0 else ''))
                for name, wrong in zip(names, case.keypoints)]
+    if len(case.poses) == 2:
+        details = [escape(f'{what}: score {analysis.pairs.scores[pose]:.3f}, OKS {oks:.3f}') for what, pose, oks in
+                   zip(COMPARED[case.kind], case.poses, (case.oks, case.other_oks))]
     more = len(details) - SHOWN_KEYPOINTS
     listed = ''.join(f'<li>{each}</li>' for each in details[:SHOWN_KEYPOINTS])
     if more > 0:

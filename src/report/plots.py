@@ -11,11 +11,10 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
 
 
 class Line(NamedTuple):
-    """A line of a plot: places (N,), values (N,), the name beside it ('' for none) and its CSS class."""
+    """A line of a plot: places (N,), values (N,) and its CSS class."""
 
     places: np.ndarray
     values: np.ndarray
-    name: str
     style: str
 
 
@@ -53,16 +52,12 @@ def _short(value: float) -> str:
 
 
 def lines(title: str, drawn: Sequence[Line], x_label: str, y_label: str) -> Html:
-    """Return a plot of lines, both axes from 0 to 1, with a legend in the lower left corner."""
+    """Return a plot of lines, both axes from 0 to 1."""
     axes = _Axes(0, 1, 1)
     parts = axes.frame(title, x_label, y_label, (0, 0.2, 0.4, 0.6, 0.8, 1))
     for line in drawn:
         points = ' '.join(f'{axes.x(x):.1f},{axes.y(y):.1f}' for x, y in zip(line.places, line.values))
         parts.append(f'<polyline class="line {line.style}" points="{points}"/>')
-    for number, line in enumerate(each for each in drawn if each.name):
-        y = HEIGHT - BOTTOM - 12 - 16 * number
-        parts.append(f'<line class="line {line.style}" x1="{LEFT + 10}" x2="{LEFT + 30}" y1="{y - 4}" y2="{y - 4}"/>'
-                     f'<text class="strong" x="{LEFT + 36}" y="{y}">{escape(line.name)}</text>')
     return Html(''.join([*parts, '</svg>']))
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from ..metrics.keypoint_errors import KINDS, UNLABELLED
 from ..metrics.oks_matching import RECALLS, THRESHOLDS
 from ..metrics.people_errors import BACKGROUND, CORRECTIONS, DUPLICATE, INEXACT, MISSED
-from ..metrics.people_errors import INEXACT as INEXACT_PERSON
 from .analysis import Analysis
 from .page import Html, Sorted, escape, table
 from .plots import Line, columns, gain_bar, lines, reliability_plot, stacked
@@ -62,8 +61,9 @@ def _most_costly(analysis: Analysis) -> Html:
     if not gains:
         return Html('<p class="what">No kind of error costs AP by itself.</p>')
     gain, name = gains[0]
-    text = (f'Most costly: {KIND_TEXTS[name].title.lower()}. Without it AP would be {ap + gain:.3f} ({gain:+.3f})'
-            + (f'; then {KIND_TEXTS[gains[1][1]].title.lower()} ({gains[1][0]:+.3f})' if len(gains) > 1 else '')
+    text = (f'Most costly: {KIND_TEXTS[name].title.lower()}. Correcting this kind alone would raise AP from {ap:.3f} '
+            f'to {ap + gain:.3f}'
+            + (f'; next is {KIND_TEXTS[gains[1][1]].title.lower()}, with {gains[1][0]:+.3f}' if len(gains) > 1 else '')
             + f'. {KIND_TEXTS[name].advice}')
     return Html(f'<p class="what">{escape(text)}</p>')
 
@@ -75,20 +75,22 @@ def error_section(analysis: Analysis) -> Html:
     poses, people = analysis.people.pose_state, analysis.people.person_state
     counted = int((~analysis.truth.is_ignored).sum())
     wrong = int(np.isin(poses, (INEXACT, DUPLICATE, BACKGROUND)).sum())
-    missed = int(np.isin(people, (INEXACT_PERSON, MISSED)).sum())
+    missed = int(np.isin(people, (INEXACT, MISSED)).sum())
     how_many = {**{kind: (counts[kind], labelled, 'keypoints') for kind in KEYPOINT_KINDS},
                 'score': (len(analysis.people.misranked), counted, 'people'),
                 'background': (wrong, len(poses), 'poses'), 'missed': (missed, counted, 'people')}
     most = max((each.alone - ap for each in analysis.corrections.values()), default=0.0)
-    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step', 'what to try']]
+    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step',
+                         'what to try against it']]
     for name in CORRECTIONS:
         correction, (count, whole, what) = analysis.corrections[name], how_many[name]
         text = KIND_TEXTS[name]
+        advice = (f'<details><summary aria-label="{escape(text.title)}: meaning, advice">meaning, advice</summary>'
+                  f'<p>{escape(text.meaning)} {escape(text.advice)}</p></details>')
         rows.append([text.title, Sorted(f'{count} {what}', float(count)), _share(count, whole),
                      number(correction.alone), _gain(correction.alone, ap),
                      gain_bar(correction.alone - ap, most, name), number(correction.one_after_another),
-                     Html(f'<details><summary>{escape(text.title.lower())}</summary><p>{escape(text.meaning)} '
-                          f'{escape(text.advice)}</p></details>')])
+                     Html(advice)])
     inexact, duplicate, background = (int((poses == state).sum()) for state in (INEXACT, DUPLICATE, BACKGROUND))
     no_pose = int((people == MISSED).sum())
     return Html(
@@ -121,12 +123,12 @@ def groups_section(analysis: Analysis) -> Html:
     """Return a table for each way to group the people."""
     parts = []
     for place, (condition, groups) in enumerate(zip(analysis.conditions, analysis.groups)):
-        rows: List[list] = [[condition.name, 'people', 'found', 'AP', 'AR', 'mean OKS', 'keypoints']]
+        rows: List[list] = [[condition.measure, 'people', 'found', 'AP', 'AR', 'mean OKS', 'keypoints']]
         rows += [[name, _count(each.people),
                   Sorted('–' if each.people == 0 else f'{100 * each.found:.1f} %', each.found), number(each.ap),
                   number(each.ar), number(each.oks), stacked(each.kinds.tolist(), KINDS)]
                  for name, each in zip(condition.groups, groups)]
-        parts.append(f'<h3>By {escape(condition.name)}</h3>{table(rows, f"table-where-{place}")}')
+        parts.append(f'<h3>{escape(condition.name)}</h3>{table(rows, f"table-where-{place}")}')
     return Html(
         f'<section><h2 id="where">Where</h2>{KEY}{"".join(parts)}'
         '<p class="dim">Found: matched at an OKS of 0.5. In the AP of a group all other people are ignored; a pose '
@@ -160,9 +162,10 @@ def boxes_section(analysis: Analysis, boxes: str, with_truth_boxes: Optional[flo
 def curves_section(analysis: Analysis) -> Html:
     """Return precision over recall, the OKS of the people, and the calibration of the scores."""
     styles = {0: 'first', 5: 'second', 9: 'third'}
-    drawn = [Line(RECALLS, np.maximum(row, 0),
-                  f'OKS {THRESHOLDS[place]:.2f}: AP {row.mean():.3f}' if place in styles else '', styles.get(place, ''))
+    drawn = [Line(RECALLS, np.maximum(row, 0), styles.get(place, ''))
              for place, row in enumerate(analysis.precision)]
+    key = ' '.join(f'<span class="{style}"><b>OKS {THRESHOLDS[place]:.2f}: AP {analysis.precision[place].mean():.3f}'
+                   '</b></span>' for place, style in styles.items())
     drawn.sort(key=lambda line: bool(line.style))
     edges = np.linspace(0, 1, 21)
     oks = np.zeros(len(analysis.truth))
@@ -171,14 +174,15 @@ def curves_section(analysis: Analysis) -> Html:
     people, keypoints = analysis.person_reliability, analysis.keypoint_reliability
     figures = [
         (lines('Precision over recall by OKS threshold', drawn, 'recall', 'precision'),
-         'Precision over recall. Thin lines: the thresholds between.'),
+         Html(f'<span class="key">{key}</span>Precision over recall. Thin lines: the thresholds between.')),
         (columns('OKS of the people', edges, counts, 'OKS of the pose with its person', 'people', mark=0.5),
          'OKS of everybody who counts, 0 without a pose. Left of the line they are missed at 0.5.'),
         (reliability_plot('Person scores', people, 'person score', 'share right at OKS 0.5'),
          _calibration_text(people, 'poses')),
         (reliability_plot('Keypoint scores', keypoints, 'keypoint score', 'share near its label'),
          _calibration_text(keypoints, 'labelled keypoints of poses that belong to a person'))]
-    shown = ''.join(f'<figure>{plot}<figcaption>{escape(text)}</figcaption></figure>' for plot, text in figures)
+    shown = ''.join(f'<figure>{plot}<figcaption>{text if isinstance(text, Html) else escape(text)}'
+                    '</figcaption></figure>' for plot, text in figures)
     return Html(f'<section><h2 id="curves">Curves and scores</h2><div class="plots">{shown}</div></section>')
 
 

@@ -52,7 +52,7 @@ KIND_TEXTS: Dict[str, KindText] = {
         'that count (TEST.IN_VIS_THRE), other NMS limits (TEST.OKS_THRE), or calibrate the scores.',
         'Wrong order'),
     'background': KindText(
-        'False positive', 'Poses that match nobody: on background, on a person who has a better-scored pose, or too '
+        'False positives', 'Poses that match nobody: on background, on a person who has a better-scored pose, or too '
         'inexact.', 'poses on background with the best scores (OKS below 0.1 with everybody)',
         'Raise the score from which boxes are taken (TEST.IMAGE_THRE), or train the detector on such backgrounds. '
         'Look at the cases: are these people who were not labelled?',
