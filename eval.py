@@ -46,7 +46,7 @@ def say_scores(config, arguments, evaluation: Evaluation, predicted: Predicted, 
         say(f'{name} alone: {dataset.format_summary(alone, config)}')
     say(f'{dataset.format_summary(metrics, config)} with {evaluation.box_report}')
     if arguments.report and processes.is_first:
-        say(evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
+        say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
 
 
 def main() -> None:

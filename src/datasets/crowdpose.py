@@ -57,4 +57,5 @@ DATASET = replace(
     annotation_names={'TRAIN': ('crowdpose_train.json', 'mmpose_crowdpose_train.json'),
                       'TEST': ('crowdpose_val.json', 'mmpose_crowdpose_val.json')},
     people=people, reason_without_score=reason_without_score, evaluate=evaluate, format_metrics=format_metrics,
-    format_summary=format_summary, oks_truth=oks_truth, oks_poses=oks_poses, keypoint_table=keypoint_table)
+    format_summary=format_summary, oks_truth=oks_truth, oks_poses=oks_poses, keypoint_table=keypoint_table,
+    digits=4)

@@ -40,6 +40,7 @@ class PoseDataset:
         evaluate: (file, results, skeleton, config) -> {name: number} in the usual order.
         main_metric: name of the number by which results are compared.
         format_metrics: metrics -> the lines that the official evaluation prints.
+        digits: decimals of the numbers in these lines.
         format_summary: (metrics, config) -> the main number as short text.
         oks_truth: (file, skeleton, config) -> the ground truth of its evaluation by OKS; None if it has another one.
         oks_poses: (poses, config) -> those that its evaluation counts.
@@ -65,6 +66,7 @@ class PoseDataset:
     keypoint_table: Callable[[JsonFile, List[dict], Skeleton, Any], str]
     skeleton: str = ''
     one_pose_each: bool = False
+    digits: int = 3
     oks_truth: Optional[Callable[[JsonFile, Skeleton, Any], OKSTruth]] = None
     oks_poses: Callable[[PoseArrays, Any], PoseArrays] = lambda found, config: found
     evaluator: Callable[[Any], str] = lambda config: ''

@@ -117,15 +117,15 @@ class Evaluation:
         """Return a table of the accuracy of each keypoint."""
         return self.dataset.keypoint_table(self._annotations, results, self.skeleton, self.config)
 
-    def write_report(self, path: str, results: List[dict], metrics: Dict[str, float], results_file: str) -> str:
-        """Write the report of results and their metrics, an HTML page; return a line about it."""
+    def write_report(self, path: str, results: List[dict], metrics: Dict[str, float], results_file: str) -> List[str]:
+        """Write the report of results and their metrics, an HTML page; return lines about it."""
         boxes = Boxes.of_people(self.people, str(self.box_report))
         analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
                                    numbers=metrics, boxes=boxes)
-        source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None, RESAMPLES)
-        size = write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
+        source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None, RESAMPLES,
+                        self.dataset.digits)
+        return write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
                             split_folder=self.config.DATASET.TEST_SET)
-        return f'report: {path} ({size / 1e6:.1f} MB)'
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
         """Yield the name of each hypothesis ('primary', 'second' and so on) and the metrics of its poses alone; nothing

@@ -9,7 +9,7 @@ from typing import Any, Optional, Sequence
 from ..config import DEFAULT_RECIPE, load_recipe
 from ..data.detections import detected_people, load_detections
 from ..data.keypoint_names import open_annotations
-from ..data.locate_pictures import check_picture_folder
+from ..data.locate_pictures import check_picture_folder, split_of
 from ..data.skeleton_files import choose_skeleton, sigma_notes
 from ..data.skeletons import Skeleton
 from ..datasets.record import PoseDataset
@@ -94,9 +94,9 @@ def main() -> None:
     analysis = analyse_results(file, results, skeleton, dataset, config, numbers=numbers, boxes=boxes,
                                resamples=arguments.resamples)
     source = Source(arguments.results, arguments.gt, dataset.name, boxes.description if boxes else '', notes,
-                    with_truth_boxes, arguments.resamples)
-    size = write_report(arguments.report, analysis, source, pictures=arguments.images, most_cases=arguments.most_cases)
-    say(f'report: {arguments.report} ({size / 1e6:.1f} MB)')
+                    with_truth_boxes, arguments.resamples, dataset.digits)
+    say(*write_report(arguments.report, analysis, source, pictures=arguments.images,
+                      split_folder=split_of(arguments.gt), most_cases=arguments.most_cases))
 
 
 if __name__ == '__main__':

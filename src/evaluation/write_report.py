@@ -1,11 +1,11 @@
 """Results and an annotation file → the report as one HTML file."""
-import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+import contextlib
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..data.annotation_checks import AnnotationFile
-from ..data.locate_pictures import locate_pictures
+from ..data.locate_pictures import check_picture_folder, locate_pictures
 from ..data.people import People
 from ..data.skeletons import Skeleton
 from ..datasets.record import PoseDataset
@@ -80,33 +80,35 @@ def analyse_results(file: AnnotationFile, results: List[dict], skeleton: Skeleto
                    box_images=boxes.image_ids if boxes else None, boxes_xywh=boxes.boxes_xywh if boxes else None)
 
 
-def find_pictures(analysis: Analysis, cases: Sequence[Case], root: str, split_folder: str = '') -> Dict[int, bytes]:
-    """Return {row of a picture: its path} of the pictures of some cases; those that are not found are left out.
+def find_pictures(analysis: Analysis, cases: Sequence[Case], root: str, split_folder: str = ''
+                  ) -> Tuple[Dict[int, bytes], str]:
+    """Return {row of a picture: its path} of the pictures of some cases, and why some were not found, or ''.
 
     Args:
         root: folder of the pictures; '' for none.
+
+    Raises:
+        PoseError: the folder does not exist.
     """
     rows = np.array(sorted({case.image for case in cases}), int)
     if not root or not len(rows):
-        return {}
+        return {}, ''
+    check_picture_folder(root)
     names, found = analysis.pictures.names, {}
     try:
         paths = locate_pictures(root, names, split_folder=split_folder, needed=rows)
-        return {row: paths[row] for row in rows.tolist()}
-    except PoseError:
-        if not os.path.isdir(root):
-            raise
+        return {row: paths[row] for row in rows.tolist()}, ''
+    except PoseError as error:
+        reason = str(error)
     for row in rows.tolist():
-        try:
+        with contextlib.suppress(PoseError):
             found[row] = locate_pictures(root, names[row:row + 1], split_folder=split_folder)[0]
-        except PoseError:
-            continue
-    return found
+    return found, reason
 
 
 def write_report(path: str, analysis: Analysis, source: Source, *, pictures: str = '', split_folder: str = '',
-                 most_cases: int = MOST_CASES) -> int:
-    """Write the page; return its size in bytes.
+                 most_cases: int = MOST_CASES) -> List[str]:
+    """Write the page; return lines about it.
 
     Args:
         pictures: folder of the pictures; without it people are drawn on a plain ground.
@@ -118,7 +120,8 @@ def write_report(path: str, analysis: Analysis, source: Source, *, pictures: str
         PoseError: the folder of the pictures does not exist.
     """
     cases = worst_cases(analysis, most_cases)
-    paths = find_pictures(analysis, cases, pictures, split_folder)
+    paths, reason = find_pictures(analysis, cases, pictures, split_folder)
+    lines = [f'note: not all cases are drawn on their pictures: {reason}'] if reason else []
     content = report_page(analysis, source, cases, draw_gallery(analysis, cases, paths.get)).encode()
     write_bytes(path, content)
-    return len(content)
+    return [*lines, f'report: {path} ({len(content) / 1e6:.1f} MB)']

@@ -35,13 +35,14 @@ def _gain(value: float, ap: float) -> Sorted:
 KEY = Html('<p class="key">' + ''.join(f'<span class="kind-{kind}"><b>{kind}</b></span>' for kind in KINDS) + '</p>')
 
 
-def numbers_section(analysis: Analysis, resamples: int) -> Html:
-    """Return the numbers of the evaluation with their intervals."""
+def numbers_section(analysis: Analysis, resamples: int, digits: int) -> Html:
+    """Return the numbers of the evaluation, with as many digits as it prints, and their intervals."""
     numbers, intervals = analysis.numbers, analysis.intervals
     rows: List[list] = [['number', 'value', 'from', 'to']]
     for name, value in numbers.items():
         limits = intervals.get(name)
-        rows.append([name, number(value), *((number(each) for each in limits) if limits else ('–', '–'))])
+        rows.append([name, number(value, digits),
+                     *((number(each, digits) for each in limits) if limits else ('–', '–'))])
     limits = intervals.get('AP')
     beside = (f'95 % between {limits.low:.3f} and {limits.high:.3f}' if limits
               else 'no interval: undefined for some draws of pictures')

@@ -24,6 +24,7 @@ class Source(NamedTuple):
         notes: what the reader should know, a line each.
         with_truth_boxes: AP of the same network on the boxes of the annotations, if it is known.
         resamples: of the bootstrap.
+        digits: decimals of the numbers of the evaluation.
     """
 
     results: str
@@ -33,6 +34,7 @@ class Source(NamedTuple):
     notes: Sequence[str]
     with_truth_boxes: Optional[float]
     resamples: int
+    digits: int = 3
 
 
 def report_page(analysis: Analysis, source: Source, cases: Sequence[Case], gallery: Gallery) -> str:
@@ -43,8 +45,9 @@ def report_page(analysis: Analysis, source: Source, cases: Sequence[Case], galle
              f'{len(analysis.truth.image_ids)} pictures')
     body: List[str] = [f'<h1>What the poses get wrong</h1><p class="dim">{escape(facts)}</p>'
                        f'<nav aria-label="sections">{nav}</nav>']
-    body += [numbers_section(analysis, source.resamples), error_section(analysis), keypoint_section(analysis),
-             groups_section(analysis), boxes_section(analysis, source.boxes, source.with_truth_boxes),
+    body += [numbers_section(analysis, source.resamples, source.digits), error_section(analysis),
+             keypoint_section(analysis), groups_section(analysis),
+             boxes_section(analysis, source.boxes, source.with_truth_boxes),
              curves_section(analysis), _gallery_section(analysis, cases, gallery)]
     notes = [*source.notes, *(
         [f'{analysis.poses_beyond} poses are beyond the 20 best of their picture and do not count']

@@ -1,4 +1,4 @@
-"""Errors by kind, on hand-made cases with known answers, and on made-up sets against a slow reading of the definition."""
+"""Errors by kind: hand-made cases with known answers, and made-up sets against a slow reading of the definition."""
 import numpy as np
 import pytest
 from test_oks_metrics import made_up
