@@ -228,6 +228,33 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
     assert settings.get('INFERENCE_NUM_THREADS', 0) == threads
 
 
+@pytest.mark.parametrize('own, chosen', [('bf16', 'bf16'), ('f32', 'f32'), ('f16', 'f32')])
+def test_auto_is_bfloat16_where_openvino_itself_chooses_it(own, chosen, material):
+    openvino = pytest.importorskip('openvino')
+    told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
+    with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
+        file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'openvino', precision='auto')
+    assert file.precision == chosen and str(file) == f'openvino ({chosen})'
+
+
+def test_auto_computes_as_the_file_says_elsewhere(material):
+    file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'onnxruntime', precision='auto')
+    assert file.precision == 'f32'
+
+
+def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
+    """Scores are computed exactly unless asked otherwise."""
+    path, seen = export('simplepose', '.onnx', '--batch_size dynamic'), []
+    openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(openvino.Core, 'get_property', lambda _, device, name: {
+        'INFERENCE_PRECISION_HINT': openvino.Type.bf16, 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}[name])
+    for script, flags in (('infer', 'pictures/1.jpg --img_save_dir quick'), ('eval', '--data_url data --use_gt_bbox')):
+        outcome = call(script, f'--model_file {path} --runtime openvino {flags}')
+        assert outcome.status == 0, outcome.err
+        seen.append('precision: bf16, in which this processor computes faster' in outcome.out)
+    assert seen == [True, False]
+
+
 @pytest.mark.parametrize('threads', [0, 1])
 def test_onnxruntime_is_told_the_threads(threads, material):
     with mock.patch.object(onnxruntime, 'InferenceSession', side_effect=onnxruntime.InferenceSession) as session:
