@@ -61,7 +61,8 @@ def test_published_settings_of_every_recipe(name):
     assert_set(config, {
         'TEST.FLIP_TEST': True, 'TEST.SHIFT_HEATMAP': encoding != 'udp', 'TEST.DECODER': encoding,
         # MMPose keeps the kernel of the smaller input, but for one file.
-        'TEST.DECODER_KERNEL': 17 if name == 'simplepose_r152_dark_coco_384x288' else 11, 'TEST.POST_PROCESS': True, 'TEST.MULTI_SHIFT': 0,
+        'TEST.DECODER_KERNEL': 17 if name == 'simplepose_r152_dark_coco_384x288' else 11,
+        'TEST.POST_PROCESS': True, 'TEST.MULTI_SHIFT': 0,
         'TEST.IN_VIS_THRE': 0.2, 'TEST.OKS_THRE': 0.9, 'TEST.IMAGE_THRE': 0, 'TEST.SOFT_NMS': False,
         'TEST.OKS_NMS': suppresses, 'TEST.USE_GT_BBOX': dataset != 'coco', 'TEST.CROWDPOSE_RULE': 'official',
         'TEST.BLUR_KERNEL': 9 if is_mspn and dataset == 'mpii' else 5, 'MIPNET.DECAY_THRE': 0.5})

@@ -95,8 +95,8 @@ def assert_equals_numpy(name: str, keypoints: np.ndarray, scores: np.ndarray) ->
 
 @cache
 def decided(name: str) -> np.ndarray:
-    """Return the mask (P, K) of keypoints that stay where they are if heatmaps change by 1e-5 of their values. Others, in
-    flat and in rough maps, rounding errors move as well."""
+    """Return the mask (P, K) of keypoints that stay where they are if heatmaps change by 1e-5 of their values. Others,
+    in flat and in rough maps, rounding errors move as well."""
     decode, maps, rng = codec_of(name).decode(config_of(name)), maps_of(name), np.random.default_rng(0)
     keypoints, _ = decode(maps)
     shaken = [decode(maps * rng.uniform(1 - 1e-5, 1 + 1e-5, maps.shape).astype(np.float32))[0] for _ in range(4)]

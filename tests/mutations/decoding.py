@@ -62,8 +62,10 @@ DECODING = (
              "MSPN's heatmaps reach 255"),
     Mutation('mean_of_udp_and_others', 'src/evaluation/load_model.py',
              "('UDP (DATASET.ENCODING)', is_udp(first), is_udp(config), ''),", '',
-             'tests/evaluation/test_ensembles.py::test_what_cannot_be_averaged_is_named', 'crops of UDP show other pixels'),
+             'tests/evaluation/test_ensembles.py::test_what_cannot_be_averaged_is_named',
+             'crops of UDP show other pixels'),
     Mutation('other_decoder_than_inside', 'src/evaluation/load_model.py',
              "'TEST.POST_PROCESS', 'TEST.DECODER', 'TEST.DECODER_KERNEL')", "'TEST.POST_PROCESS')",
-             'tests/export/test_runtimes.py::test_flags_that_do_not_fit_are_explained', 'a decoder inside a file cannot be changed'),
+             'tests/export/test_runtimes.py::test_flags_that_do_not_fit_are_explained',
+             'a decoder inside a file cannot be changed'),
 )

@@ -73,7 +73,7 @@ def _log_around(maps: np.ndarray, cells: np.ndarray, maximum: np.ndarray, rule: 
     For UDP the edge of a map is repeated outside of it; for DARK all of the 25 cells have to be inside.
     """
     blurred = _blurred(maps, kernel)
-    highest = blurred.reshape(len(maps), -1).max(axis=1)
+    highest = blurred.reshape(len(maps), -1).max(axis=1).astype(np.float64)
     # A single cell above 0 in a map of negative values has no hill around it: all logarithms are then the same.
     factor = np.divide(maximum, highest, out=np.zeros_like(highest), where=highest > 0)
     around = np.arange(-2, 3)
@@ -85,10 +85,10 @@ def _log_around(maps: np.ndarray, cells: np.ndarray, maximum: np.ndarray, rule: 
 
 
 def _blurred(maps: np.ndarray, kernel: int) -> np.ndarray:
-    """Return maps (M, h, w) blurred by OpenCV's Gaussian of `kernel` taps, in float64; outside of a map are zeros."""
+    """Return maps (M, h, w) float32, blurred by OpenCV's Gaussian of `kernel` taps; outside of a map are zeros."""
     count, height, width = maps.shape
     radius = kernel // 2
-    framed = np.zeros((count, height + radius, width))
+    framed = np.zeros((count, height + radius, width), np.float32)
     framed[:, :height] = maps
     # One call for all maps: the zero rows between two maps keep their blurs apart.
     tall = cv2.GaussianBlur(framed.reshape(-1, width), (kernel, kernel), 0, borderType=cv2.BORDER_CONSTANT)
