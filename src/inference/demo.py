@@ -4,9 +4,9 @@ import itertools
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections import OrderedDict, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
         columns, rows: of the table.
         results: path of results.json.
         frame: of a picture, to draw it again with other options; None for a video.
-        weights: that it was made with.
+        weights, runtime: that it was made with.
     """
 
     headline: str
@@ -89,9 +89,10 @@ class Outcome(NamedTuple):
     results: str
     frame: Optional[PosedFrame]
     weights: str
+    runtime: str
 
 
-PICTURE_COLUMNS = ('person', 'drawn', 'score', 'box score', 'box (left, top, width, height)')
+PICTURE_COLUMNS = ('person', 'drawn', 'score', 'box score', 'box: left, top, width, height')
 VIDEO_COLUMNS = ('person', 'frames', 'first frame', 'last frame', 'mean score')
 
 
@@ -129,8 +130,9 @@ class PoseDemo:
         self.runtimes = [AUTOMATIC, *DETECTOR_RUNTIMES]
         self._estimators: OrderedDict[Tuple[str, str], PoseEstimator] = OrderedDict()
         self._opened: Dict[Tuple[str, str], PersonDetector] = {}
-        # Networks and runtimes are used by one thread at a time.
-        self._lock = threading.Lock()
+        self._defaults: Dict[str, float] = {}
+        # Networks are made and run in a single thread, as MindSpore's settings are those of a thread.
+        self._worker = ThreadPoolExecutor(1, 'networks')
 
     @staticmethod
     def _bundled() -> List[str]:
@@ -144,8 +146,7 @@ class PoseDemo:
         if weights in self._published and self._published[weights].recipe:
             config = load_recipe(self._published[weights].recipe)
         else:
-            with self._lock:
-                config = self._estimator(weights, AUTOMATIC).config
+            config = self._worker.submit(self._estimator, weights, AUTOMATIC).result().config
         model = model_of(config)
         return Thresholds(model.draw_person_threshold, model.draw_threshold)
 
@@ -153,8 +154,9 @@ class PoseDemo:
         """Return the default threshold of a detector."""
         if detector == WHOLE_PICTURE:
             return 0.3
-        with self._lock:
-            return PersonDetector(self._detector_paths[detector]).threshold
+        if detector not in self._defaults:
+            self._defaults[detector] = PersonDetector(self._detector_paths[detector]).threshold
+        return self._defaults[detector]
 
     def _estimator(self, weights: str, runtime: str) -> PoseEstimator:
         key = weights, runtime
@@ -210,8 +212,7 @@ class PoseDemo:
                             f'{", ".join(PICTURE_ENDINGS[:4])} …, videos in {", ".join(VIDEO_ENDINGS[:4])} …')
         source = Input('video' if ending in VIDEO_ENDINGS else 'picture', path)
         try:
-            with self._lock:
-                return self._run(source, choices)
+            return self._worker.submit(self._run, source, choices).result()
         except (PoseError, OSError) as error:
             # The folder of the upload means nothing to the user.
             raise PoseError(str(error).replace(path, name)) from error
@@ -245,10 +246,9 @@ class PoseDemo:
 
     def redraw(self, outcome: Outcome, choices: Choices) -> Outcome:
         """Return the outcome of a picture with other drawing options, without running the network again."""
-        with self._lock:
-            estimator = self._estimator(outcome.weights, choices.runtime)
+        estimator = self._worker.submit(self._estimator, outcome.weights, outcome.runtime).result()
         again = self._draw(outcome.frame, choices, estimator, os.path.dirname(outcome.results))
-        return again._replace(weights=outcome.weights)
+        return again._replace(weights=outcome.weights, runtime=outcome.runtime)
 
     def _draw(self, frame: PosedFrame, choices: Choices, estimator: PoseEstimator, folder: str) -> Outcome:
         drawing = draw_frame(frame, choices.drawing, estimator.skeleton)
@@ -259,8 +259,7 @@ class PoseDemo:
         write_picture(path, drawing)
         own = pose_scores(frame.poses)
         is_drawn = own > choices.drawing.score_thresh
-        rows = [[int(person), 'yes' if is_drawn[row] else 'no', round(float(own[row]), 3),
-                 round(float(frame.poses.box_scores[row]), 3),
+        rows = [[int(person), 'yes' if is_drawn[row] else 'no', f'{own[row]:.3f}', f'{frame.poses.box_scores[row]:.3f}',
                  ', '.join(f'{value:.0f}' for value in frame.poses.boxes_xywh[row])]
                 for row, person in enumerate(person_numbers(frame.poses))]
         notes = []
@@ -271,7 +270,7 @@ class PoseDemo:
         elif not is_drawn.all():
             notes = [f'{(~is_drawn).sum()} more below the threshold of people']
         return Outcome(_people(int(is_drawn.sum())), notes, path, None, PICTURE_COLUMNS, rows,
-                       os.path.join(folder, 'results.json'), frame, choices.weights)
+                       os.path.join(folder, 'results.json'), frame, choices.weights, choices.runtime)
 
     def _draw_video(self, frames, first: PosedFrame, choices: Choices, estimator: PoseEstimator, tables: ResultTables,
                     folder: str) -> Outcome:
@@ -280,7 +279,8 @@ class PoseDemo:
         video = VideoFile(os.path.join(folder, f'{stem[:60]}_poses.webm'), first.rate)
         seen: Dict[int, List[Tuple[int, float]]] = defaultdict(list)
         most = count = 0
-        notes = []
+        is_followed = choices.tracking != 'off'
+        notes = [] if is_followed else ['people are numbered anew in every frame; “Follow people” keeps their numbers']
         for frame in frames:
             if count == self.max_frames:
                 notes.append(f'only the first {self.max_frames} frames were taken')
@@ -295,11 +295,11 @@ class PoseDemo:
                 seen[int(person)].append((frame.number, float(score)))
         video.close()
         tables.close()
-        rows = [[person, len(each), each[0][0], each[-1][0], round(float(np.mean([score for _, score in each])), 3)]
+        rows = [[person, len(each), each[0][0], each[-1][0], f'{np.mean([score for _, score in each]):.3f}']
                 for person, each in sorted(seen.items())]
-        headline = f'{_people(most)} at once, {count} frames' if choices.tracking == 'off' else (
-            f'{_people(len(rows))}, {count} frames')
-        return Outcome(headline, notes, None, video.path, VIDEO_COLUMNS, rows, tables.path, None, choices.weights)
+        told = _people(len(rows)) if is_followed else f'{_people(most)} at once'
+        return Outcome(f'{told}, {count} frames', notes, None, video.path, VIDEO_COLUMNS, rows, tables.path, None,
+                       choices.weights, choices.runtime)
 
 
 def _people(number: int) -> str:

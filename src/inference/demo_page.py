@@ -1,6 +1,7 @@
 """The page of demo.py, made with Gradio. It needs nothing from other servers and tells nobody that it is used."""
 import html
 import os
+import socket
 from typing import Any, List, Optional
 
 from ..system.errors import MissingPackageError, PoseError
@@ -140,6 +141,7 @@ def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> An
     """Launch the page; return it and at once what Gradio returns: the application, its address and that of a share.
 
     Args:
+        port: 0 takes a free one.
         folder: for uploads; removing it is the caller's.
         options: further ones of Gradio's `launch`.
 
@@ -148,6 +150,9 @@ def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> An
         MissingPackageError: Gradio is not installed.
     """
     os.environ['GRADIO_TEMP_DIR'] = folder
+    # Gradio asks its own page whether it is there, which no proxy could answer.
+    for name in ('no_proxy', 'NO_PROXY'):
+        os.environ[name] = ','.join(filter(None, [os.environ.get(name), '127.0.0.1', 'localhost']))
     gradio = _import_gradio()
     # Fonts of the system: Gradio's own are fetched from another server.
     fonts = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}
@@ -155,12 +160,17 @@ def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> An
     page.queue(api_open=False, default_concurrency_limit=1)
     try:
         return page, page.launch(
-            server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
-            footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False, css=CSS,
+            server_name=host, server_port=port or _free_port(host), share=False, quiet=True,
+            prevent_thread_lock=True, ssr_mode=False, footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False, css=CSS,
             theme=gradio.themes.Base(**fonts), **options)
     except OSError as error:
         raise PoseError(f'the page cannot be served at {host}, port {port}: the port is in use, or the address is not '
                         'one of this machine (--port 0 takes a free port)') from error
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as server:
+        return server.getsockname()[1]
 
 
 def _import_gradio():
