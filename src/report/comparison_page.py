@@ -30,7 +30,7 @@ from .write import Source, read_assets
 NAMED_FROM = 0.3
 NAMES = 'A', 'B'
 VERDICTS = {'better': 'B is better', 'worse': 'A is better', 'chance': 'not beyond chance', 'same': 'no difference',
-            'undefined': '–'}
+            'undefined': 'too few people'}
 KINDS_OF_CHANGE = (('better', 'Better in B', 'people whose OKS rose most'),
                    ('worse', 'Worse in B', 'people whose OKS fell most'))
 
@@ -81,7 +81,8 @@ def _row(name: str, difference: Difference, digits: int = 3) -> list:
               else ['–', '–'])
     change = Sorted(signed(difference.change, digits) if is_defined else '–', difference.change)
     verdict = difference.verdict
-    mark = Html(f'<span class="verdict {verdict}">{escape(VERDICTS[verdict])}</span>')
+    text = VERDICTS[verdict] if is_defined else '–'
+    mark = Html(f'<span class="verdict {verdict}">{escape(text)}</span>')
     return [name, number(difference.first, digits), number(difference.second, digits), change, *limits, mark]
 
 
@@ -123,7 +124,7 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
         _errors(comparison),
         f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
         '<p class="dim">Mean similarity of the keypoint (its term of the OKS) over all people who have it labelled, 0 '
-        'without a pose. Of twenty such rows one is outside of its limits by chance.</p></section>',
+        'without a pose. Of twenty rows without a true difference, one is beyond chance by chance.</p></section>',
         f'<section><h2 id="where">Where</h2>{groups}<p class="dim">Mean OKS over everybody of the group, 0 without a '
         'pose.</p></section>',
         gallery_section('People that changed', 'The annotated person, and its pose in A and in B. Orange is the left '
