@@ -2,8 +2,9 @@
 from mutations.inference import INFERENCE
 from mutations.networks import NETWORKS
 from mutations.protocols import PROTOCOLS
+from mutations.reports import REPORTS
 from mutations.runs import RUNS
 from mutations.samples import SAMPLES
 from mutations.training import TRAINING
 
-MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE)
+MUTATIONS = (*NETWORKS, *TRAINING, *SAMPLES, *PROTOCOLS, *RUNS, *INFERENCE, *REPORTS)
