@@ -78,6 +78,8 @@ def analyse_results(file: AnnotationFile, results: List[dict], skeleton: Skeleto
     truth = dataset.oks_truth(file, skeleton, config)
     found = dataset.oks_poses(read_records(results, skeleton.num_keypoints), config)
     numbers = numbers or dataset.evaluate(file, results, skeleton, config)
+    if 'AP' not in numbers:
+        raise PoseError(f'a report needs an AP, and the evaluation of {dataset.name} gives {", ".join(numbers)}')
     return analyse(truth, found, skeleton, pictures_of(file, truth), numbers, resamples=resamples,
                    box_images=boxes.image_ids if boxes else None, boxes_xywh=boxes.boxes_xywh if boxes else None)
 
