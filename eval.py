@@ -1,7 +1,7 @@
 """Evaluate a checkpoint, or several as an ensemble: python eval.py --ckpt_path CKPT … [--data_url …]
 [--det_file_url … | --use_gt_bbox]."""
 import src.system.with_mindspore  # noqa: F401, I001  first
-from typing import List
+from typing import Dict, List
 
 from src.data.skeleton_files import sigma_notes
 from src.datasets.record import PoseDataset
@@ -35,7 +35,8 @@ def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[
     return problems
 
 
-def say_scores(config, arguments, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> None:
+def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> Dict[str, float]:
+    """Print the scores; return the metrics."""
     metrics, dataset = evaluation.score(predicted.results), evaluation.dataset
     if dataset.evaluator(config):
         say(f'evaluator: {dataset.evaluator(config)}')
@@ -45,8 +46,7 @@ def say_scores(config, arguments, evaluation: Evaluation, predicted: Predicted, 
     for name, alone in evaluation.measure_alone(predicted.poses):
         say(f'{name} alone: {dataset.format_summary(alone, config)}')
     say(f'{dataset.format_summary(metrics, config)} with {evaluation.box_report}')
-    if arguments.report and processes.is_first:
-        say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
+    return metrics
 
 
 def main() -> None:
@@ -79,10 +79,12 @@ def main() -> None:
         say(f'no score{" and no report" * bool(arguments.report)}: {evaluation.reason_without_score}')
     else:
         try:
-            say_scores(config, arguments, evaluation, predicted, processes)
+            metrics = say_scores(config, evaluation, predicted, processes)
         except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
             where = '; '.join(problems) or f'the results are in {arguments.save_path}'
             raise PoseError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
+        if arguments.report and processes.is_first:
+            say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
     if problems:
         raise OSError('; '.join(problems))
 

@@ -520,6 +520,7 @@ FLAG_ROWS = [
     FlagRow('eval', 'use_gt_bbox', CKPT, f'{CKPT} --use_gt_bbox', boxes),
     FlagRow('eval', 'save_path', CKPT, f'{CKPT} --save_path other.json', files),
     FlagRow('eval', 'submission', CKPT, f'{CKPT} --submission sent.json', files),
+    FlagRow('eval', 'report', CKPT, f'{CKPT} --report page.html', files),
     FlagRow('infer', 'score_thresh', f'{INFERENCE} --score_thresh 0', f'{INFERENCE} --score_thresh 0.4',
             lambda run: [len(values[1]) for values, _ in run['drawn']]),
     FlagRow('infer', 'keypoint_thresh', INFERENCE, f'{INFERENCE} --keypoint_thresh 0.4',

@@ -13,7 +13,6 @@ from ..data.locate_pictures import describe_folders, locate_pictures, other_spli
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
-from ..metrics.bootstrap import RESAMPLES
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..report.write import Source
@@ -122,7 +121,7 @@ class Evaluation:
         boxes = Boxes.of_people(self.people, str(self.box_report))
         analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
                                    numbers=metrics, boxes=boxes)
-        source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None, RESAMPLES,
+        source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
                         self.dataset.digits)
         return write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
                             split_folder=self.config.DATASET.TEST_SET)

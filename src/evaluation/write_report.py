@@ -1,6 +1,6 @@
 """Results and an annotation file → the report as one HTML file."""
 import contextlib
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from ..datasets.record import PoseDataset
 from ..metrics.bootstrap import RESAMPLES
 from ..metrics.records import check_image_ids, read_records
 from ..report.analysis import Analysis, analyse, pictures_of
-from ..report.cases import Case, worst_cases
+from ..report.cases import worst_cases
+from ..report.comparison import Comparison, changed_people
+from ..report.comparison_page import comparison_page, draw_changes
 from ..report.gallery import draw_gallery
 from ..report.write import Source, report_page
 from ..system.errors import PoseError
@@ -76,21 +78,24 @@ def analyse_results(file: AnnotationFile, results: List[dict], skeleton: Skeleto
     truth = dataset.oks_truth(file, skeleton, config)
     found = dataset.oks_poses(read_records(results, skeleton.num_keypoints), config)
     numbers = numbers or dataset.evaluate(file, results, skeleton, config)
+    if 'AP' not in numbers:
+        raise PoseError(f'a report needs an AP, and the evaluation of {dataset.name} gives {", ".join(numbers)}')
     return analyse(truth, found, skeleton, pictures_of(file, truth), numbers, resamples=resamples,
                    box_images=boxes.image_ids if boxes else None, boxes_xywh=boxes.boxes_xywh if boxes else None)
 
 
-def find_pictures(analysis: Analysis, cases: Sequence[Case], root: str, split_folder: str = ''
+def find_pictures(analysis: Analysis, images: Iterable[int], root: str, split_folder: str = ''
                   ) -> Tuple[Dict[int, bytes], str]:
-    """Return {row of a picture: its path} of the pictures of some cases, and why some were not found, or ''.
+    """Return {row of a picture: its path} of some pictures, and a line on why some were not found, or ''.
 
     Args:
+        images: rows of the pictures.
         root: folder of the pictures; '' for none.
 
     Raises:
         PoseError: the folder does not exist.
     """
-    rows = np.array(sorted({case.image for case in cases}), int)
+    rows = np.array(sorted(set(images)), int)
     if not root or not len(rows):
         return {}, ''
     check_picture_folder(root)
@@ -99,7 +104,7 @@ def find_pictures(analysis: Analysis, cases: Sequence[Case], root: str, split_fo
         paths = locate_pictures(root, names, split_folder=split_folder, needed=rows)
         return {row: paths[row] for row in rows.tolist()}, ''
     except PoseError as error:
-        reason = str(error)
+        reason = f'note: not all cases are drawn on their pictures: {error}'
     for row in rows.tolist():
         with contextlib.suppress(PoseError):
             found[row] = locate_pictures(root, names[row:row + 1], split_folder=split_folder)[0]
@@ -120,8 +125,21 @@ def write_report(path: str, analysis: Analysis, source: Source, *, pictures: str
         PoseError: the folder of the pictures does not exist.
     """
     cases = worst_cases(analysis, most_cases)
-    paths, reason = find_pictures(analysis, cases, pictures, split_folder)
-    lines = [f'note: not all cases are drawn on their pictures: {reason}'] if reason else []
-    content = report_page(analysis, source, cases, draw_gallery(analysis, cases, paths.get)).encode()
+    paths, reason = find_pictures(analysis, [case.image for case in cases], pictures, split_folder)
+    return _write(path, report_page(analysis, source, cases, draw_gallery(analysis, cases, paths.get)), reason)
+
+
+def write_comparison(path: str, comparison: Comparison, sources: Tuple[Source, Source], *, pictures: str = '',
+                     split_folder: str = '', most_cases: int = MOST_CASES) -> List[str]:
+    """Write the page of a comparison; return lines about it. See `write_report`."""
+    changes = changed_people(comparison, most_cases)
+    images = [int(comparison.first.truth.image_index[change.person]) for change in changes]
+    paths, reason = find_pictures(comparison.first, images, pictures, split_folder)
+    gallery = draw_changes(comparison, changes, paths.get)
+    return _write(path, comparison_page(comparison, sources, changes, gallery), reason)
+
+
+def _write(path: str, page: str, reason: str) -> List[str]:
+    content = page.encode()
     write_bytes(path, content)
-    return [*lines, f'report: {path} ({len(content) / 1e6:.1f} MB)']
+    return [*([reason] if reason else []), f'report: {path} ({len(content) / 1e6:.1f} MB)']

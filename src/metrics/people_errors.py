@@ -93,11 +93,11 @@ def _misranked(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, matched: n
     return np.stack([people, holder[people], best[people]], axis=1)
 
 
-def optimal_scores(pairs: Pairs, similarity: np.ndarray) -> np.ndarray:
-    """Return the paper's optimal scores (D,): the highest OKS of each pose with a person, lowered by soft NMS among the
-    poses of a picture, so that of two poses on one person the more similar comes far before the other.
+def optimal_scores(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> np.ndarray:
+    """Return the paper's optimal scores (D,): the highest OKS of each pose with a person who counts, lowered by
+    soft NMS among the poses of a picture: of two poses on one person, the more similar comes far before the other.
     """
-    _, scores = most_similar_people(pairs, similarity)
+    _, scores = most_similar_people(pairs, np.where(truth.is_ignored[pairs.person], 0, similarity))
     left = np.arange(len(scores))
     areas = pairs.areas
     while len(left):
@@ -135,7 +135,7 @@ def ap_by_correction(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray,
     """
     def correct(poses: Pairs, name: str) -> Pairs:
         if name == 'score':
-            return replace(poses, scores=optimal_scores(poses, poses.similarity(truth)))
+            return replace(poses, scores=optimal_scores(truth, poses, poses.similarity(truth)))
         return correct_keypoints(truth, poses, errors, [_OF_KEYPOINTS[name]])
 
     # Better scores may bring a pose among the best of its picture that was not there before.

@@ -1,5 +1,6 @@
 """All numbers of a report, computed once from a ground truth and poses; nothing here draws or writes."""
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Dict, List, Optional
 
 import numpy as np
@@ -66,18 +67,13 @@ class BoxNumbers:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that a report shows.
+    """Everything that a report shows. What takes long is computed when it is first used.
 
     Attributes:
+        found: the poses that count; `pairs`, `similarity`, `matching`, `errors` and `people` are of these.
         numbers: the numbers of the evaluation, as eval.py prints them.
-        intervals: {name: interval over pictures; None where the number is undefined in some resamples}.
-        keypoints: {name: AP alone and OKS error}, as eval.py prints them.
-        precision: (T, 101) by threshold and recall.
-        corrections: {kind of error: AP without it}.
-        conditions, groups: ways to group the people, and the numbers of the groups of each.
-        person_reliability, keypoint_reliability: of the scores of poses and of keypoints.
+        resamples: of the bootstrap.
         boxes: None if the boxes are not known.
-        poses_beyond: number of poses beyond the 20 best of their picture.
     """
 
     skeleton: Skeleton
@@ -90,16 +86,63 @@ class Analysis:
     errors: KeypointErrors
     people: PeopleErrors
     numbers: Dict[str, float]
-    intervals: Dict[str, Optional[Interval]]
-    keypoints: Dict[str, KeypointOKS]
-    precision: np.ndarray
-    corrections: Dict[str, Correction]
-    conditions: List[Condition]
-    groups: List[List[GroupNumbers]]
-    person_reliability: Reliability
-    keypoint_reliability: Reliability
+    resamples: int
     boxes: Optional[BoxNumbers]
-    poses_beyond: int
+
+    @property
+    def poses_beyond(self) -> int:
+        """Number of poses beyond the 20 best of their picture."""
+        return len(self.found.scores) - len(self.pairs.scores)
+
+    @cached_property
+    def drawn(self) -> Dict[str, np.ndarray]:
+        """{name of a number: its value (R,) in each resample}."""
+        return resampled_numbers(self.truth, self.pairs, self.similarity, self.numbers,
+                                 crowd_index=self.pictures.crowd_index, resamples=self.resamples)
+
+    @cached_property
+    def intervals(self) -> Dict[str, Optional[Interval]]:
+        """{name of a number: its interval over pictures; None where it is undefined in some resamples}."""
+        return {name: interval(values) for name, values in self.drawn.items()}
+
+    @cached_property
+    def keypoints(self) -> Dict[str, KeypointOKS]:
+        """{name: AP alone and OKS error}, as eval.py prints them."""
+        return keypoint_numbers(self.truth, self.pairs, self.matching.person[0], self.skeleton)
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """Precision (T, 101) by threshold and recall."""
+        return precision_and_recall(self.truth, self.pairs, self.matching)[0]
+
+    @cached_property
+    def corrections(self) -> Dict[str, Correction]:
+        """{kind of error: AP without it}."""
+        return ap_by_correction(self.truth, self.found, np.array(self.skeleton.oks_sigmas), self.pairs, self.errors)
+
+    @cached_property
+    def conditions(self) -> List[Condition]:
+        """The ways to group the people."""
+        return group_people(self.truth, self.pictures.sizes)
+
+    @cached_property
+    def groups(self) -> List[List[GroupNumbers]]:
+        """The numbers of the groups of each condition."""
+        return [numbers_of_groups(self.truth, self.pairs, self.similarity, each, self.people, self.errors)
+                for each in self.conditions]
+
+    @cached_property
+    def person_reliability(self) -> Reliability:
+        """Of the scores of poses, which are right at an OKS of 0.5."""
+        scored = self.people.pose_state != IGNORED
+        return reliability(self.pairs.scores[scored], self.people.pose_state[scored] == RIGHT)
+
+    @cached_property
+    def keypoint_reliability(self) -> Reliability:
+        """Of the scores of keypoints, which are right near their labels."""
+        is_labelled = self.errors.kind != UNLABELLED
+        scores = self.found.keypoint_scores[self.pairs.given[self.errors.pose]]
+        return reliability(scores[is_labelled], self.errors.own[is_labelled] >= NEAR)
 
 
 def pictures_of(file: AnnotationFile, truth: OKSTruth) -> Pictures:
@@ -116,7 +159,7 @@ def pictures_of(file: AnnotationFile, truth: OKSTruth) -> Pictures:
 def analyse(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton, pictures: Pictures, numbers: Dict[str, float], *,
             resamples: int, box_images: Optional[np.ndarray] = None, boxes_xywh: Optional[np.ndarray] = None
             ) -> Analysis:
-    """Compute all numbers of a report.
+    """Match poses and people, and return their analysis.
 
     Args:
         found: the poses that count, all on pictures of the ground truth.
@@ -128,23 +171,11 @@ def analyse(truth: OKSTruth, found: PoseArrays, skeleton: Skeleton, pictures: Pi
     pairs = pair_up(truth, found, sigmas)
     similarity = pairs.similarity(truth)
     matching = match(truth, pairs, similarity)
-    errors = find_keypoint_errors(truth, pairs, similarity, skeleton.flip_index)
-    people = find_people_errors(truth, pairs, similarity, matching)
-    drawn = resampled_numbers(truth, pairs, similarity, numbers, crowd_index=pictures.crowd_index, resamples=resamples)
-    conditions = group_people(truth, pictures.sizes)
-    scored = people.pose_state != IGNORED
-    is_labelled = errors.kind != UNLABELLED
-    keypoint_scores = found.keypoint_scores[pairs.given[errors.pose]]
     return Analysis(
-        skeleton, pictures, truth, found, pairs, similarity, matching, errors, people, numbers,
-        {name: interval(values) for name, values in drawn.items()},
-        keypoint_numbers(truth, pairs, matching.person[0], skeleton), precision_and_recall(truth, pairs, matching)[0],
-        ap_by_correction(truth, found, sigmas, pairs, errors), conditions,
-        [numbers_of_groups(truth, pairs, similarity, each, people, errors) for each in conditions],
-        reliability(pairs.scores[scored], people.pose_state[scored] == RIGHT),
-        reliability(keypoint_scores[is_labelled], errors.own[is_labelled] >= NEAR),
-        None if boxes_xywh is None else _of_boxes(truth, pairs, similarity, box_images, boxes_xywh),
-        len(found.scores) - len(pairs.scores))
+        skeleton, pictures, truth, found, pairs, similarity, matching,
+        find_keypoint_errors(truth, pairs, similarity, skeleton.flip_index),
+        find_people_errors(truth, pairs, similarity, matching), numbers, resamples,
+        None if boxes_xywh is None else _of_boxes(truth, pairs, similarity, box_images, boxes_xywh))
 
 
 def _of_boxes(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, box_images: np.ndarray, boxes_xywh: np.ndarray

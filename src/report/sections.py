@@ -35,7 +35,7 @@ def _gain(value: float, ap: float) -> Sorted:
 KEY = Html('<p class="key">' + ''.join(f'<span class="kind-{kind}"><b>{kind}</b></span>' for kind in KINDS) + '</p>')
 
 
-def numbers_section(analysis: Analysis, resamples: int, digits: int) -> Html:
+def numbers_section(analysis: Analysis, digits: int) -> Html:
     """Return the numbers of the evaluation, with as many digits as it prints, and their intervals."""
     numbers, intervals = analysis.numbers, analysis.intervals
     rows: List[list] = [['number', 'value', 'from', 'to']]
@@ -50,8 +50,9 @@ def numbers_section(analysis: Analysis, resamples: int, digits: int) -> Html:
         f'<section><div class="lead"><span class="big" id="headline">AP {numbers["AP"]:.4f}</span>'
         f'<span class="dim">{beside}</span></div>{_most_costly(analysis)}'
         f'<h2 id="numbers">Numbers</h2>{table(rows, "table-numbers")}'
-        f'<p class="dim">From, to: limits of 95 % of {resamples} draws of as many pictures with replacement. They tell '
-        'how far a number would vary with other pictures of the same kind, not with another training.</p></section>')
+        f'<p class="dim">From, to: limits of 95 % of {analysis.resamples} draws of as many pictures with replacement. '
+        'They tell how far a number would vary with other pictures of the same kind, not with another training.</p>'
+        '</section>')
 
 
 def _most_costly(analysis: Analysis) -> Html:

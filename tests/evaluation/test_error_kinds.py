@@ -207,8 +207,27 @@ def test_ap_with_optimal_scores():
     assert numbers['jitter'].alone == pytest.approx((8 + 0.5 * 2) / 10)
     assert numbers['miss'].alone == pytest.approx((3 + 0.5 * 7) / 10)
     assert numbers['score'].alone == pytest.approx(1)
-    best = optimal_scores(pairs, pairs.similarity(truth))
+    best = optimal_scores(truth, pairs, pairs.similarity(truth))
     assert best[1] == pytest.approx(1) and best[0] < 0.62
+
+
+def test_optimal_scores_are_the_oks_with_people_who_count():
+    truth = truth_of(LABELS, LABELS + [0, 20000], ignored=[1])
+    pairs, _, _ = analyse(truth, poses_of(LABELS + [0, 20000], LABELS))
+    np.testing.assert_allclose(optimal_scores(truth, pairs, pairs.similarity(truth)), [0, 1], atol=1e-9)
+
+
+def test_soft_nms_lowers_the_scores_of_poses_like_a_better_one():
+    """By exp(-OKS² / 0.5), with the OKS of both by the mean of the areas around their keypoints."""
+    labels = np.random.default_rng(0).uniform(0, 100, (17, 2))
+    near = labels + [1.5, 0]
+    truth = truth_of(labels)
+    pairs, _, _ = analyse(truth, poses_of(near, labels))
+    similarity = pairs.similarity(truth)
+    area = np.ptp(labels[:, 0]) * np.ptp(labels[:, 1])
+    oks = np.exp(-1.5 ** 2 / (2 * (2 * SIGMAS) ** 2 * area)).mean()
+    np.testing.assert_allclose(optimal_scores(truth, pairs, similarity),
+                               [similarity[0] * np.exp(-oks ** 2 / 0.5), 1], rtol=1e-6)
 
 
 def test_better_scores_bring_back_a_pose_beyond_the_twenty_best():

@@ -16,7 +16,7 @@ from src.datasets.coco import DATASET
 from src.evaluation import report
 from src.evaluation.evaluate import Evaluation
 from src.metrics.results_file import load_results
-from src.report import gallery
+from src.report import cards
 from src.report.page import escape, table, whole_page
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
@@ -94,8 +94,8 @@ def test_errors_and_groups_add_up(painted):
     people = int(re.search(r'(\d+) people who count', page)[1])
     for place in range(4):
         assert sum(int(row[1]) for row in shown_table(page, f'table-where-{place}')[1:]) == people
-    cards = re.findall('<article class="case" data-kind="([a-z]+)"', page)
-    assert set(cards) == {'miss', 'swap', 'inversion', 'jitter', 'missed', 'background', 'duplicate', 'score'}
+    kinds = re.findall('<article class="case" data-kind="([a-z]+)"', page)
+    assert set(kinds) == {'miss', 'swap', 'inversion', 'jitter', 'missed', 'background', 'duplicate', 'score'}
 
 
 def test_boxes_and_results_on_ground_truth_boxes(painted, capsys):
@@ -133,19 +133,19 @@ def test_page_is_one_file_that_loads_nothing(painted):
 
 def test_without_pictures_people_are_drawn_on_a_plain_ground(painted, tmp_path):
     page = run(painted)
-    cards = page.count('<article class="case"')
-    assert f'The pictures of {cards} cases were not found' in page and page.count('<img') >= cards
+    cases = page.count('<article class="case"')
+    assert f'The pictures of {cases} cases were not found' in page and page.count('<img') >= cases
     one = tmp_path / 'some'
     one.mkdir()
     name = next(each['file_name'] for each in json.loads((painted / GT).read_text())['images'])
     (one / name).write_bytes((painted / 'val2017' / name).read_bytes())
     some = run(painted, '--images', str(one))
     left = int(re.search(r'The pictures of (\d+) cases were not found', some)[1])
-    assert 0 < left < cards
+    assert 0 < left < cases
 
 
 def test_size_of_the_page_is_bounded(painted, monkeypatch):
-    monkeypatch.setattr(gallery, 'MOST_BYTES', 50000)
+    monkeypatch.setattr(cards, 'MOST_BYTES', 50000)
     page = run(painted, '--images', str(painted))
     assert len(page) < 200000 and re.search(r'(\d+) cases are shown without drawings', page)
     assert 'No case is shown' in run(painted, '--most_cases', '0')

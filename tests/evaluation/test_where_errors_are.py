@@ -49,9 +49,9 @@ def test_groups_of_people():
 
 
 def test_numbers_of_a_group_ignore_other_people_and_background():
-    """The person of the second group has no pose, and the pose on background is nobody's fault."""
-    truth = truth_of(LABELS, LABELS + [0, 20000])
-    truth = replace(truth, areas=np.array([500.0, 1e4]))
+    """The large person has no pose, and the pose on background is nobody's fault, though its score is the best."""
+    truth = truth_of(LABELS + [0, 20000], LABELS)
+    truth = replace(truth, areas=np.array([1e4, 500.0]))
     found = poses_of(LABELS + [0, 90000], LABELS)
     pairs = pair_up(truth, found, SIGMAS)
     similarity = pairs.similarity(truth)
