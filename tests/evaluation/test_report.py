@@ -229,7 +229,7 @@ def test_pictures_may_be_named_and_other_categories_are_left_out(painted, tmp_pa
                {'file_name': image['file_name'], 'keypoints': [2] * 51, 'score': 1, 'area': 3}]
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(records[1:]))
-    loaded, notes = load_results(str(path), open_annotations(str(painted / GT), COCO))
+    loaded, notes = load_results(str(path), open_annotations(str(painted / GT), COCO), COCO)
     assert loaded == [{'image_id': image['id'], 'keypoints': [2] * 51, 'score': 1}]
     assert notes == [f'{path}: left out 1 of category_id 2']
 
