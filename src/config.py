@@ -3,10 +3,11 @@
 A configuration is a tree of two levels, an EasyDict, e.g. `config.TRAIN.LR`. All keys and their defaults are in
 `recipes/base.yaml`; those of a network's own section are in the folder of that network.
 """
+import functools
 import json
 import os
 from copy import deepcopy
-from typing import Any, Collection, Dict, List
+from typing import Any, Collection, Dict, List, Tuple
 
 from easydict import EasyDict
 
@@ -87,11 +88,12 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
                         'does as well')
     if path in seen:
         raise PoseError(f'recipe {brief(name)} builds on itself')
+    if name == 'base':
+        # It copies every section and list.
+        return EasyDict(_read_defaults(path, tuple((model.section, model.defaults) for model in MODELS.values())))
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise PoseError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
-    if name == 'base':
-        return EasyDict({**content, **{model.section: read_yaml(model.defaults) for model in MODELS.values()}})
     base = content.pop('BASE', 'base')
     if not isinstance(base, str):
         raise PoseError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
@@ -103,6 +105,13 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
             set_value(config, f'{_as_key(section)}.{_as_key(key)}', value, where=path)
     _take_skeleton(config, [f'{section}.{key}' for section, values in content.items() for key in values])
     return config
+
+
+@functools.lru_cache(maxsize=4)
+def _read_defaults(path: str, networks: Tuple[Tuple[str, str], ...]) -> Dict[str, Any]:
+    """Return the sections of base.yaml and those of the networks, given as (section, file): read once, because every
+    recipe begins with them."""
+    return {**read_yaml(path), **{section: read_yaml(defaults) for section, defaults in networks}}
 
 
 def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:

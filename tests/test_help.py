@@ -10,7 +10,8 @@ from script_runs import ROOT, run_script
 
 BENCHMARKS = sorted(path.stem for path in ROOT.glob('benchmarks/[!_]*.py')
                     if "__name__ == '__main__'" in path.read_text(encoding='utf-8'))
-MODULES = ['src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.rank_tables', 'src.training.curves',
+MODULES = ['src.checkpoints.zoo', 'src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.rank_tables',
+           'src.training.curves', 'src.evaluation.report',
            *(f'src.data_tools.{name}' for name in ('check', 'convert', 'draw', 'sigmas')),
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.

@@ -23,6 +23,7 @@ AUGMENTATION = {('MSPN', 'mpii'): (60, 0.25, 0.5), ('MSPN', ''): (45, 0.25, 0.3)
 SCHEDULES = {'simplepose': (140, [90, 120]), 'hrnet': (210, [170, 200]), 'mipnet': (110, [70, 100]),
              'mipnet on crowdpose': (210, [170, 200]), 'mipnet_r101_crowdpose_384x288': (210, [90, 120]),
              'simplepose_mobilenetv2_coco_256x192': (210, [170, 200]),
+             'simplepose_mobilenetv2_coco_384x288': (210, [170, 200]),
              'simplepose_mobilenetv2_mpii_256x256': (210, [170, 200])}
 
 

@@ -520,6 +520,7 @@ FLAG_ROWS = [
     FlagRow('eval', 'use_gt_bbox', CKPT, f'{CKPT} --use_gt_bbox', boxes),
     FlagRow('eval', 'save_path', CKPT, f'{CKPT} --save_path other.json', files),
     FlagRow('eval', 'submission', CKPT, f'{CKPT} --submission sent.json', files),
+    FlagRow('eval', 'report', CKPT, f'{CKPT} --report page.html', files),
     FlagRow('infer', 'score_thresh', f'{INFERENCE} --score_thresh 0', f'{INFERENCE} --score_thresh 0.4',
             lambda run: [len(values[1]) for values, _ in run['drawn']]),
     FlagRow('infer', 'keypoint_thresh', INFERENCE, f'{INFERENCE} --keypoint_thresh 0.4',
@@ -543,10 +544,15 @@ SHOWN_ELSEWHERE = {
     **{('infer', flag): 'test_infer_inputs.py::test_flags_of_inputs_do_what_they_say' for flag in (
         'detector', 'detector_thresh', 'detect_every', 'box', 'track', 'smooth', 'jsonl', 'csv', 'show', 'labels',
         'no_boxes', 'line_width', 'black', 'person_colors')},
+    **{(script, 'weights'): 'test_zoo.py::test_weights_by_name_in_python_and_in_the_scripts'
+       for script in ('eval', 'infer')},
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
+    ('export', 'float16'): 'test_runtimes.py::test_weights_in_float16_take_half_the_size',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('param_convert', 'input'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
     ('param_convert', 'output'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
+    ('param_convert', 'float16'):
+        'test_param_convert.py::test_a_file_in_float16_has_half_the_size_and_what_is_beyond_stays_float32',
     ('param_convert', 'ignore'): 'test_param_convert.py::test_what_is_left_over_is_an_error_unless_it_is_named',
     ('param_convert', 'first_stage_only'):
         'test_param_convert.py::test_an_imagenet_start_fills_all_stages_of_an_mspn_or_the_first',

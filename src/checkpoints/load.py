@@ -150,14 +150,19 @@ def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: Easy
     return conversion
 
 
-def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict) -> None:
+def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict, *, dtype: type = np.float32) -> None:
     """Write the weights of a network under PyTorch's names, with the configuration in the metadata, atomically.
+
+    Args:
+        dtype: of the numbers in the file. Arrays with numbers beyond float16's largest, 65504, stay float32.
 
     Raises:
         OSError: the file cannot be written.
     """
     parameters = named_parameters(network)
     state = {plain: np.ascontiguousarray(parameters[name].asnumpy()) for name, plain in pytorch_names(network).items()}
+    state = {name: value.astype(dtype) if np.abs(value).max(initial=0) <= np.finfo(dtype).max else value
+             for name, value in state.items()}
     # PyTorch's BatchNorm also has a counter of batches, and its loader expects one.
     state.update({f'{name[:-len("running_mean")]}num_batches_tracked': np.zeros((), np.int64)
                   for name in list(state) if name.endswith('.running_mean')})

@@ -10,8 +10,8 @@ from ..system.errors import PoseError
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'weights')
 NAME, RECIPE = 'pose_small', 'simplepose_mobilenetv2_small_people18k_192x160'
-BETTER = ('better ones are published weights (the table in README.md, docs/weights.md), given with --ckpt_path and '
-          '--recipe')
+BETTER = ('better ones are published weights: --weights hrnet_w32_coco_256x192, or another name of '
+          'python -m src.checkpoints.zoo list')
 
 
 class CarriedWeights(NamedTuple):
@@ -30,8 +30,9 @@ def carried_weights(folder: str = FOLDER) -> CarriedWeights:
     has_mindspore = bool(installed_mindspore_version())
     path = os.path.join(folder, f'{NAME}.safetensors' if has_mindspore else f'{NAME}.onnx')
     if not os.path.isfile(path):
-        raise PoseError(f'no weights were given and the carried network {path} is not there; give the checkpoint with '
-                        '--ckpt_path, or an exported model with --model_file (where to get weights: docs/weights.md)')
+        raise PoseError(f'no weights were given and the carried network {path} is not there; give the name of '
+                        'published weights with --weights (python -m src.checkpoints.zoo list), a checkpoint with '
+                        '--ckpt_path, or an exported model with --model_file')
     return CarriedWeights(path, RECIPE if has_mindspore else None)
 
 

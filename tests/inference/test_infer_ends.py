@@ -226,7 +226,8 @@ def test_without_weights_the_carried_network_is_taken_and_said(call, material, t
     outcome = call('{material}/photos', model='')
     assert outcome.status == 2
     assert re.search(r'no weights were given and the carried network .*pose_small.safetensors is not there; give the '
-                     'checkpoint with --ckpt_path, or an exported model with --model_file', outcome.err)
+                     'name of published weights with --weights .*, a checkpoint with --ckpt_path, or an exported model '
+                     'with --model_file', outcome.err)
     # Where there is no MindSpore it is the ONNX file.
     monkeypatch.setattr(carried, 'installed_mindspore_version', lambda: '')
     assert 'pose_small.onnx is not there' in call('{material}/photos', model='').err
