@@ -275,8 +275,8 @@ def _check_decoding(config: EasyDict) -> None:
                               ('TEST.DECODER', decoder, model.codec.decoders)):
         if value not in known:
             raise PoseError(f'{key}={value} is not for {model.name}; it has {", ".join(known)}')
-    if kernel < 3 or kernel % 2 == 0:
-        raise PoseError(f'TEST.DECODER_KERNEL should be odd and at least 3, is {kernel}')
+    if not 3 <= kernel <= 99 or kernel % 2 == 0:
+        raise PoseError(f'TEST.DECODER_KERNEL should be odd, from 3 to 99, is {kernel}')
     if is_udp(config) and shifts_heatmap(config):
         raise PoseError('DATASET.ENCODING=udp needs TEST.SHIFT_HEATMAP=false: its mirrored heatmaps lie on each other '
                         'without a shift')

@@ -262,7 +262,8 @@ def test_multi_shift_follows_the_cells_of_udp():
     ('hrnet_w32_coco_256x192', {'DATASET.ENCODING': 'megvii'}, 'should be one of published, dark, udp'),
     ('hrnet_w32_coco_256x192', {'TEST.DECODER': 'taylor'}, 'should be one of published, dark, udp'),
     ('hrnet_w32_coco_256x192', {'TEST.DECODER': 'dark', 'TEST.POST_PROCESS': False}, 'TEST.POST_PROCESS=false leaves'),
-    ('hrnet_w32_coco_256x192', {'TEST.DECODER_KERNEL': 10}, 'should be odd and at least 3, is 10'),
+    ('hrnet_w32_coco_256x192', {'TEST.DECODER_KERNEL': 10}, 'should be odd, from 3 to 99, is 10'),
+    ('hrnet_w32_coco_256x192', {'TEST.DECODER_KERNEL': 101}, 'should be odd, from 3 to 99, is 101'),
     ('mspn_2stg_coco_256x192', {'DATASET.ENCODING': 'udp', 'TEST.SHIFT_HEATMAP': False},
      'DATASET.ENCODING=udp is not for mspn; it has published'),
     ('mspn_2stg_coco_256x192', {'DATASET.ENCODING': 'dark'}, 'DATASET.ENCODING=dark is not for mspn')])

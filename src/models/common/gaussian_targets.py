@@ -70,7 +70,8 @@ class GaussianTargets(nn.Cell):
         Returns:
             target (N, K, h, w) and target weight (N, K), float32.
         """
-        (center_x, window_x), (center_y, window_y) = (self._centers(joints[:, :, 1 - axis], axis) for axis in (1, 0))
+        center_x, window_x = self._centers(joints[:, :, 0], 1)
+        center_y, window_y = self._centers(joints[:, :, 1], 0)
         touches = ops.logical_and(self._touches_map(window_x, 1), self._touches_map(window_y, 0))
         weight = validity * ops.cast(touches, mstype.float32)
         drawn = ops.expand_dims(ops.cast(weight > 0.5, mstype.float32), 2)

@@ -103,8 +103,9 @@ class RefinedDecoder(nn.Cell):
         determinant = hessian_xx * hessian_yy - hessian_xy * hessian_xy
         is_flat = self.equal(determinant * 0.0, determinant)
         divisor = self.choose(is_flat, 1.0, determinant)
-        steps = (hessian_xy * gradient_y - hessian_yy * gradient_x, hessian_xy * gradient_x - hessian_xx * gradient_y)
-        return tuple(self.choose(is_flat, 0.0, step / divisor) for step in steps)
+        step_x = (hessian_xy * gradient_y - hessian_yy * gradient_x) / divisor
+        step_y = (hessian_xy * gradient_x - hessian_xx * gradient_y) / divisor
+        return self.choose(is_flat, 0.0, step_x), self.choose(is_flat, 0.0, step_y)
 
 
 def build_refined_graph_decoder(config) -> nn.Cell:
