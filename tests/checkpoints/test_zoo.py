@@ -116,7 +116,8 @@ def test_the_list_says_what_was_never_loaded():
 @pytest.mark.parametrize('name, message', [
     ('hrnet_w32_coco_256x129', r"are called 'hrnet_w32_coco_256x129'; did you mean hrnet_w32_coco_256x192\?"),
     ('README.md', r'\(a file is given with --ckpt_path\)'),
-    ('hrnet_w32_udp_regress_coco_256x192', 'cannot be used: its head predicts offsets'), ('resnet50_imagenet', 'is a start for training')])
+    ('hrnet_w32_udp_regress_coco_256x192', 'cannot be used: its head predicts offsets'),
+    ('resnet50_imagenet', 'is a start for training')])
 def test_other_names_are_refused(name, message, monkeypatch):
     monkeypatch.chdir(ROOT)
     with pytest.raises(PoseError, match=message):
@@ -376,7 +377,7 @@ def test_the_command_tells_whose_weights_they_are(own, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['zoo', 'list', 'mine'])
     zoo.main()
     out = capsys.readouterr().out
-    assert re.match(r'name .*\nmine +AP 0\.500 +COCO +P +never +not usable: recipe mine is missing\n', out)
+    assert re.match(r'name .*\nmine +AP 0\.500 +COCO +P +never +not usable: the recipe mine is missing\n', out)
     assert f'folder: {zoo.home()}\n' in out and 'MMPose Apache-2.0' in out
 
 
