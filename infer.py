@@ -19,7 +19,7 @@ INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('da
 
 def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_source_flags(parser, 'checkpoint')
+    add_source_flags(parser, 'checkpoint', precision='auto')
     add_input_flags(parser)
     parser.add_argument('--score_thresh', type=float, help='people above are drawn, further people of a box above '
                         f'MIPNET.DECAY_THRE times that (default: {CLASSIC_SCORE}; with INPUT by network, and then the '

@@ -11,7 +11,7 @@ from script_runs import ROOT, run_script
 BENCHMARKS = sorted(path.stem for path in ROOT.glob('benchmarks/[!_]*.py')
                     if "__name__ == '__main__'" in path.read_text(encoding='utf-8'))
 MODULES = ['src.checkpoints.zoo', 'src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.rank_tables',
-           'src.training.curves',
+           'src.training.curves', 'src.evaluation.report',
            *(f'src.data_tools.{name}' for name in ('check', 'convert', 'draw', 'sigmas')),
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.

@@ -7,7 +7,7 @@ import glob
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -60,21 +60,31 @@ class Detections:
         """
         if not self.names:
             return self
-        by_name: Dict[bytes, int] = {}
-        for form in NAME_FORMS:
-            forms = list(map(form, file_names.tolist()))
-            counts = Counter(forms)
-            by_name.update({each: image_id for each, image_id in zip(forms, image_ids.tolist())
-                            if counts[each] == 1 and each not in by_name})
+        by_name = ids_by_name(image_ids, file_names)
         ids, unknown = self.image_ids.copy(), {}
         for row, name in self.names.items():
-            found = next((by_name[each] for each in (form(name_bytes(name)) for form in NAME_FORMS)
-                          if each in by_name), None)
+            found = find_by_name(name, by_name)
             if found is None:
                 unknown[row] = name
             else:
                 ids[row] = found
         return replace(self, image_ids=ids, names=unknown)
+
+
+def ids_by_name(image_ids: np.ndarray, file_names: np.ndarray) -> Dict[bytes, int]:
+    """Return {name: id} of pictures, in all forms of their names (I,) bytes that mean only one."""
+    by_name: Dict[bytes, int] = {}
+    for form in NAME_FORMS:
+        forms = list(map(form, file_names.tolist()))
+        counts = Counter(forms)
+        by_name.update({each: image_id for each, image_id in zip(forms, image_ids.tolist())
+                        if counts[each] == 1 and each not in by_name})
+    return by_name
+
+
+def find_by_name(name: str, by_name: Mapping[bytes, int]) -> Optional[int]:
+    """Return the id of the picture with a name, in any of its forms; None if there is none."""
+    return next((by_name[each] for each in (form(name_bytes(name)) for form in NAME_FORMS) if each in by_name), None)
 
 
 def load_detections(paths: Sequence[str], *, people_only: bool, category: int = PERSON_CATEGORY) -> Detections:
@@ -103,7 +113,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
                             f'and score, is a {type(content).__name__}{hint}')
         for number, entry in enumerate(content):
             where = f'{path}, box {number}'
-            image_id = _read_picture(entry, where)
+            image_id = read_picture_name(entry, where)
             found = entry.get('category_id', category)
             if people_only and found != category:
                 found = read_whole_number(entry, 'category_id', where)
@@ -130,8 +140,12 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
                       without_score, {place: names[row] for place, row in enumerate(kept.tolist()) if row in names})
 
 
-def _read_picture(entry: Any, where: str):
-    """Return the id of the picture that a box is on, or its name."""
+def read_picture_name(entry: Any, where: str) -> Union[int, str]:
+    """Return the id of the picture that an entry is of, or its name.
+
+    Raises:
+        PoseError: the entry gives neither.
+    """
     if isinstance(entry, dict):
         key = 'image_id' if 'image_id' in entry else 'file_name'
         number = whole_number(entry.get(key))

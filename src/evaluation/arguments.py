@@ -30,6 +30,8 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
     parser.add_argument('--save_path', default='./results.json', help='where the results go (default: %(default)s)')
     parser.add_argument('--submission', metavar='PATH', help="also write the results as the benchmark's server takes "
                         'them: .json, for MPII .mat')
+    parser.add_argument('--report', metavar='HTML', help='also write what the poses get wrong, and where, as one HTML '
+                        'page')
     add_config_flags(parser, EVAL_FLAGS, default_recipe='the one inside the checkpoint')
     return parser.parse_args(words)
 

@@ -41,7 +41,7 @@ class PoseEstimator:
         recipe: of the network, for weights without a recipe inside.
         runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by default chosen by the
             file's ending.
-        precision: 'f32' or, of openvino, 'bf16'.
+        precision: of openvino: 'f32', 'bf16', or 'auto', which is bf16 where the processor computes in it.
         threads: of onnxruntime and openvino; 0 lets them choose.
         flip_test: average with the mirrored crops; None takes the setting of the recipe or of the exported file.
         device: of MindSpore: 'auto', 'Ascend', 'GPU' or 'CPU'.
@@ -60,7 +60,7 @@ class PoseEstimator:
 
     def __init__(self, path: Optional[str] = None, *, weights: Optional[str] = None,
                  detector: Union[None, str, Callable] = None, recipe: Optional[str] = None,
-                 runtime: Optional[str] = None, precision: str = 'f32', threads: int = 0,
+                 runtime: Optional[str] = None, precision: str = 'auto', threads: int = 0,
                  flip_test: Optional[bool] = None, device: str = 'auto', settings: Optional[dict] = None):
         if weights is not None:
             if path is not None:
@@ -146,7 +146,7 @@ def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> Lo
     if str(path).endswith(MODEL_ENDINGS):
         model = open_model_file(str(path), runtime or default_runtime(str(path)), precision=precision, threads=threads)
         return LoadedModel(model.path, model.config, model=model)
-    if runtime not in (None, 'mindspore') or precision != 'f32' or threads:
+    if runtime not in (None, 'mindspore') or precision == 'bf16' or threads:
         raise PoseError(f'{path} is no exported file: runtime, precision and threads are for .onnx and .mindir')
     from ..checkpoints.load import read_weights
     weights, carried = read_weights(str(path))
