@@ -41,7 +41,7 @@ BETWEEN = {
 }
 # Whoever trains without pictures of curves, exports or other runtimes does not need these.
 OPTIONAL = {'matplotlib', 'onnx', 'onnxruntime', 'openvino', 'torch', 'torchvision', 'scipy', 'psutil', 'simplejpeg',
-            'PIL', 'tensorboard', 'tensorboardX', 'xtcocotools', 'pandas', 'tables'}
+            'PIL', 'tensorboard', 'tensorboardX', 'xtcocotools', 'pandas', 'tables', 'gradio'}
 
 
 def module_name(path: Path) -> str:

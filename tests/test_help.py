@@ -55,7 +55,7 @@ def test_help_imports_no_mindspore():
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
-@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'export', 'param_convert'])
+@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'demo', 'export', 'param_convert'])
 def test_help_of_root_scripts(script, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_script(script, '--help') == 0

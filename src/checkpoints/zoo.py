@@ -114,7 +114,7 @@ def get(name: str) -> str:
 
 def _check_recipe(weights: PublishedWeights) -> None:
     if not weights.has_recipe:
-        raise PoseError(f'{weights.name} needs the recipe {weights.recipe}, which this version does not have')
+        raise PoseError(f'{weights.name} cannot be used: {weights.why_not_usable}')
 
 
 def _fetch_file(weights: PublishedWeights) -> str:
@@ -189,7 +189,7 @@ def list_table(words: Sequence[str] = ()) -> List[str]:
     for row in read_zoo().values():
         text = f'{row.name} {row.project} {row.data}'.lower()
         if all(word.lower() in text for word in words):
-            note = row.note if row.has_recipe else f'recipe {row.recipe} is missing'
+            note = row.note if row.has_recipe else f'not usable: {row.why_not_usable}'
             if row.is_start:
                 note = 'a start for training' + (f'; {note}' if note else '')
             is_here = 'yes' if os.path.isfile(checkpoint_path(row)) else ''

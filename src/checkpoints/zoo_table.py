@@ -69,6 +69,11 @@ class PublishedWeights:
         return not self.recipe or self.recipe in recipe_names()
 
     @property
+    def why_not_usable(self) -> str:
+        """Why a file without a recipe cannot be used."""
+        return self.note or f'the recipe {self.recipe} is missing'
+
+    @property
     def measure(self) -> str:
         """The published value with its name, '' if there is none."""
         return '' if self.published is None else f'{"PCKh" if self.data == "MPII" else "AP"} {self.published:.3f}'

@@ -24,7 +24,6 @@ from ..system.errors import PoseError
 from ..tracking import PoseTracker
 from ..visualization import write_picture
 from .carried import carried_weights
-from .command import suggested_threshold
 from .drawings import DrawingOptions, draw_frame, person_numbers, pose_scores
 from .estimator import MODEL_ENDINGS, PoseEstimator
 from .pipeline import PosedFrame
@@ -266,7 +265,7 @@ class PoseDemo:
         if not rows:
             notes = ['the detector found no box; a lower threshold of boxes lets in less sure ones']
         elif not is_drawn.any():
-            notes = [f'nobody is above the threshold of people; {suggested_threshold(own.max()):g} shows the best one']
+            notes = [f'nobody is above the threshold of people; the highest score is {own.max():.3f}']
         elif not is_drawn.all():
             notes = [f'{(~is_drawn).sum()} more below the threshold of people']
         return Outcome(_people(int(is_drawn.sum())), notes, path, None, PICTURE_COLUMNS, rows,
