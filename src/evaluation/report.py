@@ -5,13 +5,14 @@
     python -m src.evaluation.report --gt GT --compare a.json b.json --report comparison.html
 """
 import argparse
+import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..config import DEFAULT_RECIPE, load_recipe
 from ..data.annotation_checks import AnnotationFile
 from ..data.detections import detected_people, load_detections
 from ..data.keypoint_names import open_annotations
-from ..data.locate_pictures import check_picture_folder, split_of
+from ..data.locate_pictures import split_of
 from ..data.skeleton_files import choose_skeleton, sigma_notes
 from ..data.skeletons import Skeleton
 from ..datasets.record import PoseDataset
@@ -132,8 +133,8 @@ def main() -> None:
         if getattr(arguments, name) < least:
             raise PoseError(f'--{name} should be {least} or more, is {getattr(arguments, name)}')
     check_report_path(arguments.report)
-    if arguments.images:
-        check_picture_folder(arguments.images)
+    if arguments.images and not os.path.isdir(arguments.images):
+        raise PoseError(f'the folder {arguments.images} does not exist (--images)')
     dataset, config = DATASETS[arguments.protocol], load_recipe(DEFAULT_RECIPE)
     config.TEST.CROWDPOSE_RULE = arguments.crowdpose_rule
     file, skeleton = _open(arguments, dataset)
