@@ -112,7 +112,7 @@ def find_weights(name: str) -> PublishedWeights:
     """
     zoo = read_zoo()
     if name not in zoo:
-        hint = ' (a file is given with --ckpt_path)' if os.path.exists(name) else ''
+        hint = ' (INPUTs come before --weights, a checkpoint comes with --ckpt_path)' if os.path.exists(name) else ''
         raise PoseError(f'no published weights are called {brief(name)}{did_you_mean(name, zoo)}{hint}; all: '
                         'python -m src.checkpoints.zoo list')
     return zoo[name]

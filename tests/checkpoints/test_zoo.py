@@ -109,7 +109,7 @@ def test_the_list_says_what_was_never_loaded():
 
 @pytest.mark.parametrize('name, message', [
     ('hrnet_w32_coco_256x129', r"are called 'hrnet_w32_coco_256x129'; did you mean hrnet_w32_coco_256x192\?"),
-    ('README.md', r'\(a file is given with --ckpt_path\)'),
+    ('README.md', r'\(INPUTs come before --weights, a checkpoint comes with --ckpt_path\)'),
     ('hrnet_w32_udp_regress_coco_256x192', 'cannot be used: its head predicts offsets'),
     ('resnet50_imagenet', 'is a start for training')])
 def test_other_names_are_refused(name, message, monkeypatch):
@@ -256,6 +256,9 @@ def test_weights_by_name_in_python_and_in_the_scripts(own, capsys):
         assert 'nowhere' in err
         assert run_script(script, f'--weights {NAME} --ckpt_path other.ckpt') == 2
         assert capsys.readouterr().err == 'error: give --weights, --ckpt_path or --model_file, only one of them\n'
+        assert run_script(script, f'--weights {ROWS[NAME].recipe} other.jpg') == 2
+        assert "no published weights are called 'other.jpg'" in capsys.readouterr().err
+    assert len(own.server.requests) == 1
     with pytest.raises(PoseError, match='give a path or the name of weights, not both'):
         PoseEstimator('pose.ckpt', weights=NAME)
 
