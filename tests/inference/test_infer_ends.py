@@ -221,7 +221,7 @@ def test_a_picture_of_one_pixel_is_a_picture(call, tmp_path):
 def test_without_weights_the_bundled_network_is_taken_and_said(call, material, tmp_path, monkeypatch):
     from src.inference import bundled
     (tmp_path / 'weights').mkdir()
-    monkeypatch.setattr(carried, 'FOLDER', str(tmp_path / 'weights'))
+    monkeypatch.setattr(bundled, 'FOLDER', str(tmp_path / 'weights'))
     monkeypatch.setattr(bundled.bundled_weights, '__defaults__', (str(tmp_path / 'weights'),))
     outcome = call('{material}/photos', model='')
     assert outcome.status == 2
@@ -229,7 +229,7 @@ def test_without_weights_the_bundled_network_is_taken_and_said(call, material, t
                      'name of published weights with --weights .*, a checkpoint with --ckpt_path, or an exported model '
                      'with --model_file', outcome.err)
     # Where there is no MindSpore it is the ONNX file.
-    monkeypatch.setattr(carried, 'installed_mindspore_version', lambda: '')
+    monkeypatch.setattr(bundled, 'installed_mindspore_version', lambda: '')
     assert 'pose_small.onnx is not there' in call('{material}/photos', model='').err
     (tmp_path / 'weights' / 'pose_small.onnx').write_bytes((material / 'pose.onnx').read_bytes())
     outcome = call('{material}/photos', model='')
@@ -248,4 +248,4 @@ def test_the_bundled_weights_come_with_their_recipe(tmp_path, monkeypatch):
     for name in ('mspn.ckpt', 'mspn_new.ckpt'):
         Path(name).write_bytes(b'')
         assert bundled.default_weights() == (f'./{name}', None)
-    assert str(Path(sys.modules['src'].__file__).resolve().parents[1] / 'weights') == carried.FOLDER
+    assert str(Path(sys.modules['src'].__file__).resolve().parents[1] / 'weights') == bundled.FOLDER
