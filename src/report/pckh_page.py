@@ -88,8 +88,8 @@ def _curves(distances: HeadDistances, skeleton: Skeleton) -> Html:
     key = ''.join(f'<span class="{style}"><b>{escape(name)}</b></span>' for name, style in shown)
     plot = lines('Share of keypoints within a distance', drawn, 'distance from the label, head sizes', 'share')
     return Html(f'<section><h2 id="curves">Thresholds</h2><div class="plots"><figure style="max-width: 520px">{plot}'
-                f'<figcaption><p class="key">{key}</p>All counted keypoints, and the columns that are found best and worst at '
-                f'{THRESHOLD}.</figcaption></figure></div></section>')
+                f'<figcaption><p class="key">{key}</p>All counted keypoints, and the columns that are found best and '
+                f'worst at {THRESHOLD}.</figcaption></figure></div></section>')
 
 
 def _share_within(distances: HeadDistances, rows: List[int], threshold: float) -> float:
