@@ -16,7 +16,7 @@ from ..data.detections import find_by_name, ids_by_name
 from ..data.skeletons import Skeleton
 from ..system.errors import PoseError
 from ..system.files import is_number, open_regular, read_json
-from ..system.printing import brief
+from ..system.printing import brief, kind_of
 
 OPENPOSE_ENDING = '_keypoints.json'
 _ARMS = 'right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist'
@@ -55,7 +55,7 @@ def read_entries(path: str, pictures: Pictures, skeleton: Skeleton) -> Entries:
                         'files, one per picture')
     if not isinstance(content, list):
         raise PoseError(f'{path} should be a list of poses with image_id, category_id, keypoints [x, y, score, …] and '
-                        f'score, is a {type(content).__name__}')
+                        f'score, is {kind_of(content)}')
     return Entries([(f'{path}, pose {number}', _flat(entry)) for number, entry in enumerate(content)], [])
 
 
