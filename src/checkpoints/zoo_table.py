@@ -31,7 +31,7 @@ class PublishedWeights:
         data: data set that it was trained and measured on.
         url: address of the file.
         sha256: the hexadecimal digits with which the file's SHA-256 begins; '' if nobody tells.
-        recipe: of its network; '' if the file has its configuration inside.
+        recipe: of its network; '' for a checkpoint of this package, which has its configuration inside.
         published: AP, or PCKh for MPII, from 0 to 1; None if there is none.
         settings: {config key: value} in which it differs from the recipe.
         head_keypoints: how many keypoints of its head are taken, the first ones; None for all.
@@ -62,6 +62,11 @@ class PublishedWeights:
     def is_start(self) -> bool:
         """Whether it is a start for training instead of a pose network."""
         return self.data == START_DATA
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the file is used as it is, without a conversion."""
+        return self.is_start or not self.recipe
 
     @property
     def has_recipe(self) -> bool:

@@ -241,9 +241,13 @@ def test_a_file_of_every_project_becomes_a_checkpoint_with_its_recipe(name, own)
 NAME = 'simplepose_r50_coco_256x192_mindpose'
 
 
-def test_weights_by_name_in_python_and_in_the_scripts(own, capsys):
-    """The first use downloads and converts, in a process of its own."""
+def test_weights_by_name_in_python_and_in_the_scripts(own, capsys, monkeypatch):
+    """The first use downloads and converts, in a process of its own, wherever this one runs and whatever lies there."""
     own.add_small(NAME)
+    Path('src').mkdir()
+    Path('src/__init__.py').write_text('raise SystemError("another package")\n')
+    monkeypatch.setenv('MINDSPORE_POSE_HOME', 'home')
+    monkeypatch.setenv('MINDSPORE_POSE_ZOO', 'zoo.yaml')
     picture = np.random.default_rng(0).integers(0, 256, (96, 72, 3), np.uint8)
     estimator = PoseEstimator(weights=NAME, flip_test=False)
     assert estimator(picture).keypoints.shape == (1, 17, 3) and estimator.config.MODEL.STEM_POOL == 'same'
@@ -302,13 +306,9 @@ def test_a_training_starts_from_weights_by_name(own, capsys):
 
 
 def test_a_checkpoint_of_ours_needs_no_recipe(own):
-    config, _, _ = own.add_small(NAME)
-    ours = Path(get(NAME)).read_bytes()
-    own.add('mine', ours, recipe='')
-    assert read_entries(get('mine'))[0].keys() == read_entries(get(NAME))[0].keys()
-    own.add('foreign', own.server.files[own.content['sources'][0]['weights'][NAME]['file']].content, recipe='')
-    with pytest.raises(PoseError, match='has no configuration inside: name a recipe for foreign in the table'):
-        get('foreign')
+    path = own.add('mine', b'a checkpoint', recipe='')
+    assert fetch_checkpoint('mine') == get('mine') == path == zoo.checkpoint_path(find_weights('mine'))
+    assert Path(path).read_bytes() == b'a checkpoint' and os.path.isfile(f'{path}.sha256')
 
 
 # What goes wrong
