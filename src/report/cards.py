@@ -1,6 +1,7 @@
 """The cards of a gallery: people drawn on parts of their pictures, within a limit of size; and the controls above."""
 import os
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from types import MappingProxyType
+from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -130,7 +131,8 @@ def card(kind: str, title: str, name: str, pictures: Encoded, facts: Sequence[st
 
 
 def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tuple[str, str, str]],
-                    keypoints: Sequence[str], orders: Sequence[Tuple[str, str]]) -> Html:
+                    keypoints: Sequence[str], orders: Sequence[Tuple[str, str]],
+                    advice: Mapping[str, str] = MappingProxyType({})) -> Html:
     """Return the section of a gallery with its controls.
 
     Args:
@@ -138,6 +140,7 @@ def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tup
         kinds: (kind, what its cases are called, which are shown first).
         keypoints: names of those that can be chosen.
         orders: (order known to the script, what it is called), beside that by kind.
+        advice: {kind: what to try against it}, shown where a kind is chosen.
     """
     if not gallery.cards:
         return Html(f'<section><h2 id="cases">{escape(title)}</h2><p>No case is shown.</p></section>')
@@ -153,11 +156,13 @@ def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tup
         f'{_choice("Keypoint", "keypoint", "all keypoints", [(name, plain(name)) for name in keypoints])}'
         '<label>File name <input name="file" type="search" autocomplete="off" placeholder="part of the name"></label>'
         f'{_choice("Order", "order", "by kind", orders)}<output aria-live="polite"></output></form>')
+    advised = ''.join(f'<p class="advice" data-kind="{kind}" hidden>{escape(each)}</p>'
+                      for kind, each in advice.items())
     shown = ''.join(f'<li>{escape(called)}: {escape(order)}</li>' for _, called, order in kinds)
     return Html(
         f'<section><h2 id="cases">{escape(title)}</h2><p>{escape(" ".join([text, *remarks]))}</p>'
         f'<details><summary>Which cases are shown</summary><p>At most two of a picture.</p><ul>{shown}</ul></details>'
-        f'{controls}<div class="cases">{"".join(gallery.cards)}</div>'
+        f'{controls}{advised}<div class="cases">{"".join(gallery.cards)}</div>'
         '<p class="empty" hidden>No case fits these filters.</p></section>')
 
 
