@@ -89,7 +89,13 @@ def error_section(analysis: Analysis) -> Html:
         '<p class="dim">AP without it: only this kind is corrected. Step by step: this kind and all above it are. '
         'Definitions: Ronchi and Perona, ICCV 2017. Similarity of a keypoint: its term of the OKS. False positives and '
         'missed people are counted at an OKS of 0.5 and corrected at each threshold. At high thresholds inexact poses '
-        'make both; the second row of each leaves them aside.</p></section>')
+        f'make both; the second row of each leaves them aside.</p><dl class="advice">{_advice()}</dl></section>')
+
+
+def _advice() -> str:
+    """Return what each kind is, and what to try against it."""
+    return ''.join(f'<div><dt>{escape(text.title)}</dt><dd>{escape(text.meaning)} <span class="dim">'
+                   f'{escape(text.advice)}</span></dd></div>' for text in KIND_TEXTS.values())
 
 
 def _error_rows(analysis: Analysis) -> List[list]:
@@ -107,20 +113,17 @@ def _error_rows(analysis: Analysis) -> List[list]:
     aside = {'background': ('background, duplicates', 'false pose', of_state(poses, DUPLICATE, BACKGROUND)),
              'missed': ('no pose at all', 'no pose', of_state(people, MISSED))}
     most = max((each.alone - ap for each in analysis.corrections.values()), default=0.0)
-    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step',
-                         'what to try against it']]
+    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step']]
     for name in CORRECTIONS:
         correction, (count, whole, what), text = analysis.corrections[name], how_many[name], KIND_TEXTS[name]
-        advice = (f'<details><summary aria-label="{escape(text.title)}: meaning, advice">meaning, advice</summary>'
-                  f'<p>{escape(text.meaning)} {escape(text.advice)}</p></details>')
         rows.append([text.title, Sorted(f'{count} {what}', float(count)), _share(count, whole),
                      number(correction.alone), _gain(correction.alone, ap),
-                     gain_bar(correction.alone - ap, most, name), number(correction.one_after_another), Html(advice)])
+                     gain_bar(correction.alone - ap, most, name), number(correction.one_after_another)])
         if name in aside:
             title, key, count = aside[name]
             value = analysis.without_states[key]
             rows.append([f'{text.title}: {title}', Sorted(f'{count} {what}', float(count)), _share(count, whole),
-                         number(value), _gain(value, ap), gain_bar(value - ap, most, name), '', ''])
+                         number(value), _gain(value, ap), gain_bar(value - ap, most, name), ''])
     return rows
 
 
