@@ -1,14 +1,15 @@
 """Evaluate a checkpoint, or several as an ensemble: python eval.py --ckpt_path CKPT … [--data_url …]
 [--det_file_url … | --use_gt_bbox]."""
 import src.system.with_mindspore  # noqa: F401, I001  first
-from typing import List
+from typing import Dict, List
 
 from src.data.skeleton_files import sigma_notes
 from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
 from src.evaluation.arguments import choose_boxes, find_checkpoints, parse_arguments
 from src.evaluation.evaluate import Evaluation, Predicted
-from src.evaluation.load_model import open_source
+from src.evaluation.load_model import fetch_named_weights, open_source
+from src.evaluation.write_report import check_can_report, check_report_path
 from src.flags import EVAL_FLAGS, read_overrides
 from src.system.collectives import wait_for_all
 from src.system.command_line import run_command, say
@@ -34,7 +35,8 @@ def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[
     return problems
 
 
-def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> None:
+def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: Processes) -> Dict[str, float]:
+    """Print the scores; return the metrics."""
     metrics, dataset = evaluation.score(predicted.results), evaluation.dataset
     if dataset.evaluator(config):
         say(f'evaluator: {dataset.evaluator(config)}')
@@ -44,12 +46,14 @@ def say_scores(config, evaluation: Evaluation, predicted: Predicted, processes: 
     for name, alone in evaluation.measure_alone(predicted.poses):
         say(f'{name} alone: {dataset.format_summary(alone, config)}')
     say(f'{dataset.format_summary(metrics, config)} with {evaluation.box_report}')
+    return metrics
 
 
 def main() -> None:
     arguments = parse_arguments()
     # Several processes connect before the first tensor is made, as Ascend requires.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
+    fetch_named_weights(arguments)
     source, config, overrides = open_source(arguments, find_checkpoints(arguments),
                                             lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe))
     choose_boxes(arguments, config, overrides)
@@ -60,6 +64,9 @@ def main() -> None:
     for path in filter(None, (arguments.save_path, arguments.submission)):
         if processes.is_first:
             check_writable(path)
+    if arguments.report:
+        check_can_report(dataset_of(config))
+        check_report_path(arguments.report)
 
     evaluation = Evaluation(config, processes, overrides, must_score=False)
     say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *evaluation.notes,
@@ -69,13 +76,15 @@ def main() -> None:
     # A process that fails ends the whole job, so no scoring starts before the results are on the disk.
     wait_for_all(processes)
     if evaluation.reason_without_score:
-        say(f'no score: {evaluation.reason_without_score}')
+        say(f'no score{" and no report" * bool(arguments.report)}: {evaluation.reason_without_score}')
     else:
         try:
-            say_scores(config, evaluation, predicted, processes)
+            metrics = say_scores(config, evaluation, predicted, processes)
         except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
             where = '; '.join(problems) or f'the results are in {arguments.save_path}'
             raise PoseError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
+        if arguments.report and processes.is_first:
+            say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
     if problems:
         raise OSError('; '.join(problems))
 

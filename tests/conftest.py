@@ -27,7 +27,7 @@ SLOW = {f'test_{name}' for name in (
     'hrnet_weight_sources', 'hypotheses_training', 'infer_ends', 'infer_inputs', 'job_files', 'launch_scripts',
     'loader_processes', 'losses', 'mipnet', 'mipnet_run', 'mipnet_scripts', 'mobilenet', 'networks', 'onnx_cells',
     'own_skeleton', 'param_convert', 'plugins', 'precision', 'resume', 'runtimes', 'scripts', 'settings', 'synthetic',
-    'targets', 'training', 'training_run', 'training_step', 'weight_sources')}
+    'targets', 'training', 'training_run', 'training_step', 'weight_sources', 'zoo')}
 
 
 def pytest_configure(config):

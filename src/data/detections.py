@@ -7,13 +7,13 @@ import glob
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..system.errors import PoseError
 from ..system.files import read_json
-from ..system.printing import brief
+from ..system.printing import brief_json, kind_of
 from .box_readings import check_boxes
 from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, name_bytes, read_box, read_field, read_name, read_whole_number, whole_number
@@ -60,21 +60,31 @@ class Detections:
         """
         if not self.names:
             return self
-        by_name: Dict[bytes, int] = {}
-        for form in NAME_FORMS:
-            forms = list(map(form, file_names.tolist()))
-            counts = Counter(forms)
-            by_name.update({each: image_id for each, image_id in zip(forms, image_ids.tolist())
-                            if counts[each] == 1 and each not in by_name})
+        by_name = ids_by_name(image_ids, file_names)
         ids, unknown = self.image_ids.copy(), {}
         for row, name in self.names.items():
-            found = next((by_name[each] for each in (form(name_bytes(name)) for form in NAME_FORMS)
-                          if each in by_name), None)
+            found = find_by_name(name, by_name)
             if found is None:
                 unknown[row] = name
             else:
                 ids[row] = found
         return replace(self, image_ids=ids, names=unknown)
+
+
+def ids_by_name(image_ids: np.ndarray, file_names: np.ndarray) -> Dict[bytes, int]:
+    """Return {name: id} of pictures, in all forms of their names (I,) bytes that mean only one."""
+    by_name: Dict[bytes, int] = {}
+    for form in NAME_FORMS:
+        forms = list(map(form, file_names.tolist()))
+        counts = Counter(forms)
+        by_name.update({each: image_id for each, image_id in zip(forms, image_ids.tolist())
+                        if counts[each] == 1 and each not in by_name})
+    return by_name
+
+
+def find_by_name(name: str, by_name: Mapping[bytes, int]) -> Optional[int]:
+    """Return the id of the picture with a name, in any of its forms; None if there is none."""
+    return next((by_name[each] for each in (form(name_bytes(name)) for form in NAME_FORMS) if each in by_name), None)
 
 
 def load_detections(paths: Sequence[str], *, people_only: bool, category: int = PERSON_CATEGORY) -> Detections:
@@ -100,10 +110,10 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
             hint = "; its 'annotations' may be such a list" if isinstance(content, dict) and isinstance(
                 content.get('annotations'), list) else ''
             raise PoseError(f'{path} should be a list of boxes with image_id, category_id, bbox [x, y, width, height] '
-                            f'and score, is a {type(content).__name__}{hint}')
+                            f'and score, is {kind_of(content)}{hint}')
         for number, entry in enumerate(content):
             where = f'{path}, box {number}'
-            image_id = _read_picture(entry, where)
+            image_id = read_picture_name(entry, where)
             found = entry.get('category_id', category)
             if people_only and found != category:
                 found = read_whole_number(entry, 'category_id', where)
@@ -119,7 +129,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
             if not np.isfinite(score):
                 raise PoseError(f"{where}: 'score' should be a finite number, is {score}")
             scores.append(score)
-            kinds.append((path, brief(found), score))
+            kinds.append((path, brief_json(found), score))
     if not image_ids:
         there = ', '.join(f'{count} of category_id {each}' for each, count in others.most_common(5))
         raise PoseError(f'{", ".join(paths)}: no box of a person (category_id {category}) in it'
@@ -130,8 +140,12 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
                       without_score, {place: names[row] for place, row in enumerate(kept.tolist()) if row in names})
 
 
-def _read_picture(entry: Any, where: str):
-    """Return the id of the picture that a box is on, or its name."""
+def read_picture_name(entry: Any, where: str) -> Union[int, str]:
+    """Return the id of the picture that an entry is of, or its name.
+
+    Raises:
+        PoseError: the entry gives neither.
+    """
     if isinstance(entry, dict):
         key = 'image_id' if 'image_id' in entry else 'file_name'
         number = whole_number(entry.get(key))
@@ -238,8 +252,9 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     known = image_index >= 0
     if not known.any():
         if detections.names:
+            named = brief_json(list(detections.names.values())[:3])
             raise PoseError(f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the '
-                            f'boxes name pictures such as {brief(list(detections.names.values())[:3])}, the images are '
+                            f'boxes name pictures such as {named}, the images are '
                             f'{[os.fsdecode(name) for name in file_names[:3].tolist()]} and so on')
         raise PoseError(
             f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the boxes name image '

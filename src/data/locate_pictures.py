@@ -68,6 +68,11 @@ def locate_pictures(root: str, file_names: np.ndarray, *, split_folder: str, nee
     return np.array(paths)
 
 
+def split_of(gt_file: str) -> str:
+    """Return the folder of COCO that the name of an annotation file mentions, such as 'val2017', or ''."""
+    return next((name for name in SPLIT_FOLDERS if name in os.path.basename(gt_file)), '')
+
+
 def describe_folders(paths: np.ndarray) -> str:
     """Return text such as 'pictures: 118287 in data/train2017' for paths (I,) bytes; empty paths do not count."""
     folders: Dict[bytes, int] = {}

@@ -8,11 +8,11 @@ import json
 import os
 import re
 from functools import lru_cache
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..system.errors import PoseError
 from ..system.files import is_number, parse_json, read_json
-from ..system.printing import brief, did_you_mean
+from ..system.printing import brief, did_you_mean, kind_of
 from ..system.yaml_files import read_yaml
 from .keypoint_names import category_with_keypoints, names_of
 from .keypoint_sides import pair_names, plain_name
@@ -54,6 +54,24 @@ def read_skeleton(path: str) -> Skeleton:
         content = describe_category(content, path)
     stem = os.path.splitext(os.path.basename(path))[0]
     return skeleton_of(content, path, default_name=re.sub(r'[^\w.-]', '_', stem)[:60])
+
+
+def choose_skeleton(content: Any, path: str, given: Optional[str], category: str = '') -> Skeleton:
+    """Return the layout of an annotation file: the one given by name or file; else the published one with the same
+    keypoint names; else the one that the file describes; COCO's if it describes none.
+
+    Args:
+        category: DATASET.CATEGORY.
+    """
+    if given:
+        return SKELETONS[given] if given in SKELETONS else read_skeleton(given)
+    entry = category_with_keypoints(content, path, category)
+    if entry is None:
+        return COCO
+    for skeleton in SKELETONS.values():
+        if sorted(skeleton.keypoint_names) == sorted(names_of(entry)):
+            return skeleton
+    return skeleton_of(describe_category(content, path), path)
 
 
 def describe_category(content: Dict, path: str) -> Dict[str, Any]:
@@ -106,7 +124,7 @@ def skeleton_of(content: Any, where: str, *, default_name: str = 'own') -> Skele
         PoseError: naming `where`, the key and what is expected.
     """
     if not isinstance(content, dict):
-        raise PoseError(f'{where} should hold keys such as keypoints and limbs, holds {type(content).__name__}')
+        raise PoseError(f'{where} should hold keys such as keypoints and limbs, holds {kind_of(content)}')
     for key in content:
         if key not in KEYS:
             raise PoseError(f'{where}: unknown key {brief(key)}{did_you_mean(str(key)[:100], KEYS) or ";"} known: '

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..data.image_headers import claimed_size
 from ..data.keypoint_names import category_with_keypoints, match_names, names_of
-from ..data.skeleton_files import describe_category, read_skeleton, skeleton_of
-from ..data.skeletons import SKELETONS, Skeleton
+from ..data.skeleton_files import choose_skeleton
+from ..data.skeletons import Skeleton
 from ..system.errors import PoseError
 from ..system.files import is_number, read_json
 from ..system.printing import brief
@@ -115,20 +115,6 @@ def find_annotation_files(data: str) -> List[str]:
 def _begins_with_object(path: str) -> bool:
     with open(path, encoding='utf-8-sig', errors='replace') as file:
         return file.read(64).lstrip().startswith('{')
-
-
-def choose_skeleton(content: Any, path: str, given: Optional[str]) -> Skeleton:
-    """Return the layout of a file: the one given by name or file; else the published one with the same keypoint names;
-    else the one that the file describes."""
-    if given:
-        return SKELETONS[given] if given in SKELETONS else read_skeleton(given)
-    category = category_with_keypoints(content, path)
-    if category is None:
-        return SKELETONS['coco']
-    for skeleton in SKELETONS.values():
-        if sorted(skeleton.keypoint_names) == sorted(names_of(category)):
-            return skeleton
-    return skeleton_of(describe_category(content, path), path)
 
 
 def read_annotated_set(path: str, data: str, *, pictures: Optional[str] = None, skeleton: Optional[str] = None

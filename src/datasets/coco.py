@@ -2,7 +2,7 @@
 from typing import List
 
 from ..data.coco import check_evaluable, load_coco_images, load_coco_people
-from ..data.oks_truth import load_coco_truth
+from ..data.oks_truth import OKSTruth, load_coco_truth
 from ..data.skeletons import Skeleton
 from ..metrics.coco import evaluate_coco, format_metrics
 from ..metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
@@ -39,9 +39,14 @@ def format_summary(metrics: Metrics, _config) -> str:
     return f'AP {metrics["AP"]:.4f}'
 
 
-def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, _config) -> str:
+def oks_truth(file: JsonFile, skeleton: Skeleton, _config) -> OKSTruth:
+    """Return the ground truth of COCO's evaluator."""
+    return load_coco_truth(file, skeleton)
+
+
+def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> str:
     """Return a table with AP and OKS error of each keypoint."""
-    return format_keypoints_by_oks(keypoints_by_oks(load_coco_truth(file, skeleton), results, skeleton, file.path))
+    return format_keypoints_by_oks(keypoints_by_oks(oks_truth(file, skeleton, config), results, skeleton, file.path))
 
 
 DATASET = PoseDataset(
@@ -49,5 +54,5 @@ DATASET = PoseDataset(
     # Never COCO's own val2014 file: most of its pictures are in the usual training list of 2014.
     annotation_names={'TRAIN': ('person_keypoints_train2017.json',), 'TEST': ('person_keypoints_val2017.json',)},
     people=people, images=load_coco_images, reason_without_score=reason_without_score, evaluate=evaluate,
-    evaluator=evaluator,
+    evaluator=evaluator, oks_truth=oks_truth,
     main_metric='AP', format_metrics=format_metrics, format_summary=format_summary, keypoint_table=keypoint_table)

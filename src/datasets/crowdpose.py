@@ -3,10 +3,11 @@ from dataclasses import replace
 from typing import List
 
 from ..data.coco import load_coco_people
-from ..data.oks_truth import load_crowdpose_truth
+from ..data.oks_truth import OKSTruth, load_crowdpose_truth
 from ..data.skeletons import Skeleton
-from ..metrics.crowdpose import evaluate_crowdpose, format_metrics
+from ..metrics.crowdpose import evaluate_crowdpose, format_metrics, poses_that_count
 from ..metrics.keypoints import format_keypoints_by_oks, keypoints_by_oks
+from ..metrics.records import PoseArrays
 from ..system.files import JsonFile
 from . import coco
 from .record import Metrics
@@ -36,10 +37,19 @@ def format_summary(metrics: Metrics, config) -> str:
     return f'AP {metrics["AP"]:.4f} by the {config.TEST.CROWDPOSE_RULE} rule'
 
 
+def oks_truth(file: JsonFile, skeleton: Skeleton, config) -> OKSTruth:
+    """Return the ground truth of CrowdPose's evaluator."""
+    return load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)[0]
+
+
+def oks_poses(found: PoseArrays, config) -> PoseArrays:
+    """Return the poses that the configured rule counts."""
+    return poses_that_count(found, config.TEST.CROWDPOSE_RULE)
+
+
 def keypoint_table(file: JsonFile, results: List[dict], skeleton: Skeleton, config) -> str:
     """Return a table with AP and OKS error of each keypoint."""
-    truth, _ = load_crowdpose_truth(file, skeleton, rule=config.TEST.CROWDPOSE_RULE)
-    return format_keypoints_by_oks(keypoints_by_oks(truth, results, skeleton, file.path))
+    return format_keypoints_by_oks(keypoints_by_oks(oks_truth(file, skeleton, config), results, skeleton, file.path))
 
 
 DATASET = replace(
@@ -47,4 +57,5 @@ DATASET = replace(
     annotation_names={'TRAIN': ('crowdpose_train.json', 'mmpose_crowdpose_train.json'),
                       'TEST': ('crowdpose_val.json', 'mmpose_crowdpose_val.json')},
     people=people, reason_without_score=reason_without_score, evaluate=evaluate, format_metrics=format_metrics,
-    format_summary=format_summary, keypoint_table=keypoint_table)
+    format_summary=format_summary, oks_truth=oks_truth, oks_poses=oks_poses, keypoint_table=keypoint_table,
+    digits=4)

@@ -1,11 +1,14 @@
 """`PoseDataset`: everything the package needs to know about a data set. Each data set is a module that defines one."""
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from ..data.oks_truth import OKSTruth
 from ..data.people import People
 from ..data.skeletons import Skeleton
+from ..metrics.mpii import HeadDistances
+from ..metrics.records import PoseArrays
 from ..system.errors import PoseError
 from ..system.files import JsonFile, write_json
 
@@ -38,7 +41,11 @@ class PoseDataset:
         evaluate: (file, results, skeleton, config) -> {name: number} in the usual order.
         main_metric: name of the number by which results are compared.
         format_metrics: metrics -> the lines that the official evaluation prints.
+        digits: decimals of the numbers in these lines.
         format_summary: (metrics, config) -> the main number as short text.
+        oks_truth: (file, skeleton, config) -> the ground truth of its evaluation by OKS; None if it has another one.
+        distances: (file, results) -> how far keypoints are from their labels, for data sets that are scored by that.
+        oks_poses: (poses, config) -> those that its evaluation counts.
         keypoint_table: (file, results, skeleton, config) -> a table of how well each single keypoint is found.
         skeleton: name of the keypoint layout that is required, or '' for any.
         one_pose_each: whether results are one pose per annotated person, in the order of the file, instead of poses
@@ -61,6 +68,10 @@ class PoseDataset:
     keypoint_table: Callable[[JsonFile, List[dict], Skeleton, Any], str]
     skeleton: str = ''
     one_pose_each: bool = False
+    digits: int = 3
+    oks_truth: Optional[Callable[[JsonFile, Skeleton, Any], OKSTruth]] = None
+    distances: Optional[Callable[[JsonFile, List[dict]], HeadDistances]] = None
+    oks_poses: Callable[[PoseArrays, Any], PoseArrays] = lambda found, config: found
     evaluator: Callable[[Any], str] = lambda config: ''
     submission_ending: str = '.json'
     check_submission: Callable[[str], None] = lambda path: None

@@ -15,11 +15,13 @@ from ..datasets.annotation_files import find_annotation_file, find_detection_fil
 from ..datasets.registry import configured_skeleton, dataset_of
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
+from ..report.write import Source
 from ..system.device import Processes
 from ..system.errors import PoseError
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
+from .write_report import Boxes, analyse_results, write_pckh_report, write_report
 
 
 class Predicted(NamedTuple):
@@ -113,6 +115,19 @@ class Evaluation:
     def keypoint_table(self, results: List[dict]) -> str:
         """Return a table of the accuracy of each keypoint."""
         return self.dataset.keypoint_table(self._annotations, results, self.skeleton, self.config)
+
+    def write_report(self, path: str, results: List[dict], metrics: Dict[str, float], results_file: str) -> List[str]:
+        """Write the report of results and their metrics, an HTML page; return lines about it."""
+        boxes = Boxes.of_people(self.people, str(self.box_report))
+        source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
+                        self.dataset.digits)
+        if self.dataset.distances is not None:
+            return write_pckh_report(path, self.dataset.distances(self._annotations, results), metrics, self.skeleton,
+                                     source)
+        analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
+                                   numbers=metrics, boxes=boxes)
+        return write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
+                            split_folder=self.config.DATASET.TEST_SET)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
         """Yield the name of each hypothesis ('primary', 'second' and so on) and the metrics of its poses alone; nothing

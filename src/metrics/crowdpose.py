@@ -34,21 +34,31 @@ def evaluate_crowdpose(gt_file: Union[str, JsonFile], results: List[dict], *,
     truth, crowd_index = load_crowdpose_truth(gt_file, CROWDPOSE, rule=rule)
     check_image_ids(results, truth.image_ids.tolist(), gt_file.path)
     found = read_records(results, CROWDPOSE.num_keypoints)
-    if rule == 'recount':
-        kept = (found.keypoint_scores > 0).any(axis=1)
-        found = PoseArrays(found.image_ids[kept], found.keypoints[kept], found.keypoint_scores[kept],
-                           found.scores[kept])
+    found = poses_that_count(found, rule)
     pairs = pair_up(truth, found, np.array(CROWDPOSE.oks_sigmas))
     matching = match(truth, pairs, pairs.similarity(truth))
     precision, recall = precision_and_recall(truth, pairs, matching)
     at_50, at_75 = (int(np.argmin(np.abs(THRESHOLDS - value))) for value in (0.5, 0.75))
     numbers = [precision.mean(), precision[at_50].mean(), precision[at_75].mean(),
                recall.mean(), recall[at_50], recall[at_75]]
-    for images in (crowd_index < EASY_BELOW, (crowd_index >= EASY_BELOW) & (crowd_index < HARD_FROM),
-                   crowd_index >= HARD_FROM):
+    for images in crowd_groups(crowd_index).values():
         # The official evaluator rounds these, and nothing else.
         numbers.append(round(float(precision_and_recall(truth, pairs, matching, images)[0].mean()), 4))
     return dict(zip(METRIC_NAMES, map(float, numbers)))
+
+
+def poses_that_count(found: PoseArrays, rule: str) -> PoseArrays:
+    """Return the poses that a rule of `evaluate_crowdpose` counts."""
+    if rule != 'recount':
+        return found
+    kept = (found.keypoint_scores > 0).any(axis=1)
+    return PoseArrays(found.image_ids[kept], found.keypoints[kept], found.keypoint_scores[kept], found.scores[kept])
+
+
+def crowd_groups(crowd_index: np.ndarray) -> Dict[str, np.ndarray]:
+    """Return {suffix in the names of the numbers: mask (I,) of its pictures}."""
+    is_easy, is_hard = crowd_index < EASY_BELOW, crowd_index >= HARD_FROM
+    return {' (easy)': is_easy, ' (medium)': ~is_easy & ~is_hard, ' (hard)': is_hard}
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:

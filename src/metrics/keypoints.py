@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.oks_truth import OKSTruth
 from ..data.skeletons import Skeleton
-from .oks_matching import match, pair_up, precision_and_recall
+from .oks_matching import Pairs, match, pair_up, precision_and_recall
 from .records import check_image_ids, read_records
 
 
@@ -39,7 +39,15 @@ def keypoints_by_oks(truth: OKSTruth, results: List[dict], skeleton: Skeleton, g
     """
     check_image_ids(results, truth.image_ids.tolist(), gt_file)
     pairs = pair_up(truth, read_records(results, skeleton.num_keypoints), np.array(skeleton.oks_sigmas))
-    whole = match(truth, pairs, pairs.similarity(truth)).person[0]
+    return keypoint_numbers(truth, pairs, match(truth, pairs, pairs.similarity(truth)).person[0], skeleton)
+
+
+def keypoint_numbers(truth: OKSTruth, pairs: Pairs, whole: np.ndarray, skeleton: Skeleton) -> Dict[str, KeypointOKS]:
+    """Return {keypoint name: its numbers}.
+
+    Args:
+        whole: (D,) the person whom each pose is matched to at OKS 0.5, -1 for none.
+    """
     # The pairs in which the pose is matched to the person.
     found = (whole[pairs.pose] == pairs.person) & ~truth.is_ignored[pairs.person]
     numbers = {}

@@ -24,6 +24,7 @@ class Pairs:
     Attributes:
         image_index: (D,) picture of each kept pose, ascending; within a picture, poses have descending scores.
         rank: (D,) of a pose within its picture, from 0.
+        given: (D,) row of each kept pose among the given ones.
         scores: (D,).
         areas: (D,) of the box around all keypoints of a pose, square pixels.
         pose, person: (N,) rows of the kept poses and of the ground truth.
@@ -34,6 +35,7 @@ class Pairs:
 
     image_index: np.ndarray
     rank: np.ndarray
+    given: np.ndarray
     scores: np.ndarray
     areas: np.ndarray
     pose: np.ndarray
@@ -53,20 +55,35 @@ class Pairs:
         values[rows] = self._box_terms(truth, rows, columns).mean(axis=1)
         return values
 
+    def with_scores(self, scores: np.ndarray) -> 'Pairs':
+        """Return the pairs with other scores (D,) of the poses; of each picture the MAX_POSES best are kept."""
+        order = np.lexsort((np.arange(len(scores)), -scores, self.image_index))
+        rank = _place_in_group(self.image_index[order])
+        order, rank = order[rank < MAX_POSES], rank[rank < MAX_POSES]
+        place = np.full(len(scores), -1)
+        place[order] = np.arange(len(order))
+        rows = np.flatnonzero(place[self.pose] >= 0)
+        rows = rows[np.argsort(place[self.pose[rows]], kind='stable')]
+        return replace(self, image_index=self.image_index[order], rank=rank, given=self.given[order],
+                       scores=scores[order], areas=self.areas[order], pose=place[self.pose[rows]],
+                       person=self.person[rows], keypoints=self.keypoints[order], terms=self.terms[rows])
+
     def _box_terms(self, truth: OKSTruth, rows: np.ndarray, columns: slice) -> np.ndarray:
         """Return the OKS terms (n, k) of some pairs from the distance to the person's box of three times the size."""
         person, places = self.person[rows], self.keypoints[self.pose[rows], columns]
         corner, size = truth.boxes_xywh[person, None, :2], truth.boxes_xywh[person, None, 2:]
         outside = np.maximum(0, corner - size - places) + np.maximum(0, places - (corner + size * 2))
-        return _oks_terms(outside, self.variances[columns], truth.areas[person])
+        return oks_terms(outside, self.variances[columns], truth.areas[person])
 
 
-def _oks_terms(offsets: np.ndarray, variances: np.ndarray, areas: np.ndarray) -> np.ndarray:
+def oks_terms(offsets: np.ndarray, variances: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """Return the OKS terms (N, k) of offsets (N, k, 2), which are overwritten."""
-    offsets *= offsets
-    exponents = offsets[..., 0] + offsets[..., 1]
-    exponents /= variances
-    exponents /= (areas + EPSILON)[:, None]
+    # Poses of another program may be beyond all measure; they have an OKS of 0.
+    with np.errstate(over='ignore'):
+        offsets *= offsets
+        exponents = offsets[..., 0] + offsets[..., 1]
+        exponents /= variances
+        exponents /= (areas + EPSILON)[:, None]
     exponents /= -2
     return np.exp(exponents, out=exponents)
 
@@ -84,32 +101,43 @@ class Matching:
     is_ignored: np.ndarray
 
 
-def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray) -> Pairs:
+def pair_up(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray, *, most: int = MAX_POSES) -> Pairs:
     """Keep the best poses of every picture and compare each with every person in it.
 
     Args:
         found: poses, only on pictures of the ground truth.
         oks_sigmas: (K,).
+        most: poses of a picture that are kept.
     """
     image_index = np.searchsorted(truth.image_ids, found.image_ids)
     order = np.lexsort((np.arange(len(image_index)), -found.scores, image_index))
     rank = _place_in_group(image_index[order])
-    order, rank = order[rank < MAX_POSES], rank[rank < MAX_POSES]
+    order, rank = order[rank < most], rank[rank < most]
     image_index = image_index[order]
+    pose, person = with_people_of_picture(image_index, truth)
+    keypoints, variances = found.keypoints[order], (2 * np.asarray(oks_sigmas)) ** 2
+    offsets = keypoints[pose]
+    offsets -= truth.keypoints[person]
+    return Pairs(image_index, rank, order, found.scores[order], pose_areas(keypoints), pose, person, keypoints,
+                 variances, oks_terms(offsets, variances, truth.areas[person]))
 
+
+def pose_areas(keypoints: np.ndarray) -> np.ndarray:
+    """Return the areas (D,) of the boxes around keypoints (D, K, 2)."""
+    # One axis after the other: several times as fast as both together.
+    x, y = (np.ptp(keypoints[:, :, axis], axis=1) for axis in (0, 1))
+    return x * y
+
+
+def with_people_of_picture(image_index: np.ndarray, truth: OKSTruth) -> Tuple[np.ndarray, np.ndarray]:
+    """Return all pairs (N,), (N,) of a row of `image_index` (D,), ascending, and a person of the same picture."""
     people_by_image = np.argsort(truth.image_index, kind='stable')
     counts = np.bincount(truth.image_index, minlength=len(truth.image_ids))
     starts = np.cumsum(counts) - counts
-    people_of_pose = counts[image_index]
-    pose = np.repeat(np.arange(len(order)), people_of_pose)
-    within = np.arange(len(pose)) - np.repeat(np.cumsum(people_of_pose) - people_of_pose, people_of_pose)
-    person = people_by_image[starts[image_index[pose]] + within]
-
-    keypoints, variances = found.keypoints[order], (2 * np.asarray(oks_sigmas)) ** 2
-    terms = _oks_terms(keypoints[pose] - truth.keypoints[person], variances, truth.areas[person])
-    extents = np.ptp(keypoints, axis=1) if len(order) else np.zeros((0, 2))
-    return Pairs(image_index, rank, found.scores[order], extents.prod(axis=1), pose, person, keypoints, variances,
-                 terms)
+    people_of_row = counts[image_index]
+    row = np.repeat(np.arange(len(image_index)), people_of_row)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(people_of_row) - people_of_row, people_of_row)
+    return row, people_by_image[starts[image_index[row]] + within]
 
 
 def _place_in_group(groups: np.ndarray) -> np.ndarray:
@@ -120,14 +148,15 @@ def _place_in_group(groups: np.ndarray) -> np.ndarray:
     return np.arange(len(groups)) - np.repeat(first, np.diff(first, append=len(groups)))
 
 
-def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
+def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> Matching:
     """Match poses to people as COCO's evaluator does: poses choose in the order of their scores, and prefer people who
     count to those who are ignored. Among equal similarities the later person is chosen.
 
     Args:
         similarity: (N,) of the pairs.
+        thresholds: (T,) smallest OKS of a match.
     """
-    num_thresholds, num_poses = len(THRESHOLDS), len(pairs.scores)
+    num_thresholds, num_poses = len(thresholds), len(pairs.scores)
     # The people of a picture are put into slots, ignored people after the others.
     by_slot = np.lexsort((truth.is_ignored, truth.image_index))
     slot = np.empty(len(truth), np.int64)
@@ -145,7 +174,7 @@ def match(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray) -> Matching:
     is_crowd = (person_at >= 0) & truth.is_crowd[person_at]
     of_pose = np.full((num_poses, shape[1]), -1.0)
     of_pose[pairs.pose, slot[pairs.person]] = similarity
-    limits = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None, None]
+    limits = np.minimum(thresholds, 1 - 1e-10)[:, None, None]
 
     taken = np.zeros((num_thresholds, *shape), bool)
     person = np.full((num_thresholds, num_poses), -1)
@@ -197,10 +226,21 @@ def precision_and_recall(truth: OKSTruth, pairs: Pairs, matching: Matching,
     poses = np.flatnonzero(in_images[pairs.image_index])
     poses = poses[np.argsort(-pairs.scores[poses], kind='stable')]
     is_right, counts = matching.person[:, poses] >= 0, ~matching.is_ignored[:, poses]
-    right, wrong = (np.cumsum(kind & counts, axis=1, dtype=np.float64) for kind in (is_right, ~is_right))
-    recall = right / num_people
+    return precision_of_ranking(is_right & counts, ~is_right & counts, np.full(len(is_right), num_people))
+
+
+def precision_of_ranking(is_right: np.ndarray, is_wrong: np.ndarray, num_people: np.ndarray
+                         ) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the precision (T, 101) at the recalls in RECALLS, and the highest recall (T,), of ranked poses.
+
+    Args:
+        is_right, is_wrong: (T, D), best score first.
+        num_people: (T,) who could be found, 1 or more.
+    """
+    right, wrong = (np.cumsum(kind, axis=1, dtype=np.float64) for kind in (is_right, is_wrong))
+    recall = right / num_people[:, None]
     precision = np.maximum.accumulate((right / (right + wrong + EPSILON))[:, ::-1], axis=1)[:, ::-1]
     # Beyond the highest recall the precision is 0.
-    precision = np.concatenate([precision, np.zeros((len(THRESHOLDS), 1))], axis=1)
+    precision = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
     at_recalls = np.stack([row[np.searchsorted(its_recall, RECALLS)] for row, its_recall in zip(precision, recall)])
-    return at_recalls, recall[:, -1] if len(poses) else np.zeros(len(THRESHOLDS))
+    return at_recalls, recall[:, -1] if recall.shape[1] else np.zeros(len(recall))

@@ -127,6 +127,17 @@ def test_everything_inside(name, runtime, material):
     assert_same_poses(evaluate(f'--model_file {path} --runtime {runtime}'), evaluate_checkpoint(name))
 
 
+def test_a_file_of_udp(material):
+    """Crops, flip test, cells and the way back to the picture are those of the checkpoint; the metadata say so. Not the
+    decoder of UDP: on the rough heatmaps of made-up weights it follows rounding errors."""
+    settings = '--set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false'
+    path = export('simplepose', '.onnx', f'--input pixels --with_decode --flip_test {settings}')
+    expected = evaluate_checkpoint('simplepose', settings)
+    assert_same_poses(evaluate(f'--model_file {path}'), expected)
+    assert expected != evaluate_checkpoint('simplepose')
+    assert open_model_file(path).facts['decoder']['pixels_per_cell'] == pytest.approx([63 / 15, 95 / 23])
+
+
 def test_the_ending_chooses_the_runtime(material):
     for ending, runtime in (('.onnx', 'onnxruntime'), ('.mindir', 'mindir')):
         outcome = call('eval', f'--model_file {export("simplepose", ending, "--batch_size 4")} --data_url data '
@@ -215,6 +226,33 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
     settings = compiled.call_args[0][3]
     assert settings['INFERENCE_PRECISION_HINT'] == precision
     assert settings.get('INFERENCE_NUM_THREADS', 0) == threads
+
+
+@pytest.mark.parametrize('own, chosen', [('bf16', 'bf16'), ('f32', 'f32'), ('f16', 'f32')])
+def test_auto_is_bfloat16_where_openvino_itself_chooses_it(own, chosen, material):
+    openvino = pytest.importorskip('openvino')
+    told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
+    with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
+        file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'openvino', precision='auto')
+    assert file.precision == chosen and str(file) == f'openvino ({chosen})'
+
+
+def test_auto_computes_as_the_file_says_elsewhere(material):
+    file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'onnxruntime', precision='auto')
+    assert file.precision == 'f32'
+
+
+def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
+    """Scores are computed exactly unless asked otherwise."""
+    path, seen = export('simplepose', '.onnx', '--batch_size dynamic'), []
+    openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(openvino.Core, 'get_property', lambda _, device, name: {
+        'INFERENCE_PRECISION_HINT': openvino.Type.bf16, 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}[name])
+    for script, flags in (('infer', 'pictures/1.jpg --img_save_dir quick'), ('eval', '--data_url data --use_gt_bbox')):
+        outcome = call(script, f'--model_file {path} --runtime openvino {flags}')
+        assert outcome.status == 0, outcome.err
+        seen.append('precision: bf16, in which this processor computes faster' in outcome.out)
+    assert seen == [True, False]
 
 
 @pytest.mark.parametrize('threads', [0, 1])
@@ -520,6 +558,10 @@ FLAGS = {
     'other_recipe': ('--model_file {plain} --recipe ' + MSPN, 'was exported with MODEL.NAME=pose_resnet'),
     'other_decoder': ('--model_file {decoded} --set TEST.POST_PROCESS=false',
                       'was exported with TEST.POST_PROCESS=True'),
+    'other_refinement': ('--model_file {decoded} --set TEST.DECODER=dark',
+                         'was exported with TEST.DECODER=published; dark needs another export'),
+    'other_crops': ('--model_file {plain} --set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false',
+                    'was exported with DATASET.ENCODING=published; udp needs another export'),
     'flip_outside_of_a_decoder': ('--model_file {decoded} --set TEST.FLIP_TEST=true',
                                   'decodes inside, without the flip test: export it with --flip_test'),
     'shifts_of_a_decoder': ('--model_file {decoded} --set TEST.MULTI_SHIFT=4',

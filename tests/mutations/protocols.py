@@ -272,7 +272,7 @@ PROTOCOLS = (
              'tests/test_scripts.py::test_what_an_inference_draws_unless_told_otherwise',
              "MSPN's keypoint scores begin at 0.5"),
     Mutation('keypoints_in_cells', 'src/models/common/gaussian_decoder.py',
-             'keypoints, 2) * PIXELS_PER_CELL', 'keypoints, 2)',
+             'keypoints, 2) * pixels_per_cell', 'keypoints, 2)',
              'tests/models/test_graph_decoding.py::test_in_mindspore[simple]',
              'keypoints in pixels of the input'),
     Mutation('recount_by_the_field', 'src/data/oks_truth.py',

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ...data.geometry import PIXELS_PER_SCALE
 from ..common.gaussian_decoder import first_maximum
 from ..record import PIXELS_PER_CELL
 
@@ -36,20 +35,6 @@ def decode_mspn(heatmaps: np.ndarray, *, blur_kernel: int = 5) -> Tuple[np.ndarr
     positions, scores = _find_positions(heatmaps.reshape(-1, height, width), blur_kernel)
     keypoints_in_input = positions.reshape(num_people, num_keypoints, 2) * PIXELS_PER_CELL + PIXELS_PER_CELL / 2
     return keypoints_in_input, scores.reshape(num_people, num_keypoints)
-
-
-def place_by_size(keypoints_in_input: np.ndarray, center: np.ndarray, scale: np.ndarray, *,
-                  input_size: Tuple[int, int]) -> np.ndarray:
-    """Return keypoints (P, K, 2) of crops in pixels of their pictures, each axis by its own scale, as MSPN does.
-
-    Args:
-        keypoints_in_input: (P, K, 2) in pixels of the network input.
-        center, scale: (P, 2) of the crops, scale after padding and aspect correction.
-        input_size: (width, height).
-    """
-    crop_size = np.asarray(scale, np.float64)[:, None] * PIXELS_PER_SCALE
-    corner = np.asarray(center, np.float64)[:, None] - crop_size * 0.5
-    return keypoints_in_input / np.array(input_size) * crop_size + corner
 
 
 def _find_positions(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,86 @@
+"""Two results on the same annotations: the differences beyond chance, and the people that got better or worse."""
+from typing import Dict, List, NamedTuple, Tuple
+
+import numpy as np
+
+from ..metrics.paired import Difference, PersonTable, compare_means, compare_numbers, person_table
+from .analysis import Analysis
+from .cases import MOST_OF_PICTURE
+
+
+class Comparison(NamedTuple):
+    """Attributes:
+        first, second: the analyses of A and B, of the same annotations.
+        tables: how well each finds everybody.
+        numbers: {name of a number: its difference}.
+        keypoints: {name: difference of the mean similarity of the keypoint}.
+        groups: difference of the mean OKS of each group of each condition.
+    """
+
+    first: Analysis
+    second: Analysis
+    tables: Tuple[PersonTable, PersonTable]
+    numbers: Dict[str, Difference]
+    keypoints: Dict[str, Difference]
+    groups: List[List[Difference]]
+
+
+class Change(NamedTuple):
+    """A card of the gallery: 'better' or 'worse', and the row of the person."""
+
+    kind: str
+    person: int
+
+
+def compare(first: Analysis, second: Analysis) -> Comparison:
+    """Compare two analyses of the same annotations, with equally many resamples."""
+    truth, counted = first.truth, ~first.truth.is_ignored
+    tables = person_table(truth, first.errors), person_table(truth, second.errors)
+    keypoints = compare_means(truth, tables[0].similarity.T, tables[1].similarity.T,
+                              [counted & column for column in truth.is_labelled.T], first.resamples)
+    groups = [compare_means(truth, tables[0].oks, tables[1].oks,
+                            [counted & (condition.group_of == group) for group in range(len(condition.groups))],
+                            first.resamples) for condition in first.conditions]
+    return Comparison(first, second, tables,
+                      compare_numbers(first.numbers, second.numbers, first.drawn, second.drawn),
+                      dict(zip(first.skeleton.keypoint_names, keypoints)), groups)
+
+
+def verdict_sentence(comparison: Comparison) -> str:
+    """Return in plain words whether the AP differs beyond chance."""
+    ap = comparison.numbers['AP']
+    numbers = f'AP of A is {ap.first:.4f}, of B {ap.second:.4f}: B − A = {signed(ap.change, 4)}'
+    if ap.interval is None:
+        return f'{numbers}. There are too few people to tell whether this is beyond chance.'
+    limits = f'95 % between {signed(ap.interval.low, 4)} and {signed(ap.interval.high, 4)}'
+    if ap.verdict == 'same':
+        return f'{numbers}. There is no difference.'
+    if ap.verdict == 'chance':
+        return (f'{numbers}, {limits}. The difference is not beyond chance: on other pictures of this kind it could as '
+                'well be the other way round.')
+    better = 'B' if ap.verdict == 'better' else 'A'
+    return f'{numbers}, {limits}. The difference is beyond chance: {better} is better on pictures of this kind.'
+
+
+def changed_people(comparison: Comparison, most: int) -> List[Change]:
+    """Return up to `most` people whose OKS rose, and as many whose OKS fell; most first, few of a picture."""
+    truth = comparison.first.truth
+    change = np.where(truth.is_ignored, 0.0, comparison.tables[1].oks - comparison.tables[0].oks)
+    found: List[Change] = []
+    for kind, sign in (('better', 1.0), ('worse', -1.0)):
+        of_picture: Dict[int, int] = {}
+        kept = 0
+        for person in np.argsort(-sign * change, kind='stable').tolist():
+            image = int(truth.image_index[person])
+            if kept >= most or sign * change[person] < 1e-6:
+                break
+            if of_picture.get(image, 0) < MOST_OF_PICTURE:
+                of_picture[image] = of_picture.get(image, 0) + 1
+                found.append(Change(kind, person))
+                kept += 1
+    return found
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign."""
+    return f'{value:+.{digits}f}'.replace('-', '−')

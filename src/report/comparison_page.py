@@ -1,0 +1,146 @@
+"""The page of a comparison of two results."""
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..metrics.keypoint_errors import KINDS
+from ..metrics.paired import Difference
+from ..metrics.people_errors import BACKGROUND, DUPLICATE, MISSED
+from .cards import (
+    Drawings,
+    Gallery,
+    PathFinder,
+    card,
+    cut_out_people,
+    draw_poses,
+    draw_truth,
+    draw_within_limits,
+    gallery_section,
+    name_of_picture,
+    plain,
+)
+from .comparison import Change, Comparison, signed, verdict_sentence
+from .page import Html, Sorted, escape, table, whole_page
+from .plots import stacked
+from .sections import KEY, number
+from .write import Source, read_assets
+
+# A keypoint is named on the card of a person if its similarity changed by this.
+NAMED_FROM = 0.3
+NAMES = 'A', 'B'
+VERDICTS = {'better': 'B is better', 'worse': 'A is better', 'chance': 'not beyond chance', 'same': 'no difference',
+            'undefined': 'too few people'}
+KINDS_OF_CHANGE = (('better', 'Better in B', 'people whose OKS rose most'),
+                   ('worse', 'Worse in B', 'people whose OKS fell most'))
+
+
+def draw_changes(comparison: Comparison, changes: Sequence[Change], find_path: PathFinder) -> Gallery:
+    """Return the cards of people who changed: annotated, in A and in B."""
+    truth, names = comparison.first.truth, comparison.first.skeleton.keypoint_names
+    images = [int(truth.image_index[change.person]) for change in changes]
+    drawings, without_picture, left_out = draw_within_limits(
+        images, find_path, lambda row, picture: _draw(comparison, changes[row].person, picture))
+    cards, ranks = [], {'better': 0, 'worse': 0}
+    titles = {kind: title for kind, title, _ in KINDS_OF_CHANGE}
+    for change, image, pictures in zip(changes, images, drawings):
+        ranks[change.kind] += 1
+        person = change.person
+        oks = [float(each.oks[person]) for each in comparison.tables]
+        difference = comparison.tables[1].similarity[person] - comparison.tables[0].similarity[person]
+        changed = [row for row in np.argsort(-np.abs(difference), kind='stable').tolist()
+                   if abs(difference[row]) >= NAMED_FROM and truth.is_labelled[person, row]]
+        details = [f'{plain(names[row])}: similarity {comparison.tables[0].similarity[person, row]:.2f} in A, '
+                   f'{comparison.tables[1].similarity[person, row]:.2f} in B' for row in changed]
+        facts = [f'OKS {oks[0]:.3f} in A, {oks[1]:.3f} in B',
+                 f'annotation {comparison.first.pictures.annotations[person]}']
+        cards.append(card(change.kind, titles[change.kind],
+                          name_of_picture(comparison.first, image), pictures, facts, details,
+                          keypoints=[names[row] for row in changed], score=abs(oks[1] - oks[0]), oks=min(oks),
+                          rank=ranks[change.kind]))
+    return Gallery(cards, without_picture, left_out)
+
+
+def _draw(comparison: Comparison, person: int, picture: Optional[np.ndarray]) -> Drawings:
+    poses = [[int(each.pose[person])] if each.pose[person] >= 0 else [] for each in comparison.tables]
+    analyses = comparison.first, comparison.second
+    small = cut_out_people(comparison.first, int(comparison.first.truth.image_index[person]), picture, [person],
+                           [each.pairs.keypoints[row] for each, rows in zip(analyses, poses) for row in rows])
+    return [('annotated', draw_truth(comparison.first, [person], small)),
+            *((name if rows else f'{name}: no pose', draw_poses(each, rows, small))
+              for name, each, rows in zip(NAMES, analyses, poses))]
+
+
+def _row(name: str, difference: Difference, digits: int = 3) -> list:
+    is_defined = min(difference.first, difference.second) > -0.5
+    limits = ([Sorted(signed(each, digits), each) for each in difference.interval] if difference.interval
+              else ['–', '–'])
+    change = Sorted(signed(difference.change, digits) if is_defined else '–', difference.change)
+    verdict = difference.verdict
+    text = VERDICTS[verdict] if is_defined else '–'
+    mark = Html(f'<span class="verdict {verdict}">{escape(text)}</span>')
+    return [name, number(difference.first, digits), number(difference.second, digits), change, *limits, mark]
+
+
+HEAD = ['A', 'B', 'B − A', 'from', 'to', '']
+
+
+def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], changes: Sequence[Change],
+                    gallery: Gallery) -> str:
+    """Return the page.
+
+    Args:
+        sources: of A and of B.
+        changes: the people of the gallery.
+    """
+    truth, digits = comparison.first.truth, sources[0].digits
+    facts = (f'{sources[0].annotations}, {sources[0].evaluation}: {int((~truth.is_ignored).sum())} people who count on '
+             f'{len(truth.image_ids)} pictures')
+    numbers = [['number', *HEAD], *(_row(name, each, digits) for name, each in comparison.numbers.items())]
+    keypoints = [['keypoint', *HEAD], *(_row(plain(name), each) for name, each in comparison.keypoints.items())]
+    groups = ''.join(
+        f'<h3>{escape(condition.name)}</h3>'
+        + table([[condition.measure, *HEAD], *(_row(name, each) for name, each in zip(condition.groups, differences))],
+                f'table-where-{place}')
+        for place, (condition, differences) in enumerate(zip(comparison.first.conditions, comparison.groups)))
+    changed = sorted({row for change in changes for row in np.flatnonzero(np.abs(
+        comparison.tables[1].similarity[change.person] - comparison.tables[0].similarity[change.person]) >= NAMED_FROM
+        ).tolist() if truth.is_labelled[change.person, row]})
+    used = [kind for kind in KINDS_OF_CHANGE if any(change.kind == kind[0] for change in changes)]
+    body = [
+        f'<h1>Two results compared</h1><p class="dim">{escape(facts)}</p>'
+        f'<p class="dim">A: {escape(sources[0].results)}<br>B: {escape(sources[1].results)}</p>'
+        '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#errors">Errors by kind</a>'
+        '<a href="#keypoints">Keypoints</a><a href="#where">Where</a><a href="#cases">People that changed</a></nav>'
+        f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))}</p>',
+        f'<section><h2 id="numbers">Numbers</h2>{table(numbers, "table-numbers")}'
+        f'<p class="dim">From, to: limits of 95 % of B − A in {comparison.first.resamples} draws of as many pictures '
+        'with replacement, the same for A and B. They tell what other pictures would change, not what another training '
+        'would: compare several seeds for that.</p></section>',
+        _errors(comparison),
+        f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
+        '<p class="dim">Mean similarity of the keypoint (its term of the OKS) over all people who have it labelled, 0 '
+        'without a pose. Of twenty rows without a true difference, one is beyond chance by chance.</p></section>',
+        f'<section><h2 id="where">Where</h2>{groups}<p class="dim">Mean OKS over everybody of the group, 0 without a '
+        'pose.</p></section>',
+        gallery_section('People that changed', 'The annotated person, and its pose in A and in B. Orange is the left '
+                        'side of the body, blue the right.', gallery, used,
+                        [comparison.first.skeleton.keypoint_names[row] for row in changed],
+                        (('worst', 'largest change first'), ('oks', 'OKS, lowest first'), ('name', 'file name')))]
+    notes = list(dict.fromkeys([*sources[0].notes, *sources[1].notes]))
+    if notes:
+        body.append(f'<h2>Notes</h2><ul class="notes">{"".join(f"<li>{escape(each)}</li>" for each in notes)}</ul>')
+    style, script = read_assets()
+    return whole_page('Two results compared', body, style=style, script=script)
+
+
+def _errors(comparison: Comparison) -> Html:
+    """Return the table of the kinds of errors in A and B."""
+    rows: List[list] = [['', *KINDS, 'shares', 'no pose', 'on background', 'duplicates']]
+    for name, each in zip(NAMES, (comparison.first, comparison.second)):
+        counts = each.errors.counts().tolist()
+        states = [int((each.people.person_state == MISSED).sum()), int((each.people.pose_state == BACKGROUND).sum()),
+                  int((each.people.pose_state == DUPLICATE).sum())]
+        rows.append([name, *map(str, counts), stacked(counts, KINDS), *map(str, states)])
+    return Html(f'<section><h2 id="errors">Errors by kind</h2>{KEY}{table(rows)}<p class="dim">Labelled keypoints of '
+                'poses that belong to a person; then people without a pose, and poses on background and on people who '
+                'have a better-scored one.</p></section>')
