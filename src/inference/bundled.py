@@ -8,7 +8,10 @@ from ..system.command_line import say
 from ..system.device import installed_mindspore_version
 from ..system.errors import PoseError
 
-FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'weights')
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Within the installed package, and beside `src` in the repository.
+FOLDER = os.path.join(_PACKAGE if os.path.isdir(os.path.join(_PACKAGE, 'weights')) else os.path.dirname(_PACKAGE),
+                      'weights')
 NAME, RECIPE = 'pose_small', 'simplepose_mobilenetv2_small_people18k_192x160'
 BETTER = ('better ones are published weights: --weights hrnet_w32_coco_256x192, or another name of '
           'python -m src.checkpoints.zoo list')
