@@ -5,7 +5,7 @@ import argparse
 from src.datasets.registry import configured_skeleton
 from src.evaluation.load_model import add_source_flags, fetch_named_weights, open_source
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
-from src.inference.carried import name_default_weights
+from src.inference.bundled import name_default_weights
 from src.inference.command import add_input_flags, run_inputs
 from src.inference.numbered import CLASSIC_FOLDER, CLASSIC_SCORE, run_numbered
 from src.models.registry import model_of

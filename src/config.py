@@ -18,7 +18,7 @@ from .models.registry import MODELS, heatmap_section, model_of, shifts_heatmap
 from .system import checks
 from .system.errors import PoseError
 from .system.files import MAX_INTEGER, parse_json
-from .system.printing import brief, did_you_mean
+from .system.printing import brief, did_you_mean, kind_of
 from .system.yaml_files import format_yaml, read_comments, read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
@@ -93,7 +93,7 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
         return EasyDict(_read_defaults(path, tuple((model.section, model.defaults) for model in MODELS.values())))
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise PoseError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
+        raise PoseError(f'{path} should hold sections such as TRAIN, holds {kind_of(content)}')
     base = content.pop('BASE', 'base')
     if not isinstance(base, str):
         raise PoseError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')

@@ -16,7 +16,7 @@ MODULES = ['src.checkpoints.zoo', 'src.synthetic', 'src.synthetic.animals', 'src
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.
 NEED_MINDSPORE = {f'benchmarks.{name}' for name in (
-    'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
+    'cost', 'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
 SCRIPTS = sorted(path.name for path in ROOT.glob('scripts/*.sh') if not path.stem.endswith('_functions'))
 # It hands its words to a root script.
 EXPORT = 'run_export.sh'
@@ -55,7 +55,7 @@ def test_help_imports_no_mindspore():
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
-@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'export', 'param_convert'])
+@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'demo', 'export', 'param_convert'])
 def test_help_of_root_scripts(script, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_script(script, '--help') == 0

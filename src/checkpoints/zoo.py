@@ -24,12 +24,12 @@ from ..system.downloads import DownloadError, alone_with, download, sha256_of
 from ..system.errors import PoseError
 from ..system.files import make_folder, open_regular, write_bytes
 from ..system.printing import ArgumentParser
-from .zoo_table import MIRROR_VARIABLE, PublishedWeights, find_weights, read_zoo
+from .zoo_table import MIRROR_VARIABLE, TABLE_VARIABLE, PublishedWeights, find_weights, read_zoo
 
 HOME_VARIABLE = 'MINDSPORE_POSE_HOME'
 # Name of the entry of a checkpoint that says where its weights come from.
 SOURCE_KEY = 'source'
-# In every format the convolution that makes the heatmaps is called like this.
+# The convolution that makes the heatmaps, under MMPose's names.
 HEAD_NAME = re.compile(r'(?:.+\.)?final_layer\.(?:weight|bias)')
 # The package is called `src`, or `mindspore_pose` where it is installed.
 PACKAGE = __package__.rpartition('.')[0]
@@ -49,7 +49,7 @@ def download_path(weights: PublishedWeights) -> str:
 
 def checkpoint_path(weights: PublishedWeights) -> str:
     """Return where the checkpoint that is ready for use lies, or will lie."""
-    return download_path(weights) if weights.is_start else os.path.join(home(), 'checkpoints', f'{weights.name}.ckpt')
+    return download_path(weights) if weights.is_ready else os.path.join(home(), 'checkpoints', f'{weights.name}.ckpt')
 
 
 def fetch_checkpoint(name: str) -> str:
@@ -65,15 +65,19 @@ def fetch_checkpoint(name: str) -> str:
     if weights.is_start:
         raise PoseError(f'{name} is a start for training (train.py --pretrained_path {name}), not a pose network')
     path = checkpoint_path(weights)
+    if weights.is_ready:
+        return _fetch_file(weights)
     if not os.path.isfile(path):
         _check_recipe(weights)
         _fetch_file(weights)
-        # That process is not part of a job of several.
+        # That process is not part of a job of several. It runs where the package lies: Python looks for modules in the
+        # current folder first, which may have another `src`.
         own = {key: value for key, value in os.environ.items() if key not in LAUNCHER_VARIABLES}
-        paths = [PACKAGE_PLACE, os.environ.get('PYTHONPATH', '')]
-        done = subprocess.run([sys.executable, '-m', f'{PACKAGE}.checkpoints.zoo', 'get', name], check=False,
-                              stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors='backslashreplace',
-                              env={**own, 'PYTHONPATH': os.pathsep.join(filter(None, paths))})
+        own.update({HOME_VARIABLE: home()}, **({TABLE_VARIABLE: os.path.abspath(own[TABLE_VARIABLE])}
+                                               if own.get(TABLE_VARIABLE) else {}))
+        done = subprocess.run([sys.executable, '-m', f'{PACKAGE}.checkpoints.zoo', 'get', name], check=False, env=own,
+                              cwd=PACKAGE_PLACE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              errors='backslashreplace')
         if done.returncode:
             # Status 2: an error that the user can fix, in the last line.
             message = re.search(r'^error: (.*)\Z', done.stderr.rstrip(), re.M)
@@ -91,14 +95,14 @@ def fetch_start(name: str) -> str:
         PoseError: see `fetch_checkpoint`.
     """
     weights = find_weights(name)
-    return _fetch_file(weights) if weights.is_start else fetch_checkpoint(name)
+    return _fetch_file(weights) if weights.is_ready else fetch_checkpoint(name)
 
 
 def get(name: str) -> str:
     """As `fetch_start`, but convert in this process, which imports MindSpore."""
     weights = find_weights(name)
     path = checkpoint_path(weights)
-    if weights.is_start:
+    if weights.is_ready:
         return _fetch_file(weights)
     if os.path.isfile(path):
         return path
@@ -114,7 +118,7 @@ def get(name: str) -> str:
 
 def _check_recipe(weights: PublishedWeights) -> None:
     if not weights.has_recipe:
-        raise PoseError(f'{weights.name} needs the recipe {weights.recipe}, which this version does not have')
+        raise PoseError(f'{weights.name} cannot be used: {weights.why_not_usable}')
 
 
 def _fetch_file(weights: PublishedWeights) -> str:
@@ -134,7 +138,7 @@ def _fetch_file(weights: PublishedWeights) -> str:
         raise PoseError(f'{weights.name} could not be downloaded: {error}{remembered}. Without a network: get '
                         f'{weights.url} elsewhere, put it into the folder {os.path.dirname(path)} and start again; '
                         f'or name a mirror in {MIRROR_VARIABLE}') from None
-    if weights.is_start:
+    if weights.is_ready:
         _remember_hash(path)
     return path
 
@@ -161,12 +165,9 @@ def _convert(weights: PublishedWeights, source: str, path: str) -> None:
     from .load import adopt_source, load_weights, read_weights
     from .names import named_parameters
     say(f'converting {source}')
-    state, config = read_weights(source)
-    if weights.recipe:
-        config = resolve(load_recipe(weights.recipe), weights.settings)
-        adopt_source(config, None, state, weights.settings, source)
-    elif config is None:
-        raise PoseError(f'{source} has no configuration inside: name a recipe for {weights.name} in the table')
+    state, _ = read_weights(source)
+    config = resolve(load_recipe(weights.recipe), weights.settings)
+    adopt_source(config, None, state, weights.settings, source)
     set_up_device('CPU')
     network = build_configured_network(config)
     load_weights(network, _take_keypoints(state, weights), config, source)
@@ -189,7 +190,7 @@ def list_table(words: Sequence[str] = ()) -> List[str]:
     for row in read_zoo().values():
         text = f'{row.name} {row.project} {row.data}'.lower()
         if all(word.lower() in text for word in words):
-            note = row.note if row.has_recipe else f'recipe {row.recipe} is missing'
+            note = row.note if row.has_recipe else f'not usable: {row.why_not_usable}'
             if row.is_start:
                 note = 'a start for training' + (f'; {note}' if note else '')
             is_here = 'yes' if os.path.isfile(checkpoint_path(row)) else ''

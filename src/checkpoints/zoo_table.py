@@ -31,7 +31,7 @@ class PublishedWeights:
         data: data set that it was trained and measured on.
         url: address of the file.
         sha256: the hexadecimal digits with which the file's SHA-256 begins; '' if nobody tells.
-        recipe: of its network; '' if the file has its configuration inside.
+        recipe: of its network; '' for a checkpoint of this package, which has its configuration inside.
         published: AP, or PCKh for MPII, from 0 to 1; None if there is none.
         settings: {config key: value} in which it differs from the recipe.
         head_keypoints: how many keypoints of its head are taken, the first ones; None for all.
@@ -64,9 +64,19 @@ class PublishedWeights:
         return self.data == START_DATA
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the file is used as it is, without a conversion."""
+        return self.is_start or not self.recipe
+
+    @property
     def has_recipe(self) -> bool:
         """Whether this package has its recipe."""
         return not self.recipe or self.recipe in recipe_names()
+
+    @property
+    def why_not_usable(self) -> str:
+        """Why a file without a recipe cannot be used."""
+        return self.note or f'the recipe {self.recipe} is missing'
 
     @property
     def measure(self) -> str:
@@ -107,7 +117,7 @@ def find_weights(name: str) -> PublishedWeights:
     """
     zoo = read_zoo()
     if name not in zoo:
-        hint = ' (a file is given with --ckpt_path)' if os.path.exists(name) else ''
+        hint = ' (INPUTs come before --weights, a checkpoint comes with --ckpt_path)' if os.path.exists(name) else ''
         raise PoseError(f'no published weights are called {brief(name)}{did_you_mean(name, zoo)}{hint}; all: '
                         'python -m src.checkpoints.zoo list')
     return zoo[name]

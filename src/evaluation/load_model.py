@@ -12,6 +12,7 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
+from ..checkpoints.zoo_table import find_weights
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
 from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
@@ -200,6 +201,9 @@ def fetch_named_weights(arguments: argparse.Namespace) -> None:
         if arguments.ckpt_path or arguments.model_file:
             raise PoseError('give --weights, --ckpt_path or --model_file, only one of them')
         from ..checkpoints.zoo import fetch_checkpoint
+        # A misspelled name is said before anything is downloaded.
+        for name in arguments.weights:
+            find_weights(name)
         arguments.ckpt_path = [fetch_checkpoint(name) for name in arguments.weights]
         arguments.weights = None
 

@@ -5,13 +5,14 @@
     python -m src.evaluation.report --gt GT --compare a.json b.json --report comparison.html
 """
 import argparse
+import os
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..config import DEFAULT_RECIPE, load_recipe
 from ..data.annotation_checks import AnnotationFile
 from ..data.detections import detected_people, load_detections
 from ..data.keypoint_names import open_annotations
-from ..data.locate_pictures import check_picture_folder, split_of
+from ..data.locate_pictures import split_of
 from ..data.skeleton_files import choose_skeleton, sigma_notes
 from ..data.skeletons import Skeleton
 from ..datasets.record import PoseDataset
@@ -35,7 +36,8 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
                             description='Write what the poses of a result file get wrong, as one HTML page.')
     parser.add_argument('--gt', required=True, metavar='FILE', help="annotation file in COCO's format")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--results', metavar='FILE', help="poses in COCO's result format")
+    what.add_argument('--results', metavar='FILE', help="poses in COCO's result format, or what MMPose, "
+                      'Detectron2, Ultralytics or OpenPose wrote')
     what.add_argument('--compare', nargs=2, metavar='FILE', help='two such files: is their difference beyond chance?')
     parser.add_argument('--images', default='', metavar='FOLDER', help='the pictures, for the gallery')
     parser.add_argument('--report', default='report.html', metavar='HTML', help='the page (default: %(default)s)')
@@ -80,7 +82,7 @@ class Evaluated(NamedTuple):
 
     def open_results(self, path: str) -> Tuple[List[dict], Dict[str, float], List[str]]:
         """Return the results of a file, the numbers of their evaluation, and notes; print these."""
-        results, notes = load_results(path, self.file)
+        results, notes = load_results(path, self.file, self.skeleton)
         say(*(f'note: {each}' for each in notes))
         numbers = self.dataset.evaluate(self.file, results, self.skeleton, self.config)
         return results, numbers, notes
@@ -131,8 +133,8 @@ def main() -> None:
         if getattr(arguments, name) < least:
             raise PoseError(f'--{name} should be {least} or more, is {getattr(arguments, name)}')
     check_report_path(arguments.report)
-    if arguments.images:
-        check_picture_folder(arguments.images)
+    if arguments.images and not os.path.isdir(arguments.images):
+        raise PoseError(f'the folder {arguments.images} does not exist (--images)')
     dataset, config = DATASETS[arguments.protocol], load_recipe(DEFAULT_RECIPE)
     config.TEST.CROWDPOSE_RULE = arguments.crowdpose_rule
     file, skeleton = _open(arguments, dataset)

@@ -23,8 +23,7 @@ from ..models.registry import model_of, num_hypotheses
 from ..system.errors import PoseError
 from ..tracking import PoseTracker
 from ..visualization import write_picture
-from .carried import carried_weights
-from .command import suggested_threshold
+from .bundled import bundled_weights
 from .drawings import DrawingOptions, draw_frame, person_numbers, pose_scores
 from .estimator import MODEL_ENDINGS, PoseEstimator
 from .pipeline import PosedFrame
@@ -137,7 +136,7 @@ class PoseDemo:
     @staticmethod
     def _bundled() -> List[str]:
         with contextlib.suppress(PoseError):
-            carried_weights()
+            bundled_weights()
             return [BUNDLED]
         return []
 
@@ -168,7 +167,7 @@ class PoseDemo:
             if weights in self._published:
                 options['weights'], options['recipe'] = self._published[weights].name, None
             elif weights == BUNDLED:
-                path, options['recipe'] = carried_weights()
+                path, options['recipe'] = bundled_weights()
             is_exported = path is not None and path.endswith(MODEL_ENDINGS)
             if is_exported and runtime != AUTOMATIC and default_runtime(path) != 'mindir':
                 options['runtime'] = runtime
@@ -266,7 +265,7 @@ class PoseDemo:
         if not rows:
             notes = ['the detector found no box; a lower threshold of boxes lets in less sure ones']
         elif not is_drawn.any():
-            notes = [f'nobody is above the threshold of people; {suggested_threshold(own.max()):g} shows the best one']
+            notes = [f'nobody is above the threshold of people; the highest score is {own.max():.3f}']
         elif not is_drawn.all():
             notes = [f'{(~is_drawn).sum()} more below the threshold of people']
         return Outcome(_people(int(is_drawn.sum())), notes, path, None, PICTURE_COLUMNS, rows,

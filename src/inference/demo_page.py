@@ -31,7 +31,7 @@ CSS = '''
 .problem { border-left: 4px solid #b42318; background: color-mix(in srgb, #b42318 8%, transparent);
            padding: 0.6rem 0.8rem; border-radius: 4px; overflow-wrap: anywhere; }
 .waiting { color: var(--body-text-color-subdued); }
-#table th, #table td { white-space: nowrap; }
+#table [role=gridcell], #table [role=columnheader] { white-space: nowrap; }
 footer { display: none !important; }
 '''
 WAITING = '<div class="waiting">Choose a picture or a video, then “Find poses”.</div>'
@@ -160,9 +160,9 @@ def serve(demo: PoseDemo, *, host: str, port: int, folder: str, **options) -> An
     page.queue(api_open=False, default_concurrency_limit=1)
     try:
         return page, page.launch(
-            server_name=host, server_port=port or _free_port(host), share=False, quiet=True,
-            prevent_thread_lock=True, ssr_mode=False, footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False, css=CSS,
-            theme=gradio.themes.Base(**fonts), **options)
+            server_name=host, server_port=port or _free_port(host), share=False, quiet=True, prevent_thread_lock=True,
+            ssr_mode=False, footer_links=[], show_error=True, max_file_size=MAX_UPLOAD, enable_monitoring=False,
+            css=CSS, theme=gradio.themes.Base(**fonts), **options)
     except OSError as error:
         raise PoseError(f'the page cannot be served at {host}, port {port}: the port is in use, or the address is not '
                         'one of this machine (--port 0 takes a free port)') from error

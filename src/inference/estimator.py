@@ -21,7 +21,7 @@ from ..system.device import set_up_device
 from ..system.errors import PoseError
 from ..tracking import PoseTracker
 from .box_poses import BoxPoser, PosesOfPicture
-from .carried import carried_weights
+from .bundled import bundled_weights
 from .pipeline import BoxSource, PosedFrame, pose_frames
 from .two_passes import pose_frames_in_two_passes
 
@@ -67,8 +67,8 @@ class PoseEstimator:
                 raise PoseError(f'give a path or the name of weights, not both: {path}, {weights}')
             path = fetch_checkpoint(weights)
         if path is None:
-            carried = carried_weights()
-            path, recipe = carried.path, recipe or carried.recipe
+            bundled = bundled_weights()
+            path, recipe = bundled.path, recipe or bundled.recipe
         overrides = {**(settings or {}), **({} if flip_test is None else {'TEST.FLIP_TEST': flip_test})}
         source = _open(path, runtime, precision, threads)
         if source.needs_mindspore:

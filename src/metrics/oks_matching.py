@@ -78,10 +78,12 @@ class Pairs:
 
 def oks_terms(offsets: np.ndarray, variances: np.ndarray, areas: np.ndarray) -> np.ndarray:
     """Return the OKS terms (N, k) of offsets (N, k, 2), which are overwritten."""
-    offsets *= offsets
-    exponents = offsets[..., 0] + offsets[..., 1]
-    exponents /= variances
-    exponents /= (areas + EPSILON)[:, None]
+    # Poses of another program may be beyond all measure; they have an OKS of 0.
+    with np.errstate(over='ignore'):
+        offsets *= offsets
+        exponents = offsets[..., 0] + offsets[..., 1]
+        exponents /= variances
+        exponents /= (areas + EPSILON)[:, None]
     exponents /= -2
     return np.exp(exponents, out=exponents)
 

@@ -4,7 +4,7 @@ error costs, as the AP that is gained by correcting it (Ronchi and Perona, ICCV 
 Axes: D kept poses, P annotated people, T thresholds.
 """
 from dataclasses import dataclass, replace
-from typing import Collection, Dict, List, Tuple
+from typing import Collection, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -158,26 +158,51 @@ def ap_by_correction(truth: OKSTruth, found: PoseArrays, oks_sigmas: np.ndarray,
             ranking = alone if is_first else _Ranking(truth, corrected.with_scores(corrected.scores))
         else:
             left_out.append(name)
-        numbers[name] = Correction(alone.average_precision([name]), ranking.average_precision(left_out))
+        numbers[name] = Correction(alone.without([name]), ranking.without(left_out))
     return numbers
 
 
+def ap_without_states(truth: OKSTruth, pairs: Pairs, people: PeopleErrors) -> Dict[str, float]:
+    """Return AP without poses on background and duplicates ('false pose'), and without people to whom no pose belongs
+    ('no pose').
+
+    Unlike 'background' and 'missed' of `ap_by_correction`, these are the same at each threshold: an inexact pose, which
+    makes a false positive and a missed person at high thresholds, is neither of them.
+    """
+    ranking = _Ranking(truth, pairs)
+    is_false = np.isin(people.pose_state, (BACKGROUND, DUPLICATE))[ranking.order]
+    num_people = ranking.num_people - int((people.person_state == MISSED).sum())
+    return {'false pose': ranking.average_precision(is_wrong=ranking.is_wrong & ~is_false),
+            'no pose': ranking.average_precision(num_people=np.full(len(ranking.is_right), num_people))}
+
+
 class _Ranking:
-    """Matched poses in the order of their scores: what is right, what counts."""
+    """Matched poses in the order of their scores: what is right, what is wrong, and how many people count."""
 
     def __init__(self, truth: OKSTruth, pairs: Pairs):
         matching = match(truth, pairs, pairs.similarity(truth))
-        order = np.argsort(-pairs.scores, kind='stable')
-        counts = ~matching.is_ignored[:, order]
-        self.is_right = (matching.person[:, order] >= 0) & counts
+        self.order = np.argsort(-pairs.scores, kind='stable')
+        counts = ~matching.is_ignored[:, self.order]
+        self.is_right = (matching.person[:, self.order] >= 0) & counts
         self.is_wrong = counts & ~self.is_right
         self.num_people = int((~truth.is_ignored).sum())
 
-    def average_precision(self, left_out: Collection[str]) -> float:
+    def without(self, left_out: Collection[str]) -> float:
         """Return the AP without the kinds 'background' and 'missed', where they are left out."""
-        is_wrong = np.zeros_like(self.is_wrong) if 'background' in left_out else self.is_wrong
-        num_people = (self.is_right.sum(axis=1) if 'missed' in left_out
-                      else np.full(len(is_wrong), self.num_people))
+        return self.average_precision(
+            is_wrong=np.zeros_like(self.is_wrong) if 'background' in left_out else None,
+            num_people=self.is_right.sum(axis=1) if 'missed' in left_out else None)
+
+    def average_precision(self, *, is_wrong: Optional[np.ndarray] = None, num_people: Optional[np.ndarray] = None
+                          ) -> float:
+        """Return the AP; -1 if nobody is left.
+
+        Args:
+            is_wrong: (T, D) instead of the own.
+            num_people: (T,) instead of the own; thresholds with nobody do not count.
+        """
+        is_wrong = self.is_wrong if is_wrong is None else is_wrong
+        num_people = np.full(len(is_wrong), self.num_people) if num_people is None else num_people
         some = num_people > 0
         if not some.any():
             return -1.0

@@ -27,6 +27,7 @@ from ..metrics.people_errors import (
     Correction,
     PeopleErrors,
     ap_by_correction,
+    ap_without_states,
     find_people_errors,
 )
 from ..metrics.records import PoseArrays
@@ -119,6 +120,11 @@ class Analysis:
     def corrections(self) -> Dict[str, Correction]:
         """{kind of error: AP without it}."""
         return ap_by_correction(self.truth, self.found, np.array(self.skeleton.oks_sigmas), self.pairs, self.errors)
+
+    @cached_property
+    def without_states(self) -> Dict[str, float]:
+        """AP without false poses, and without people who have no pose; see `ap_without_states`."""
+        return ap_without_states(self.truth, self.pairs, self.people)
 
     @cached_property
     def conditions(self) -> List[Condition]:

@@ -1,13 +1,14 @@
 """The cards of a gallery: people drawn on parts of their pictures, within a limit of size; and the controls above."""
 import os
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from types import MappingProxyType
+from typing import Callable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..visualization import draw_people
 from .analysis import Analysis
 from .page import Html, escape, jpeg_source
-from .thumbnails import Thumbnail, encode, open_or_none, plain_ground
+from .thumbnails import Thumbnail, box_corners, cut_out, encode, open_or_none
 
 SIDE = 240  # pixels of the longer side of a thumbnail
 # Of all JPEG files together; beyond it cases are shown without pictures.
@@ -33,22 +34,22 @@ class Gallery(NamedTuple):
     left_out: int
 
 
-def draw_within_limits(analysis: Analysis, images: Sequence[int], find_path: PathFinder,
-                       draw: Callable[[int, np.ndarray], Drawings]) -> Tuple[List[Encoded], int, int]:
+def draw_within_limits(images: Sequence[int], find_path: PathFinder,
+                       draw: Callable[[int, Optional[np.ndarray]], Drawings]) -> Tuple[List[Encoded], int, int]:
     """Draw the people of each card; every picture is opened once.
 
     Args:
         images: row of the picture of each card.
         find_path: row of a picture -> its path, or None.
-        draw: (number of the card, picture) -> its drawings.
+        draw: (number of the card, picture or None) -> its drawings.
 
     Returns:
         The drawings of each card, and how many are without picture and left out, see `Gallery`.
     """
     drawings: List[Encoded] = [[] for _ in images]
     missing, size, left_out = 0, 0, 0
-    for number, picture, is_there in _pictures_read_once(analysis, images, find_path):
-        missing += not is_there
+    for number, picture in _pictures_read_once(images, find_path):
+        missing += picture is None
         if size > MOST_BYTES:
             left_out += 1
             continue
@@ -57,17 +58,28 @@ def draw_within_limits(analysis: Analysis, images: Sequence[int], find_path: Pat
     return drawings, missing, left_out
 
 
-def _pictures_read_once(analysis: Analysis, images: Sequence[int], find_path: PathFinder
-                        ) -> Iterator[Tuple[int, np.ndarray, bool]]:
-    """Yield the number of each card, its picture and whether it could be read; those of a picture come together."""
-    last, picture, is_there = -1, np.zeros((1, 1, 3), np.uint8), False
+def _pictures_read_once(images: Sequence[int], find_path: PathFinder) -> Iterator[Tuple[int, Optional[np.ndarray]]]:
+    """Yield the number of each card and its picture, None if it cannot be read; those of a picture come together."""
+    last, picture = -1, None
     for number in sorted(range(len(images)), key=lambda each: (images[each], each)):
         if images[number] != last:
             last = images[number]
-            found = open_or_none(find_path(last))
-            is_there = found is not None
-            picture = plain_ground(analysis.pictures.sizes[last]) if found is None else found
-        yield number, picture, is_there
+            picture = open_or_none(find_path(last))
+        yield number, picture
+
+
+def cut_out_people(analysis: Analysis, image: int, picture: Optional[np.ndarray], people: Sequence[int],
+                   poses: Sequence[np.ndarray]) -> Thumbnail:
+    """Return the part of a picture that shows some annotated people and some poses (n, 2).
+
+    Args:
+        picture: that of row `image`, None if it is not there.
+    """
+    size = analysis.pictures.sizes[image] if picture is None else np.array(picture.shape[1::-1])
+    truth = analysis.truth
+    places = [*poses, *(box_corners(truth.boxes_xywh[person]) for person in people),
+              *(truth.keypoints[person][truth.is_labelled[person]] for person in people)]
+    return cut_out(picture, [np.clip(each, 0, size.astype(float)) for each in places], SIDE, size)
 
 
 def draw_truth(analysis: Analysis, people: Sequence[int], small: Thumbnail) -> np.ndarray:
@@ -119,7 +131,8 @@ def card(kind: str, title: str, name: str, pictures: Encoded, facts: Sequence[st
 
 
 def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tuple[str, str, str]],
-                    keypoints: Sequence[str], orders: Sequence[Tuple[str, str]]) -> Html:
+                    keypoints: Sequence[str], orders: Sequence[Tuple[str, str]],
+                    advice: Mapping[str, str] = MappingProxyType({})) -> Html:
     """Return the section of a gallery with its controls.
 
     Args:
@@ -127,6 +140,7 @@ def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tup
         kinds: (kind, what its cases are called, which are shown first).
         keypoints: names of those that can be chosen.
         orders: (order known to the script, what it is called), beside that by kind.
+        advice: {kind: what to try against it}, shown where a kind is chosen.
     """
     if not gallery.cards:
         return Html(f'<section><h2 id="cases">{escape(title)}</h2><p>No case is shown.</p></section>')
@@ -142,11 +156,13 @@ def gallery_section(title: str, text: str, gallery: Gallery, kinds: Sequence[Tup
         f'{_choice("Keypoint", "keypoint", "all keypoints", [(name, plain(name)) for name in keypoints])}'
         '<label>File name <input name="file" type="search" autocomplete="off" placeholder="part of the name"></label>'
         f'{_choice("Order", "order", "by kind", orders)}<output aria-live="polite"></output></form>')
+    advised = ''.join(f'<p class="advice" data-kind="{kind}" hidden>{escape(each)}</p>'
+                      for kind, each in advice.items())
     shown = ''.join(f'<li>{escape(called)}: {escape(order)}</li>' for _, called, order in kinds)
     return Html(
         f'<section><h2 id="cases">{escape(title)}</h2><p>{escape(" ".join([text, *remarks]))}</p>'
         f'<details><summary>Which cases are shown</summary><p>At most two of a picture.</p><ul>{shown}</ul></details>'
-        f'{controls}<div class="cases">{"".join(gallery.cards)}</div>'
+        f'{controls}{advised}<div class="cases">{"".join(gallery.cards)}</div>'
         '<p class="empty" hidden>No case fits these filters.</p></section>')
 
 

@@ -1,5 +1,5 @@
 """The page of a comparison of two results."""
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from ..metrics.keypoint_errors import KINDS
 from ..metrics.paired import Difference
 from ..metrics.people_errors import BACKGROUND, DUPLICATE, MISSED
 from .cards import (
-    SIDE,
     Drawings,
     Gallery,
     PathFinder,
     card,
+    cut_out_people,
     draw_poses,
     draw_truth,
     draw_within_limits,
@@ -23,7 +23,6 @@ from .comparison import Change, Comparison, signed, verdict_sentence
 from .page import Html, Sorted, escape, table, whole_page
 from .plots import stacked
 from .sections import KEY, number
-from .thumbnails import box_corners, cut_out
 from .write import Source, read_assets
 
 # A keypoint is named on the card of a person if its similarity changed by this.
@@ -40,7 +39,7 @@ def draw_changes(comparison: Comparison, changes: Sequence[Change], find_path: P
     truth, names = comparison.first.truth, comparison.first.skeleton.keypoint_names
     images = [int(truth.image_index[change.person]) for change in changes]
     drawings, without_picture, left_out = draw_within_limits(
-        comparison.first, images, find_path, lambda row, picture: _draw(comparison, changes[row].person, picture))
+        images, find_path, lambda row, picture: _draw(comparison, changes[row].person, picture))
     cards, ranks = [], {'better': 0, 'worse': 0}
     titles = {kind: title for kind, title, _ in KINDS_OF_CHANGE}
     for change, image, pictures in zip(changes, images, drawings):
@@ -61,17 +60,13 @@ def draw_changes(comparison: Comparison, changes: Sequence[Change], find_path: P
     return Gallery(cards, without_picture, left_out)
 
 
-def _draw(comparison: Comparison, person: int, picture: np.ndarray) -> Drawings:
-    truth = comparison.first.truth
-    size = np.array(picture.shape[1::-1], float)
+def _draw(comparison: Comparison, person: int, picture: Optional[np.ndarray]) -> Drawings:
     poses = [[int(each.pose[person])] if each.pose[person] >= 0 else [] for each in comparison.tables]
     analyses = comparison.first, comparison.second
-    places = [np.clip(box_corners(truth.boxes_xywh[person]), 0, size),
-              np.clip(truth.keypoints[person][truth.is_labelled[person]], 0, size)]
-    places += [np.clip(each.pairs.keypoints[rows].reshape(-1, 2), 0, size) for each, rows in zip(analyses, poses)]
-    small = cut_out(picture, places, SIDE)
+    small = cut_out_people(comparison.first, int(comparison.first.truth.image_index[person]), picture, [person],
+                           [each.pairs.keypoints[row] for each, rows in zip(analyses, poses) for row in rows])
     return [('annotated', draw_truth(comparison.first, [person], small)),
-            *((f'{name}' if rows else f'{name}: no pose', draw_poses(each, rows, small))
+            *((name if rows else f'{name}: no pose', draw_poses(each, rows, small))
               for name, each, rows in zip(NAMES, analyses, poses))]
 
 

@@ -1,5 +1,5 @@
 """The gallery of a report: for each case the annotated and the found pose beside each other, and what is wrong."""
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from .cards import (
     Gallery,
     PathFinder,
     card,
+    cut_out_people,
     draw_poses,
     draw_truth,
     draw_within_limits,
@@ -22,7 +23,7 @@ from .cards import (
 from .cases import Case
 from .page import Html
 from .texts import KIND_TEXTS
-from .thumbnails import Thumbnail, box_corners, cut_out
+from .thumbnails import Thumbnail
 
 # Blue, green, red of the rings around wrong keypoints; the page's colors of the kinds.
 RING_COLORS = {JITTER: (30, 190, 235), INVERSION: (205, 95, 165), SWAP: (40, 125, 240), MISS: (60, 55, 220)}
@@ -38,7 +39,7 @@ def draw_gallery(analysis: Analysis, cases: Sequence[Case], find_path: PathFinde
         find_path: row of a picture -> its path, or None.
     """
     drawings, without_picture, left_out = draw_within_limits(
-        analysis, [case.image for case in cases], find_path,
+        [case.image for case in cases], find_path,
         lambda number, picture: _draw(analysis, cases[number], picture))
     ranks: Dict[str, int] = {}
     cards = []
@@ -48,15 +49,11 @@ def draw_gallery(analysis: Analysis, cases: Sequence[Case], find_path: PathFinde
     return Gallery(cards, without_picture, left_out)
 
 
-def _draw(analysis: Analysis, case: Case, picture: np.ndarray) -> Drawings:
+def _draw(analysis: Analysis, case: Case, picture: Optional[np.ndarray]) -> Drawings:
     """Return (caption, drawing) of the annotated and the found people of a case."""
     truth, pairs = analysis.truth, analysis.pairs
-    size = np.array(picture.shape[1::-1], float)
-    places = [np.clip(pairs.keypoints[pose], 0, size) for pose in case.poses]
-    if case.person >= 0:
-        places += [np.clip(box_corners(truth.boxes_xywh[case.person]), 0, size),
-                   np.clip(truth.keypoints[case.person][truth.is_labelled[case.person]], 0, size)]
-    small = cut_out(picture, places, SIDE)
+    small = cut_out_people(analysis, case.image, picture, [case.person] if case.person >= 0 else [],
+                           [pairs.keypoints[pose] for pose in case.poses])
     people = [case.person] if case.person >= 0 else np.flatnonzero(truth.image_index == case.image).tolist()
     drawn = [('annotated' if case.person >= 0 else 'annotated people', draw_truth(analysis, people, small))]
     if case.kind == 'missed':

@@ -12,8 +12,8 @@ from typing import NamedTuple, Sequence, Tuple
 STYLE = '''
 :root { color-scheme: light dark; --ink: #1c2733; --dim: #5b6b7b; --paper: #f6f7f9; --card: #fff; --line: #dde2e8;
         --bar: #4a86c8; --error: #c62f2f; --warning: #b26a00; --note: #51708f; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --dim: #9aa8b5; --paper: #14191f; --card: #1d242c;
-        --line: #303a45; --bar: #5b9be0; --error: #ff7b72; --warning: #f0a845; --note: #8fb3d6; } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --dim: #9aa8b5; --paper: #14191f;
+        --card: #1d242c; --line: #303a45; --bar: #5b9be0; --error: #ff7b72; --warning: #f0a845; --note: #8fb3d6; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
        max-width: 1060px; padding: 24px 20px 60px; }
 h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 18px; margin: 36px 0 10px; }

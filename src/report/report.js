@@ -56,6 +56,7 @@ if (controls) {
       card.hidden = !fits;
       shown += fits;
     }
+    for (const each of document.querySelectorAll('p.advice')) each.hidden = each.dataset.kind !== kind;
     const order = orders[controls.elements.order.value];
     box.append(...(order ? cards.slice().sort(order) : cards));
     count.value = `${shown} of ${cards.length} cases`;

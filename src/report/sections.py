@@ -12,6 +12,9 @@ from .plots import Line, columns, gain_bar, lines, reliability_plot, stacked
 from .texts import KIND_TEXTS
 
 KEYPOINT_KINDS = ('miss', 'swap', 'inversion', 'jitter')
+# What the kinds are called in the sentence at the head.
+COSTLY = {'miss': 'misses', 'swap': 'swaps', 'inversion': 'inversions', 'jitter': 'jitter', 'score': 'the scores',
+          'background': 'poses on background and duplicates', 'missed': 'people without a pose'}
 
 
 def number(value: float, digits: int = 3) -> Sorted:
@@ -57,53 +60,71 @@ def numbers_section(analysis: Analysis, digits: int) -> Html:
 
 def _most_costly(analysis: Analysis) -> Html:
     ap = analysis.numbers['AP']
-    gains = sorted(((each.alone - ap, name) for name, each in analysis.corrections.items() if each.alone > -0.5),
-                   reverse=True)
+    # At each threshold, inexact poses are false positives and missed people as well: these would always come first.
+    without = {**{name: analysis.corrections[name].alone for name in (*KEYPOINT_KINDS, 'score')},
+               'background': analysis.without_states['false pose'], 'missed': analysis.without_states['no pose']}
+    gains = sorted(((value - ap, name) for name, value in without.items() if value > -0.5), reverse=True)
     gains = [(gain, name) for gain, name in gains if gain >= 0.0005]
     if not gains:
         return Html('<p class="what">No kind of error costs AP by itself.</p>')
     gain, name = gains[0]
-    text = (f'Most costly: {KIND_TEXTS[name].title.lower()}. Correcting this kind alone would raise AP from {ap:.3f} '
-            f'to {ap + gain:.3f}'
-            + (f'; next is {KIND_TEXTS[gains[1][1]].title.lower()}, with {gains[1][0]:+.3f}' if len(gains) > 1 else '')
+    text = (f'Most costly: {COSTLY[name]}. Correcting this alone would raise AP from {ap:.3f} to {ap + gain:.3f}'
+            + (f'; next: {COSTLY[gains[1][1]]}, {gains[1][0]:+.3f}' if len(gains) > 1 else '')
             + f'. {KIND_TEXTS[name].advice}')
     return Html(f'<p class="what">{escape(text)}</p>')
 
 
 def error_section(analysis: Analysis) -> Html:
     """Return the table of errors by kind with what each costs."""
-    ap, counts = analysis.numbers['AP'], dict(zip(KINDS, analysis.errors.counts().tolist()))
-    labelled = sum(counts.values())
+    counts = dict(zip(KINDS, analysis.errors.counts().tolist()))
     poses, people = analysis.people.pose_state, analysis.people.person_state
-    counted = int((~analysis.truth.is_ignored).sum())
-    wrong = int(np.isin(poses, (INEXACT, DUPLICATE, BACKGROUND)).sum())
-    missed = int(np.isin(people, (INEXACT, MISSED)).sum())
-    how_many = {**{kind: (counts[kind], labelled, 'keypoints') for kind in KEYPOINT_KINDS},
-                'score': (len(analysis.people.misranked), counted, 'people'),
-                'background': (wrong, len(poses), 'poses'), 'missed': (missed, counted, 'people')}
-    most = max((each.alone - ap for each in analysis.corrections.values()), default=0.0)
-    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step',
-                         'what to try against it']]
-    for name in CORRECTIONS:
-        correction, (count, whole, what) = analysis.corrections[name], how_many[name]
-        text = KIND_TEXTS[name]
-        advice = (f'<details><summary aria-label="{escape(text.title)}: meaning, advice">meaning, advice</summary>'
-                  f'<p>{escape(text.meaning)} {escape(text.advice)}</p></details>')
-        rows.append([text.title, Sorted(f'{count} {what}', float(count)), _share(count, whole),
-                     number(correction.alone), _gain(correction.alone, ap),
-                     gain_bar(correction.alone - ap, most, name), number(correction.one_after_another),
-                     Html(advice)])
     inexact, duplicate, background = (int((poses == state).sum()) for state in (INEXACT, DUPLICATE, BACKGROUND))
-    no_pose = int((people == MISSED).sum())
+    missed, no_pose = int(np.isin(people, (INEXACT, MISSED)).sum()), int((people == MISSED).sum())
     return Html(
         '<section><h2 id="errors">Errors by kind</h2>'
-        f'<p>Of {labelled} labelled keypoints with a pose, {counts["good"]} are good. '
-        f'Of {wrong} false positives at an OKS of 0.5, {background} are on background, {duplicate} are duplicates and '
-        f'{inexact} are too inexact. Of {missed} missed people, {no_pose} have no pose at all.</p>'
-        f'{table(rows, "table-errors")}'
+        f'<p>Of {sum(counts.values())} labelled keypoints with a pose, {counts["good"]} are good. '
+        f'Of {inexact + duplicate + background} false positives at an OKS of 0.5, {background} are on background, '
+        f'{duplicate} are duplicates and {inexact} are too inexact. Of {missed} missed people, {no_pose} have no pose '
+        f'at all.</p>{table(_error_rows(analysis), "table-errors")}'
         '<p class="dim">AP without it: only this kind is corrected. Step by step: this kind and all above it are. '
         'Definitions: Ronchi and Perona, ICCV 2017. Similarity of a keypoint: its term of the OKS. False positives and '
-        'missed people are counted at an OKS of 0.5 and corrected at each threshold.</p></section>')
+        'missed people are counted at an OKS of 0.5 and corrected at each threshold. At high thresholds inexact poses '
+        f'make both; the second row of each leaves them aside.</p><dl class="advice">{_advice()}</dl></section>')
+
+
+def _advice() -> str:
+    """Return what each kind is, and what to try against it."""
+    return ''.join(f'<div><dt>{escape(text.title)}</dt><dd>{escape(text.meaning)} <span class="dim">'
+                   f'{escape(text.advice)}</span></dd></div>' for text in KIND_TEXTS.values())
+
+
+def _error_rows(analysis: Analysis) -> List[list]:
+    ap, counts = analysis.numbers['AP'], dict(zip(KINDS, analysis.errors.counts().tolist()))
+    poses, people = analysis.people.pose_state, analysis.people.person_state
+    labelled, counted = sum(counts.values()), int((~analysis.truth.is_ignored).sum())
+
+    def of_state(states: np.ndarray, *wanted: int) -> int:
+        return int(np.isin(states, wanted).sum())
+
+    how_many = {**{kind: (counts[kind], labelled, 'keypoints') for kind in KEYPOINT_KINDS},
+                'score': (len(analysis.people.misranked), counted, 'people'),
+                'background': (of_state(poses, INEXACT, DUPLICATE, BACKGROUND), len(poses), 'poses'),
+                'missed': (of_state(people, INEXACT, MISSED), counted, 'people')}
+    aside = {'background': ('background, duplicates', 'false pose', of_state(poses, DUPLICATE, BACKGROUND)),
+             'missed': ('no pose at all', 'no pose', of_state(people, MISSED))}
+    most = max((each.alone - ap for each in analysis.corrections.values()), default=0.0)
+    rows: List[list] = [['kind', 'how many', 'share', 'AP without it', 'gain', '', 'step by step']]
+    for name in CORRECTIONS:
+        correction, (count, whole, what), text = analysis.corrections[name], how_many[name], KIND_TEXTS[name]
+        rows.append([text.title, Sorted(f'{count} {what}', float(count)), _share(count, whole),
+                     number(correction.alone), _gain(correction.alone, ap),
+                     gain_bar(correction.alone - ap, most, name), number(correction.one_after_another)])
+        if name in aside:
+            title, key, count = aside[name]
+            value = analysis.without_states[key]
+            rows.append([f'{text.title}: {title}', Sorted(f'{count} {what}', float(count)), _share(count, whole),
+                         number(value), _gain(value, ap), gain_bar(value - ap, most, name), ''])
+    return rows
 
 
 def keypoint_section(analysis: Analysis) -> Html:

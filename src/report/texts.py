@@ -46,7 +46,8 @@ KIND_TEXTS: Dict[str, KindText] = {
         'lowest rate. Annotators differ among themselves, so some jitter stays.',
         'Jitter'),
     'score': KindText(
-        'Score', 'Poses whose scores do not rank them by how good they are.',
+        'Score', 'Poses whose scores do not rank them by how good they are. Counted are people with a more similar '
+        'pose of a lower score; corrected is the order of all poses of all pictures.',
         'people whose best-scored pose is much worse than another one',
         'The score of a person is that of the box times that of its keypoints: try another threshold for the keypoints '
         'that count (TEST.IN_VIS_THRE), other NMS limits (TEST.OKS_THRE), or calibrate the scores.',

@@ -1,5 +1,4 @@
 """Parts of pictures, enlarged or made smaller to the size of a thumbnail."""
-import math
 from typing import NamedTuple, Optional, Sequence, Union
 
 import cv2
@@ -42,30 +41,29 @@ def open_or_none(path: Optional[Union[str, bytes]]) -> Optional[np.ndarray]:
         return None
 
 
-def cut_out(picture: np.ndarray, places: Sequence[np.ndarray], side: int) -> Thumbnail:
+def cut_out(picture: Optional[np.ndarray], places: Sequence[np.ndarray], side: int,
+            size: Optional[np.ndarray] = None) -> Thumbnail:
     """Return the part of a picture that holds all places, with a margin; the whole picture without places.
 
     Args:
+        picture: None gives a plain ground.
         places: arrays (n, 2) of positions in the picture.
         side: the longer side of the thumbnail in pixels.
+        size: (width, height) of the picture, if there is none.
     """
-    size = np.array(picture.shape[1::-1])
+    size = np.array(picture.shape[1::-1]) if picture is not None else np.asarray(size)
     everything = np.concatenate(places) if len(places) else np.array([[0, 0], size])
     low, high = everything.min(axis=0), everything.max(axis=0)
     margin = 0.12 * max(high - low) + 4
     low = np.clip(np.floor(low - margin), 0, size - 1).astype(int)
     high = np.clip(np.ceil(high + margin), low + 1, size).astype(int)
+    scale = side / max(high - low)
+    width, height = (max(1, round(each * scale)) for each in (high - low).tolist())
+    if picture is None:
+        return Thumbnail(np.full((height, width, 3), GROUND, np.uint8), low, scale)
     part = picture[low[1]:high[1], low[0]:high[0]]
-    scale = side / max(part.shape[:2])
-    small = cv2.resize(part, (max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))),
-                       interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return Thumbnail(small, low, scale)
-
-
-def plain_ground(size: Sequence[int]) -> np.ndarray:
-    """Return a plain picture of (width, height), for people whose own is not there."""
-    width, height = (max(1, min(int(each), 4096)) for each in size)
-    return np.full((height, width, 3), GROUND, np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return Thumbnail(cv2.resize(part, (width, height), interpolation=interpolation), low, scale)
 
 
 def encode(picture: np.ndarray, quality: int = 85) -> bytes:
@@ -76,9 +74,3 @@ def encode(picture: np.ndarray, quality: int = 85) -> bytes:
 def box_corners(box_xywh: np.ndarray) -> np.ndarray:
     """Return the two corners (2, 2) of a box."""
     return np.stack([box_xywh[:2], box_xywh[:2] + box_xywh[2:]])
-
-
-def is_usable(places: np.ndarray) -> bool:
-    """Whether places are finite and not beyond any picture."""
-    return bool(np.isfinite(places).all() and math.isfinite(float(np.abs(places).max(initial=0)))
-                and np.abs(places).max(initial=0) < 1e6)

@@ -69,4 +69,5 @@ def _gallery_section(analysis: Analysis, cases: Sequence[Case], gallery: Gallery
         'Worst cases', 'The annotated person and the found pose beside each other. Orange is the left side of the '
         'body, blue the right. A ring marks a wrong keypoint, the line leads to its label.', gallery, kinds,
         keypoints_of(analysis, cases), (('worst', 'worst first'), ('score', 'score, highest first'),
-                                        ('oks', 'OKS, lowest first'), ('name', 'file name')))
+                                        ('oks', 'OKS, lowest first'), ('name', 'file name')),
+        {kind: f'{KIND_TEXTS[kind].meaning} {KIND_TEXTS[kind].advice}' for kind in kinds_of(cases)})

@@ -240,13 +240,13 @@ def test_mpii_without_head_sizes_cannot_be_scored(roots, tmp_path):
 
 
 @pytest.mark.parametrize('protocol, key, value, message', [
-    ('coco', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
-    ('ochuman', 'num_keypoints', 'all', "annotation 1: 'num_keypoints' should be int, is 'all'"),
-    ('crowdpose', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
-    ('crowdpose', 'num_keypoints', None, "annotation 1: 'num_keypoints' should be int, is None"),
+    ('coco', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
+    ('ochuman', 'num_keypoints', 'all', "annotation 1: 'num_keypoints' should be a whole number, is 'all'"),
+    ('crowdpose', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
+    ('crowdpose', 'num_keypoints', None, "annotation 1: 'num_keypoints' should be a whole number, is null"),
     ('crowdpose', 'bbox', [1, 2, 3, -4], "annotation 1: 'bbox' should have a width and height of zero or more, is"),
     ('mpii', 'joints_vis', [2] * 16, "person 1: 'joints_vis' should be 0 or 1"),
-    ('mpii', 'head_size', None, "person 1: 'head_size' should be int or float, is None")])
+    ('mpii', 'head_size', None, "person 1: 'head_size' should be a number, is null")])
 @pytest.mark.parametrize('with_boxes_of_the_file', [True, False])
 def test_what_the_evaluator_touches_is_read_before_the_first_prediction(roots, tmp_path, protocol, key, value, message,
                                                                         with_boxes_of_the_file):

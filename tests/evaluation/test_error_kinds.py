@@ -27,6 +27,7 @@ from src.metrics.people_errors import (
     MISSED,
     RIGHT,
     ap_by_correction,
+    ap_without_states,
     find_people_errors,
     optimal_scores,
 )
@@ -264,6 +265,24 @@ def test_states_of_poses_and_people():
     assert people.pose_state.tolist() == [RIGHT, DUPLICATE, INEXACT, BACKGROUND, 1]
     assert people.person_state.tolist() == [FOUND, INEXACT, MISSED, 1]
     assert people.nearest.tolist()[:3] == [0, 0, 1]
+
+
+def without_states(truth, found):
+    pairs, _, people = analyse(truth, found)
+    return ap_without_states(truth, pairs, people)
+
+
+def test_ap_without_false_poses_and_without_people_who_have_none():
+    """An inexact pose is neither false nor makes its person missed, though it is both at an OKS of 0.5."""
+    far = LABELS + [0, 90000]
+    assert without_states(truth_of(LABELS), poses_of(far, LABELS)) == pytest.approx({'false pose': 1, 'no pose': 0.5})
+    assert without_states(truth_of(LABELS), poses_of(LABELS, LABELS + [0, 1])) == pytest.approx(
+        {'false pose': 1, 'no pose': 1})
+    assert without_states(truth_of(LABELS, far), poses_of(LABELS)) == pytest.approx(
+        {'false pose': 51 / 101, 'no pose': 1})
+    inexact = far + [0, 1] * np.array([[away(each, 0.3)] for each in range(17)])
+    assert without_states(truth_of(LABELS, far), poses_of(inexact, LABELS)) == pytest.approx(
+        {'false pose': 0.5 * 51 / 101, 'no pose': 0.5 * 51 / 101})
 
 
 def test_a_picture_without_people_and_no_poses_at_all():

@@ -67,6 +67,8 @@ def test_filters_of_the_gallery(browser, page):
     choose(browser, 'kind', 'swap')
     swaps = ask(browser, f'{SHOWN}.length')
     assert 0 < swaps < everybody and ask(browser, f"{SHOWN}.every((each) => each.dataset.kind === 'swap')")
+    advice = "Array.from(document.querySelectorAll('p.advice')).filter((each) => !each.hidden)"
+    assert ask(browser, f"{advice}.map((each) => each.textContent.includes('another person'))") == [True]
     keypoint = ask(browser, f"{SHOWN}[0].dataset.keypoints.split(' ')[0]")
     choose(browser, 'keypoint', keypoint)
     assert 0 < ask(browser, f'{SHOWN}.length') <= swaps

@@ -49,7 +49,7 @@ def test_thresholds_decide_who_counts(demo, material):
     assert fewer.headline == '1 person' and len(fewer.rows) == 1
     nobody = demo.run(photo, replace(CHOICES, drawing=DrawingOptions(0.95, 0.2)))
     assert nobody.headline == 'nobody' and nobody.rows[0][1] == 'no'
-    assert nobody.notes[0] == 'nobody is above the threshold of people; 0.89 shows the best one'
+    assert nobody.notes[0] == 'nobody is above the threshold of people; the highest score is 0.900'
     without_boxes = demo.run(photo, replace(CHOICES, detector_threshold=0.95))
     assert without_boxes.headline == 'nobody' and 'found no box' in without_boxes.notes[0]
     whole = demo.run(photo, replace(CHOICES, detector=WHOLE_PICTURE))

@@ -89,7 +89,8 @@ class User:
         return wait_until(lambda: next((each for each in self.find(selector) if each.is_displayed()), None))
 
     def cells(self) -> list:
-        return [text for text in (cell.get_attribute('textContent').strip() for cell in self.find('#table td')) if text]
+        texts = [cell.get_attribute('textContent').strip() for cell in self.find('#table [role=gridcell]')]
+        return [text for text in texts if text]
 
     def upload(self, path: Path, to: str = 'picture') -> None:
         if to == 'video':

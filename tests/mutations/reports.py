@@ -35,7 +35,7 @@ REPORTS = (
              'tests/evaluation/test_error_kinds.py::test_better_scores_bring_back_a_pose_beyond_the_twenty_best',
              'all poses are scored anew'),
     Mutation('missed_people_left_in', 'src/metrics/people_errors.py',
-             "if 'missed' in left_out\n", "if 'none' in left_out\n",
+             "axis=1) if 'missed' in left_out", "axis=1) if 'none' in left_out",
              'tests/evaluation/test_error_kinds.py::test_ap_without_background_and_without_missed_people',
              'missed people are left out'),
     Mutation('crowd_boxes_overlap', 'src/metrics/conditions.py',
