@@ -8,7 +8,7 @@ from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
 from src.evaluation.arguments import choose_boxes, find_checkpoints, parse_arguments
 from src.evaluation.evaluate import Evaluation, Predicted
-from src.evaluation.load_model import open_source
+from src.evaluation.load_model import fetch_named_weights, open_source
 from src.evaluation.write_report import check_can_report, check_report_path
 from src.flags import EVAL_FLAGS, read_overrides
 from src.system.collectives import wait_for_all
@@ -53,6 +53,7 @@ def main() -> None:
     arguments = parse_arguments()
     # Several processes connect before the first tensor is made, as Ascend requires.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
+    fetch_named_weights(arguments)
     source, config, overrides = open_source(arguments, find_checkpoints(arguments),
                                             lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe))
     choose_boxes(arguments, config, overrides)

@@ -3,6 +3,8 @@ import src.system.with_mindspore  # noqa: F401, I001  first
 import argparse
 import os
 
+import numpy as np
+
 from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.load import adopt_source, load_weights, read_weights
 from src.config import resolve
@@ -11,12 +13,13 @@ from src.evaluation.predictors import network_predictor
 from src.export.compare import compare_all
 from src.export.example_crops import CALIBRATION, find_example_crops
 from src.export.plan import FILE_FORMATS, check_air, read_plan
+from src.export.float16 import store_in_float16
 from src.export.quantise import quantise
 from src.export.model_file import INPUT_KINDS, open_model_file
 from src.export.runtimes import installed_runtimes
 from src.export.write import build_exported_model, describe, write_model
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
-from src.models.registry import build_configured_network, model_of, network_name
+from src.models.registry import build_empty_network, model_of, network_name
 from src.system.command_line import run_command, say
 from src.system.device import set_up_device
 from src.system.errors import MissingPackageError
@@ -41,6 +44,8 @@ def parse_arguments() -> argparse.Namespace:
                         'whom the input codes names, or all at once (default: %(default)s)')
     parser.add_argument('--opset', type=int, default=17, help='of ONNX (default: %(default)s)')
     parser.add_argument('--int8', action='store_true', help='quantise an ONNX file, calibrated on people of --data_url')
+    parser.add_argument('--float16', action='store_true', help='store the weights of an ONNX file in float16: half the '
+                        'size, computed in float32')
     parser.add_argument('--data_url', help='pictures that calibrate, and that the file is checked on')
     parser.add_argument('--det_file_url', help='boxes on them (default: all in annotation/det_json)')
     parser.add_argument('--calibration_people', type=int, default=64, help='that calibrate (default: %(default)s)')
@@ -65,7 +70,7 @@ def main() -> None:
     skeleton = configured_skeleton(config)
     crops = find_example_crops(config, skeleton, arguments.data_url, arguments.det_file_url,
                                arguments.calibration_people)
-    network, folded = build_configured_network(config), build_configured_network(config)
+    network, folded = build_empty_network(config), build_empty_network(config)
     for each in (network, folded):
         load_weights(each, weights, config, arguments.ckpt_path)
     protocol = resolve(config, {'TEST.FLIP_TEST': plan.flip_test, 'TEST.MULTI_SHIFT': 0})
@@ -80,8 +85,10 @@ def main() -> None:
             say(line)
         if arguments.int8:
             say(f'int8: {quantise(temporary, crops[CALIBRATION])}')
-    say(f'written: {path} ({network_name(config)}, {plan}{", int8" * arguments.int8}, '
-        f'{os.path.getsize(path) / 1e6:.1f} MB)')
+        if arguments.float16:
+            say(f'float16: {store_in_float16(temporary, np.concatenate([some[:2] for some in crops.values()]))}')
+    say(f'written: {path} ({network_name(config)}, {plan}{", int8" * arguments.int8}'
+        f'{", weights in float16" * arguments.float16}, {os.path.getsize(path) / 1e6:.1f} MB)')
     if plan.with_decode and config.TEST.FLIP_TEST and not plan.flip_test:
         say('note: the flip test of the recipe is not inside, and nobody can add it to keypoints; --flip_test would')
     if plan.takes_codes(config):

@@ -3,9 +3,9 @@ pictures with boxes of a file: python infer.py --ckpt_path CKPT [--data_url …]
 import argparse
 
 from src.datasets.registry import configured_skeleton
-from src.evaluation.load_model import add_source_flags, open_source
+from src.evaluation.load_model import add_source_flags, fetch_named_weights, open_source
 from src.flags import TEST_FLAGS, add_config_flags, read_overrides
-from src.inference.carried import name_default_weights
+from src.inference.bundled import name_default_weights
 from src.inference.command import add_input_flags, run_inputs
 from src.inference.numbered import CLASSIC_FOLDER, CLASSIC_SCORE, run_numbered
 from src.models.registry import model_of
@@ -19,7 +19,7 @@ INFER_FLAGS = {flag: key for flag, key in TEST_FLAGS.items() if flag not in ('da
 
 def parse_arguments() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
-    add_source_flags(parser, 'checkpoint')
+    add_source_flags(parser, 'checkpoint', precision='auto')
     add_input_flags(parser)
     parser.add_argument('--score_thresh', type=float, help='people above are drawn, further people of a box above '
                         f'MIPNET.DECAY_THRE times that (default: {CLASSIC_SCORE}; with INPUT by network, and then the '
@@ -35,6 +35,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    fetch_named_weights(arguments)
     if not arguments.ckpt_path and not arguments.model_file:
         name_default_weights(arguments)
     source, config, _ = open_source(arguments, arguments.ckpt_path,

@@ -5,6 +5,8 @@ import argparse
 import os
 from typing import Sequence
 
+import numpy as np
+
 from src.checkpoints.ckpt import save_checkpoint
 from src.checkpoints.configuration import resolve_test_config
 from src.checkpoints.formats import Conversion, ConversionError, Row
@@ -30,6 +32,8 @@ def parse_arguments() -> argparse.Namespace:
                         help='names that may be left over, as a shell pattern such as "aux.*"; may be repeated')
     parser.add_argument('--first_stage_only', action='store_true',
                         help='put an ImageNet ResNet into the first stage of an MSPN instead of into all')
+    parser.add_argument('--float16', action='store_true', help='write .safetensors of half the size, with numbers of '
+                        'three digits instead of seven')
     add_config_flags(parser, {}, default_recipe='the one inside the input')
     return parser.parse_args()
 
@@ -61,6 +65,8 @@ def main() -> None:
     arguments = parse_arguments()
     if not arguments.output.endswith(OUTPUT_ENDINGS):
         raise PoseError(f'output {arguments.output} should end in {" or ".join(OUTPUT_ENDINGS)}')
+    if arguments.float16 and not arguments.output.endswith('.safetensors'):
+        raise PoseError(f'--float16 is for .safetensors; {arguments.output} would hold float32')
     if os.path.realpath(arguments.output) == os.path.realpath(arguments.input):
         raise PoseError(f'output {arguments.output} is the input; give it another name')
     state, carried = read_weights(arguments.input)
@@ -84,7 +90,8 @@ def main() -> None:
     if arguments.output.endswith('.ckpt'):
         save_checkpoint(arguments.output, network, config)
     else:
-        write_pytorch_safetensors(arguments.output, network, config)
+        write_pytorch_safetensors(arguments.output, network, config,
+                                  dtype=np.float16 if arguments.float16 else np.float32)
     say(f'written: {arguments.output}')
 
 

@@ -4,7 +4,7 @@ import json
 
 from src.checkpoints.ckpt import save_checkpoint
 from src.data.loader import BatchPlan, TrainingBatches, iterate_batches
-from src.models.registry import build_configured_network, network_name
+from src.models.registry import build_empty_network, network_name
 from src.system.collectives import broadcast_parameters
 from src.system.command_line import run_command, say
 from src.system.device import join_processes
@@ -59,7 +59,7 @@ def main() -> None:
                                   num_workers=config.TRAIN.NUM_PARALLEL_WORKERS)
         run = TrainingRun(config=config, processes=processes, files=files, states=states, log=log, network=network,
                           step=step, progress=progress, evaluation=evaluation, steps_per_epoch=plan.steps_per_epoch,
-                          evaluation_network=build_configured_network(config) if evaluation else None, say=say)
+                          evaluation_network=build_empty_network(config) if evaluation else None, say=say)
         run.evaluate_if_due()
         times = [] if run.stopped_early else train(
             step, batches, plan=plan, rates=rates, progress=progress, log=log, stop=stop, hooks=run,

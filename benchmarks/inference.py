@@ -1,8 +1,9 @@
 """From JPEG to keypoints in a JSON file: how many people per second in each runtime, and what is the network's share?
 
-    python -m benchmarks.inference [--data_url DATA_ROOT --gt_file_url ANNOTATION_FILE] [--recipes NAME …] [--rounds 3]
+    python -m benchmarks.inference [--data_url DATA_ROOT --gt_file_url ANNOTATION_FILE] [--recipes NAME …]
+        [--batch_size 8] [--rounds 3]
 
-Batches of 8, no flip test, all cores. Every round runs every runtime once, so that a drifting machine speed cancels out
+No flip test, all cores. Every round runs every runtime once, so that a drifting machine speed cancels out
 of the ratios, whose median is printed; people/s and milliseconds are those of the best round. Weights are random: they
 change the poses, not the speed. The network's time is that of its calls alone on the same batches; the share outside
 is the rest of the whole time.
@@ -33,7 +34,7 @@ from src.system.files import write_json
 
 COCO_MINI = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../shared/data/coco-mini')
 RECIPES = ('simplepose_r50_coco_256x192', 'mspn_2stg_coco_256x192')
-BATCH_SIZE, PEOPLE = 8, 136
+PEOPLE = 136
 
 
 def load_samples(config, root: str, annotation_file: str) -> PersonSamples:
@@ -63,13 +64,13 @@ def network_seconds(predictor, batches: list) -> float:
     return time.perf_counter() - start
 
 
-def measure(recipe: str, root: str, annotation_file: str, rounds: int) -> list:
-    config = resolve(load_recipe(recipe), {'TEST.BATCH_SIZE': BATCH_SIZE, 'TEST.FLIP_TEST': False})
+def measure(recipe: str, root: str, annotation_file: str, batch_size: int, rounds: int) -> list:
+    config = resolve(load_recipe(recipe), {'TEST.BATCH_SIZE': batch_size, 'TEST.FLIP_TEST': False})
     samples = load_samples(config, root, annotation_file)
-    batches = [batch[0] for batch in map(TestBatches(samples, BATCH_SIZE).__getitem__, range(PEOPLE // BATCH_SIZE))]
+    batches = [batch[0] for batch in map(TestBatches(samples, batch_size).__getitem__, range(PEOPLE // batch_size))]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for line in write_files(folder, config, None, recipe, np.concatenate(batches[:4])):
+        for line in write_files(folder, config, None, recipe, np.concatenate(batches)[:32]):
             print(f'{recipe}: {line}', flush=True)
         predictors = build_predictors(folder, config, None, recipe, flip_test=False)
         for predictor in predictors.values():
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument('--data_url', default=COCO_MINI)
     parser.add_argument('--gt_file_url', default=os.path.join(COCO_MINI, 'annotations/person_keypoints_val2017.json'))
     parser.add_argument('--recipes', nargs='+', default=RECIPES)
+    parser.add_argument('--batch_size', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=3)
     arguments = parser.parse_args()
     if not os.path.isfile(arguments.gt_file_url):
@@ -101,7 +103,8 @@ def main() -> None:
     set_up_device('CPU')
     print(machine(), flush=True)
     rows = [row for recipe in arguments.recipes
-            for row in measure(recipe, arguments.data_url, arguments.gt_file_url, arguments.rounds)]
+            for row in measure(recipe, arguments.data_url, arguments.gt_file_url, arguments.batch_size,
+                                arguments.rounds)]
     print_table(('recipe', 'runtime', 'people/s', 'times MindSpore', 'network, ms/person', 'outside'), rows)
 
 

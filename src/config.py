@@ -3,28 +3,31 @@
 A configuration is a tree of two levels, an EasyDict, e.g. `config.TRAIN.LR`. All keys and their defaults are in
 `recipes/base.yaml`; those of a network's own section are in the folder of that network.
 """
+import functools
 import json
 import os
 from copy import deepcopy
-from typing import Any, Collection, Dict, List
+from typing import Any, Collection, Dict, List, Tuple
 
 from easydict import EasyDict
 
 from .data.skeleton_files import as_text, find_skeleton, is_skeleton_file, read_skeleton
 from .datasets.registry import DATASETS
-from .models.record import PIXELS_PER_CELL
-from .models.registry import MODELS, heatmap_section
+from .models.record import DECODERS, ENCODINGS, PIXELS_PER_CELL, is_udp
+from .models.registry import MODELS, heatmap_section, model_of, shifts_heatmap
 from .system import checks
 from .system.errors import PoseError
 from .system.files import MAX_INTEGER, parse_json
-from .system.printing import brief, did_you_mean
+from .system.printing import brief, did_you_mean, kind_of
 from .system.yaml_files import format_yaml, read_comments, read_yaml
 
 RECIPE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'recipes')
 DEFAULT_RECIPE = 'mspn_2stg_course_coco_256x192'
 CHOICES = {
     'MODEL.STEM_POOL': ('symmetric', 'same'),
+    'DATASET.ENCODING': ENCODINGS,
     'DATASET.EXIF': ('published', 'upright', 'stored'),
+    'TEST.DECODER': DECODERS,
     'TEST.EVALUATOR': ('own', 'pycocotools'),
     'TEST.CROWDPOSE_RULE': ('official', 'recount'),
     'TRAIN.SCHEDULE': ('step', 'linear', 'cosine'),
@@ -85,11 +88,12 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
                         'does as well')
     if path in seen:
         raise PoseError(f'recipe {brief(name)} builds on itself')
+    if name == 'base':
+        # It copies every section and list.
+        return EasyDict(_read_defaults(path, tuple((model.section, model.defaults) for model in MODELS.values())))
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise PoseError(f'{path} should hold sections such as TRAIN, holds {type(content).__name__}')
-    if name == 'base':
-        return EasyDict({**content, **{model.section: read_yaml(model.defaults) for model in MODELS.values()}})
+        raise PoseError(f'{path} should hold sections such as TRAIN, holds {kind_of(content)}')
     base = content.pop('BASE', 'base')
     if not isinstance(base, str):
         raise PoseError(f'{path}: BASE should be the name of a recipe, is {brief(base)}')
@@ -101,6 +105,13 @@ def _load_tree(name: str, seen: List[str]) -> EasyDict:
             set_value(config, f'{_as_key(section)}.{_as_key(key)}', value, where=path)
     _take_skeleton(config, [f'{section}.{key}' for section, values in content.items() for key in values])
     return config
+
+
+@functools.lru_cache(maxsize=4)
+def _read_defaults(path: str, networks: Tuple[Tuple[str, str], ...]) -> Dict[str, Any]:
+    """Return the sections of base.yaml and those of the networks, given as (section, file): read once, because every
+    recipe begins with them."""
+    return {**read_yaml(path), **{section: read_yaml(defaults) for section, defaults in networks}}
 
 
 def _take_skeleton(config: EasyDict, keys: Collection[str]) -> None:
@@ -210,6 +221,7 @@ def _check(config: EasyDict) -> None:
         checks.length(config, key, 3, 'one for each channel')
     _check_dataset(config)
     _check_test(config)
+    _check_decoding(config)
     _check_training(config)
 
 
@@ -253,6 +265,24 @@ def _check_test(config: EasyDict) -> None:
         raise PoseError('TEST.SOFT_NMS needs a TEST.OKS_THRE above 0')
     if test.BLUR_KERNEL < 3 or test.BLUR_KERNEL % 2 == 0:
         raise PoseError(f'TEST.BLUR_KERNEL should be odd and at least 3, is {test.BLUR_KERNEL}')
+
+
+def _check_decoding(config: EasyDict) -> None:
+    """Check that the network knows the way from joints to heatmaps and back, and that its parts fit each other."""
+    model, encoding, decoder, kernel = (model_of(config), config.DATASET.ENCODING, config.TEST.DECODER,
+                                        config.TEST.DECODER_KERNEL)
+    for key, value, known in (('DATASET.ENCODING', encoding, model.encodings),
+                              ('TEST.DECODER', decoder, model.codec.decoders)):
+        if value not in known:
+            raise PoseError(f'{key}={value} is not for {model.name}; it has {", ".join(known)}')
+    if not 3 <= kernel <= 99 or kernel % 2 == 0:
+        raise PoseError(f'TEST.DECODER_KERNEL should be odd, from 3 to 99, is {kernel}')
+    if is_udp(config) and shifts_heatmap(config):
+        raise PoseError('DATASET.ENCODING=udp needs TEST.SHIFT_HEATMAP=false: its mirrored heatmaps lie on each other '
+                        'without a shift')
+    if decoder != 'published' and not config.TEST.POST_PROCESS:
+        raise PoseError(f'TEST.POST_PROCESS=false leaves each peak at its cell, TEST.DECODER={decoder} moves it; set '
+                        'TEST.DECODER=published, or TEST.POST_PROCESS=true')
 
 
 def _check_training(config: EasyDict) -> None:

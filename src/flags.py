@@ -6,12 +6,13 @@ PoseDataset), SKELETON (a Skeleton), or several of them; see docs/adding_a_netwo
 import argparse
 import importlib.util
 import os
+import re
 import sys
 from typing import Any, Dict, Iterable, Optional, Sequence
 
 from easydict import EasyDict
 
-from .config import heatmap_size_key, key_comments, load_recipe, recipe_names
+from .config import RECIPE_FOLDER, heatmap_size_key, key_comments, load_recipe, recipe_names
 from .data import skeletons
 from .datasets import registry as datasets
 from .models import registry as models
@@ -62,15 +63,27 @@ class _LoadPlugin(argparse.Action):
 
 
 def recipe_table() -> str:
-    """Return a table of the shipped recipes: name, network, input, data set and epochs."""
-    rows = [('recipe', 'network', 'input', 'data set', 'epochs')]
+    """Return a table of the shipped recipes: name, network, input, data set, epochs and the score that others
+    published for it."""
+    rows = [('recipe', 'network', 'input', 'data set', 'epochs', 'published')]
     for name in recipe_names():
         config = load_recipe(name)
         width, height = config.MODEL.IMAGE_SIZE
         rows.append((name, models.network_name(config), f'{height}x{width}', config.DATASET.PROTOCOL,
-                     str(config.TRAIN.END_EPOCH)))
+                     str(config.TRAIN.END_EPOCH), _published_score(name)))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def _published_score(name: str) -> str:
+    """Return the score at the head of a shipped recipe, such as 'AP 74.4'; '-' if none was published."""
+    with open(os.path.join(RECIPE_FOLDER, f'{name}.yaml'), encoding='utf-8') as file:
+        found = re.search(r'^# Published(?:,[^:]*| for [^:]*)?: (AP|PCKh@0\.5) (\d*)(\.\d+)', file.read(), re.M)
+    if not found:
+        return '-'
+    # Some heads give AP as a share, as the releases print it.
+    score = float(found[2] + found[3]) * (1 if found[2] else 100)
+    return f'{found[1]} {score:.1f}'
 
 
 def _kind_of(value: Any, flag: str) -> str:

@@ -27,7 +27,7 @@ SLOW = {f'test_{name}' for name in (
     'hrnet_weight_sources', 'hypotheses_training', 'infer_ends', 'infer_inputs', 'job_files', 'launch_scripts',
     'loader_processes', 'losses', 'mipnet', 'mipnet_run', 'mipnet_scripts', 'mobilenet', 'networks', 'onnx_cells',
     'own_skeleton', 'param_convert', 'plugins', 'precision', 'resume', 'runtimes', 'scripts', 'settings', 'synthetic',
-    'targets', 'training', 'training_run', 'training_step', 'weight_sources')}
+    'targets', 'training', 'training_run', 'training_step', 'weight_sources', 'zoo')}
 
 
 def pytest_configure(config):
@@ -49,6 +49,7 @@ def cpu():
         # first number that is set stays.
         import mindspore as ms
         ms.device_context.cpu.op_tuning.threads_num(1)
+    gc.freeze()
     return set_up_device('CPU')
 
 
@@ -61,8 +62,13 @@ def forgotten_plugins():
 
 @pytest.fixture(scope='module', autouse=True)
 def returned_memory():
-    """After every file give the system back what the C library keeps of freed memory: several gigabytes in the end."""
+    """After every file give the system back what the C library keeps of freed memory: several gigabytes in the end.
+
+    What is left then lives as long as the process, modules above all: frozen, no later collection looks at it again.
+    Each training collects garbage before it starts its workers, which took half a second with all of these objects.
+    """
     yield
     gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):  # elsewhere than in glibc
         ctypes.CDLL('libc.so.6').malloc_trim(0)

@@ -9,7 +9,7 @@ from src.models.record import PIXELS_PER_CELL
 def decode_mspn(heatmaps: np.ndarray, center, scale, *, input_size, blur_kernel: int = 5) -> tuple:
     """Return keypoints (P, K, 2) and scores (P, K) of MSPN's heatmaps."""
     keypoints, scores = mspn_decoder.decode_mspn(heatmaps, blur_kernel=blur_kernel)
-    return mspn_decoder.place_by_size(keypoints, center, scale, input_size=input_size), scores
+    return gaussian_decoder.place_by_size(keypoints, center, scale, input_size=input_size), scores
 
 
 def decode_gaussian(heatmaps: np.ndarray, center, scale, *, quarter_offset: bool = True) -> tuple:

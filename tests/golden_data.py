@@ -31,6 +31,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
+from src.models.common.blocks import without_initial_values
 from src.models.common.gaussian_targets import GaussianTargets
 from src.models.common.mse_loss import JointsMSELoss
 from src.models.mspn.loss import JointsL2Loss
@@ -125,8 +126,9 @@ def load_seeded(network: nn.Cell) -> None:
 
 def seeded_network(name: str) -> nn.Cell:
     """Return the full-size network of a golden file, with its made-up weights, in eval mode."""
-    network = build_network(name.rsplit('_', 1)[0], num_keypoints=num_keypoints_of(name),
-                            input_shape=input_shape_of(name))
+    with without_initial_values():
+        network = build_network(name.rsplit('_', 1)[0], num_keypoints=num_keypoints_of(name),
+                                input_shape=input_shape_of(name))
     load_seeded(network)
     return network.set_train(False)
 

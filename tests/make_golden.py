@@ -7,7 +7,8 @@ gradient, computed by the PyTorch networks in float64 and eval mode on the file'
 OHKM and coarse-to-fine on). Without it the float64 numbers of the existing copies are kept.
 
 Beside the networks: `decode_<kind>` is the first person of each decoder, `oks_nms` is whole, `crops` holds where the
-four people are cut, without their pictures, and `mpii_pckh` ground truth and predictions in float32.
+four people are cut, without their pictures, `mpii_pckh` ground truth and predictions in float32, and `udp_dark` what
+`compact_udp_dark` says.
 
 The full golden files have no MobileNetV2. Its heatmaps come from a PyTorch network written after the paper and MMPose's
 description (float32, PyTorch 2.14, `input_seed`, `input_scale` and `input_shape` as in the copy, weights as in all
@@ -63,6 +64,7 @@ def compact_geometry(source: Path) -> dict:
     with np.load(source / 'crops.npz') as stored:
         copies['crops'] = {key: stored[key] for key in stored.files if stored[key].dtype != np.uint8}
     copies['mpii_pckh'] = compact_pckh(source / 'mpii')
+    copies['udp_dark'] = compact_udp_dark(source / 'udp_dark')
     return copies
 
 
@@ -74,6 +76,29 @@ def compact_pckh(folder: Path) -> dict:
         copy = {'predictions': stored['predictions_0based'].astype(np.float32), 'values': stored['values']}
     return {**copy, 'jnt_missing': truth['jnt_missing'],
             **{name: truth[name].astype(np.float32) for name in ('pos_gt_src', 'headboxes_src')}}
+
+
+def compact_udp_dark(folder: Path) -> dict:
+    """Return a map of each kind at 256x192 with what DARK and UDP find in it, the label maps of that size, and all
+    matrices and ideal flip tests; no pictures."""
+    parts = {}
+    for part in ('udp_dark_decode', 'udp_dark_targets', 'udp_warp', 'udp_flip'):
+        with np.load(folder / f'{part}.npz') as stored:
+            parts[part] = dict(stored)
+    decode, targets, warp, flip = parts.values()
+    _, first = np.unique(decode['a_kind'].ravel(), return_index=True)
+    person, joint = np.divmod(np.sort(first), decode['a_kind'].shape[1])
+    copy = {f'decode_{name}': decode[f'a_{name}'][person, joint] for name in (
+        'heatmaps', 'kind', 'scores', 'has_peak', *(f'{rule}{kernel}_{unit}' for rule in ('dark', 'udp')
+                                                    for kernel in (11, 17) for unit in ('cells', 'image')))}
+    copy.update({f'decode_{name}': decode[f'a_{name}'][person] for name in ('center', 'scale')})
+    copy.update({f'targets_{name}': targets[f'a_{name}'] for name in (
+        'joints', 'visible', 'case', *(f'{rule}_{what}' for rule in ('dark', 'udp') for what in ('target', 'weight')))})
+    copy.update({f'warp_{name}': warp[name] for name in (
+        'center', 'scale', 'rotation', 'size', 'udp_matrix', 'points_image', 'points_crop_udp', 'cells', 'grid',
+        'cells_image_udp')})
+    copy.update({f'flip_{name}': array for name, array in flip.items() if name.startswith('ideal_')})
+    return {**copy, 'flip_indices': flip['flip_indices']}
 
 
 def write(name: str, arrays: dict) -> None:

@@ -9,8 +9,9 @@ from src.config import recipe_names
 ROOT = Path(__file__).resolve().parent.parent
 SIMPLE_POSE, MSPN = (next(name for name in recipe_names() if name.startswith(f'{family}_small_synthetic'))
                      for family in ('simplepose', 'mspn'))
-# A network of two convolutions, a plugin.
+# A network of two convolutions, a plugin, which compiles at once; and what trains it, on crops as Simple Baselines'.
 TOY_POSE = ROOT / 'tests' / 'toys' / 'toy_pose'
+TOY = f'--plugin {TOY_POSE} --input_shape 64 64 --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]'
 # Widths that make both small recipes a matter of seconds.
 TINY = {
     SIMPLE_POSE: '--set MODEL.STEM_CHANNELS=8 POSE_RESNET.NUM_DECONV_FILTERS=[16,16,16]',

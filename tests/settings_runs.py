@@ -186,7 +186,7 @@ WITHOUT_GRAPH = {
     **WITHOUT_CURVE, **TINY_NETWORK, 'src.training.step.TrainStep.__call__': _instant_step,
     'src.evaluation.evaluate.Evaluation.measure': replace(lambda *_: EvaluationResult({'AP': 0.5}, [], None)),
     'src.training.log._Events': watch('events', result=SimpleNamespace(add=lambda *_: None, close=lambda: None))}
-PREDICTED = {'src.evaluation.load_model.build_configured_network': replace(TinyPoseNet),
+PREDICTED = {'src.evaluation.load_model.build_empty_network': replace(TinyPoseNet),
              'src.checkpoints.load.load_weights': _load,
              'src.evaluation.evaluate.predict_poses': _predict, 'src.evaluation.predict.predict_poses': _predict,
              'src.visualization.draw_people': watch('drawn', result=np.zeros((8, 8, 3), np.uint8))}

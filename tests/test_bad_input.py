@@ -14,7 +14,7 @@ from typing import Callable, List, Optional, Tuple
 import mindspore as ms
 import numpy as np
 import pytest
-from script_runs import MSPN, SIMPLE_POSE, TINY, TOY_POSE, run_script
+from script_runs import MSPN, SIMPLE_POSE, TINY, TOY, TOY_POSE, run_script
 
 from src.data import images
 from src.data.coco import SAMPLE_RULES, load_coco_people
@@ -31,6 +31,7 @@ ARGUMENTS = {
     'eval': '--ckpt_path pose.ckpt --data_url data --batch_size 8 --save_path out/results.json',
     'infer': '--ckpt_path pose.ckpt --data_url data/val2017 --batch_size 8 --img_save_dir out',
 }
+OF_THE_TOY = f'--ckpt_path toy.ckpt --plugin {TOY_POSE}'
 OUTPUTS = ('out/pose.ckpt', 'out/results.json', 'out/1_res.jpg')
 TRAIN_JSON = 'data/annotations/person_keypoints_train2017.json'
 VAL_JSON = 'data/annotations/person_keypoints_val2017.json'
@@ -54,7 +55,7 @@ class Outcome:
 
 @pytest.fixture(scope='module')
 def material(tmp_path_factory):
-    """A folder with four training and four validation pictures and an untrained checkpoint."""
+    """A folder with four training and four validation pictures and two untrained checkpoints."""
     folder = tmp_path_factory.mktemp('material')
     write_synthetic_coco(str(folder / 'data'), num_train=4, num_val=4, seed=1, image_size=(240, 180))
     (folder / DETECTIONS).parent.mkdir(parents=True)
@@ -62,6 +63,7 @@ def material(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run_script('train', f'{ARGUMENTS["train"]} --epoch 0 --ckpt_save_path pose.ckpt') == 0
+        assert run_script('train', f'{ARGUMENTS["train"]} --epoch 0 --ckpt_save_path toy.ckpt {TOY}') == 0
     return folder
 
 
@@ -206,7 +208,8 @@ CASES: List[Case] = [
          edit_annotation(TRAIN_JSON, image_id=...)),
     Case('annotation_of_unknown_image', 'train', '', (TRAIN_JSON, 'annotation 1', '99', 'not among the images'),
          edit_annotation(TRAIN_JSON, image_id=99)),
-    Case('annotation_image_id_text', 'train', '', (TRAIN_JSON, 'annotation 1', "'image_id' should be int", "'one'"),
+    Case('annotation_image_id_text', 'train', '',
+         (TRAIN_JSON, 'annotation 1', "'image_id' should be a whole number", "'one'"),
          edit_annotation(TRAIN_JSON, image_id='one')),
     Case('keypoints_wrong_length', 'train', '', (TRAIN_JSON, 'annotation 1', '48 keypoint values', 'should be 51'),
          edit_annotation(TRAIN_JSON, keypoints=[20, 20, 2] * 16)),
@@ -241,20 +244,20 @@ CASES: List[Case] = [
          edit(VAL_JSON, lambda content: content['annotations'].clear())),
 
     Case('evaluated_iscrowd_null', 'eval', '--use_gt_bbox',
-         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is None"), edit_annotation(VAL_JSON, iscrowd=None)),
+         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is null"), edit_annotation(VAL_JSON, iscrowd=None)),
     Case('evaluated_box_null', 'eval', f'--det_file_url {DETECTIONS}',
-         (VAL_JSON, 'annotation 1', "'bbox' should be [x, y, width, height], is None"),
+         (VAL_JSON, 'annotation 1', "'bbox' should be [x, y, width, height], is null"),
          edit_annotation(VAL_JSON, bbox=None)),
     Case('evaluated_count_text', 'eval', '--use_gt_bbox',
-         (VAL_JSON, 'annotation 1', "'num_keypoints' should be int, is '3'"),
+         (VAL_JSON, 'annotation 1', "'num_keypoints' should be a whole number, is '3'"),
          edit_annotation(VAL_JSON, num_keypoints='3')),
     Case('evaluated_crowd_without_number_in_box', 'eval', f'--det_file_url {DETECTIONS}',
          (VAL_JSON, 'annotation 1', "'bbox' should be finite numbers, is [1, 2, None, 4]"),
          edit_annotation(VAL_JSON, iscrowd=1, keypoints=[0] * 51, num_keypoints=0, bbox=[1, 2, None, 4])),
     Case('evaluated_in_training_iscrowd_null', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
-         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is None"), edit_annotation(VAL_JSON, iscrowd=None)),
+         (VAL_JSON, 'annotation 1', "'iscrowd' should be 0 or 1, is null"), edit_annotation(VAL_JSON, iscrowd=None)),
     Case('evaluated_in_training_area_null', 'train', '--set TRAIN.EVAL_EPOCHS=1 TEST.USE_GT_BBOX=true',
-         (VAL_JSON, 'annotation 1', "'area' should be int or float, is None"), edit_annotation(VAL_JSON, area=None)),
+         (VAL_JSON, 'annotation 1', "'area' should be a number, is null"), edit_annotation(VAL_JSON, area=None)),
 
     # Boxes
     Case('detection_file_missing_default', 'eval', '',
@@ -268,7 +271,7 @@ CASES: List[Case] = [
     Case('batch_size_twice', 'train', '--batchsize 3', ('--batchsize', 'TRAIN.BATCH_SIZE is set by another flag')),
     Case('detections_empty', 'eval', f'--det_file_url {DETECTIONS}', (DETECTIONS, 'no box of a person'),
          write(DETECTIONS, [])),
-    Case('detections_are_an_object', 'eval', f'--det_file_url {VAL_JSON}', (VAL_JSON, 'list of boxes', 'is a dict')),
+    Case('detections_are_an_object', 'eval', f'--det_file_url {VAL_JSON}', (VAL_JSON, 'list of boxes', 'is an object')),
     Case('detection_without_box', 'eval', f'--det_file_url {DETECTIONS}', (DETECTIONS, 'box 1', "no 'bbox'"),
          edit(DETECTIONS, lambda boxes: boxes[1].pop('bbox'))),
     Case('detection_score_text', 'eval', f'--det_file_url {DETECTIONS}', (DETECTIONS, 'box 0', "'score'", "'high'"),
@@ -423,7 +426,8 @@ CASES: List[Case] = [
          patch=('src.system.device.available_targets', lambda: ['CPU'])),
     Case('mindspore_too_old', 'train', '', ('MindSpore 2.2.14', '2.7 to 2.10', 'requirements.txt'),
          patch=('src.system.device.installed_mindspore_version', lambda: '2.2.14')),
-    Case('loss_not_finite', 'train', '--lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30', '.jpg')),
+    Case('loss_not_finite', 'train', f'{TOY} --lr 1e30', ('the loss is', 'epoch 1, step 2', 'learning rate 1e+30',
+                                                          '.jpg')),
 ]
 
 
@@ -486,7 +490,7 @@ def load(path: str):
 
 
 def evaluate(call, arguments: str) -> Tuple[Outcome, list]:
-    outcome = call('eval', arguments)
+    outcome = call('eval', f'{OF_THE_TOY} {arguments}')
     assert outcome.status == 0, outcome.err
     return outcome, load('out/results.json')
 
@@ -547,10 +551,6 @@ def test_any_batch_size_gives_the_same_results(call):
                                    [record['keypoints'] for record in ones], atol=1e-3)
 
 
-# A network that compiles at once.
-TOY = f'--plugin {TOY_POSE} --input_shape 64 64 --set MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16]'
-
-
 def test_training_on_a_single_person(call):
     edit(TRAIN_JSON, lambda content: content.update(annotations=content['annotations'][:1]))()
     outcome = call('train', f'--batch_size 1 --epoch 2 {TOY}')
@@ -579,7 +579,7 @@ def test_inference_leaves_out_pictures_that_cannot_be_used(call):
     # Latin-1, with a color for the terminal; and one that nobody ever writes into.
     shutil.copy('data/val2017/000000000002.jpg', os.fsdecode(b'data/val2017/caf\xe9\x1b[31m.jpg'))
     os.mkfifo('data/val2017/5.jpg')
-    outcome = call('infer')
+    outcome = call('infer', OF_THE_TOY)
     assert outcome.status == 0, outcome.err
     for part in ('000000000001.jpg is truncated', 'holiday.jpg is not named by an image id', 'same image id as',
                  r'caf\xe9\x1b[31m.jpg is not named by an image id', '5.jpg: it is a named pipe'):

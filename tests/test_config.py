@@ -203,8 +203,9 @@ def test_recipe_of_ones_own(tmp_path):
 @pytest.mark.parametrize('text, message', [
     ('TRAIN: {RATE: 1}', "unknown config key 'TRAIN.RATE'.* known here: TRAIN.BATCH_SIZE, .*TRAIN.LR"),
     ('TRAINING: {LR: 1}', "unknown config key 'TRAINING.LR'; did you mean TRAIN.LR. known here: .*TRAIN, TEST"),
-    ('TRAIN: 3', 'TRAIN should be a section of keys, is 3'), ('- 1', 'should hold sections such as TRAIN, holds list'),
-    ('', 'holds NoneType'), ('TRAIN: [', 'is not a YAML file'), ('TRAIN: {LR: fast}', 'TRAIN.LR: should be a number'),
+    ('TRAIN: 3', 'TRAIN should be a section of keys, is 3'),
+    ('- 1', 'should hold sections such as TRAIN, holds a list'), ('', 'holds null'),
+    ('TRAIN: [', 'is not a YAML file'), ('TRAIN: {LR: fast}', 'TRAIN.LR: should be a number'),
     ('BASE: hrnet', "unknown recipe 'hrnet'.* --list_recipes shows all"), ('BASE: mine.yaml', 'builds on itself'),
     ('MODEL: {IMAGE_SIZE: [288, 384]}', 'POSE_RESNET.HEATMAP_SIZE should be a quarter'),
     ('MODEL: {NAME: vitpose}', 'MODEL.NAME should be one of mspn, pose_resnet, pose_mobilenet, hrnet, mipnet, is '

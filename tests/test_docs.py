@@ -80,7 +80,7 @@ def flags_of(script: str) -> set:
     return seen
 
 
-@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'export', 'param_convert'])
+@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'demo', 'export', 'param_convert'])
 def test_flags_are_there(script):
     known = flags_of(script)
     for page in PAGES:

@@ -10,13 +10,13 @@ from script_runs import ROOT, run_script
 
 BENCHMARKS = sorted(path.stem for path in ROOT.glob('benchmarks/[!_]*.py')
                     if "__name__ == '__main__'" in path.read_text(encoding='utf-8'))
-MODULES = ['src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.rank_tables', 'src.training.curves',
-           'src.evaluation.report',
+MODULES = ['src.checkpoints.zoo', 'src.synthetic', 'src.synthetic.animals', 'src.launch', 'src.launch.rank_tables',
+           'src.training.curves', 'src.evaluation.report',
            *(f'src.data_tools.{name}' for name in ('check', 'convert', 'draw', 'sigmas')),
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.
 NEED_MINDSPORE = {f'benchmarks.{name}' for name in (
-    'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
+    'cost', 'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
 SCRIPTS = sorted(path.name for path in ROOT.glob('scripts/*.sh') if not path.stem.endswith('_functions'))
 # It hands its words to a root script.
 EXPORT = 'run_export.sh'
@@ -55,7 +55,7 @@ def test_help_imports_no_mindspore():
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
 
 
-@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'export', 'param_convert'])
+@pytest.mark.parametrize('script', ['train', 'eval', 'infer', 'demo', 'export', 'param_convert'])
 def test_help_of_root_scripts(script, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_script(script, '--help') == 0

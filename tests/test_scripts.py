@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, TOY_POSE, run_script
+from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, TOY, run_script
 from test_annotations import with_orientation
 
 from src.checkpoints.ckpt import read_checkpoint
@@ -175,8 +175,7 @@ def test_weights_depend_on_the_seed_and_on_nothing_else(data, tmp_path):
     runs = {}
     for name, arguments in (('0', '--num_parallel_workers 0'), ('2', '--num_parallel_workers 2'),
                             ('other', '--num_parallel_workers 0 --set GENERAL.SEED=2')):
-        train(SIMPLE_POSE, data, tmp_path / f'{name}.ckpt', f'--epoch 1 --input_shape 64 64 --plugin {TOY_POSE} --set '
-              f'MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16] {arguments}')
+        train(SIMPLE_POSE, data, tmp_path / f'{name}.ckpt', f'--epoch 1 {TOY} {arguments}')
         runs[name] = load_arrays(tmp_path / f'{name}.ckpt')
     different = [key for key, value in runs['0'].items() if not np.array_equal(value, runs['2'][key])]
     assert not different, different[:3]

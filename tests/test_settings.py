@@ -329,6 +329,10 @@ KEY_ROWS = [
     *rows('DATASET.CATEGORY', ['dog'], [Observation(end, 'train', AT_THE_LOOP), of_an_evaluation(end)]),
     *rows('DATASET.EXIF', ['upright'], [at_the_loop_alone(lambda run: run['describe_rows'].__self__.honour_exif),
                                         of_an_evaluation(lambda run: run['samples'].honour_exif)]),
+    *(Row('DATASET.ENCODING', 'dark', TARGETS, start) for start in ('simplepose', 'mobilenet', 'hrnet', 'mipnet')),
+    *(Row('DATASET.ENCODING', 'udp', look, start, {'TEST.SHIFT_HEATMAP': 'false'})
+      for start in ('simplepose', 'mipnet') for look in (CROPS, TARGETS, DECODED)),
+    Row('DATASET.ENCODING', 'udp', INFERRED[1], also={'TEST.SHIFT_HEATMAP': 'false'}),
     *rows('DATASET.TRAIN_SET', ['val2017'], at_the_loop_alone(names_of_pictures)),
     *rows('DATASET.TEST_SET', ['train2017'], BOXES),
     *rows('DATASET.COLOR_RGB DATASET.MEANS DATASET.STDS DATASET.NORMALISE_BEFORE_SCALING',
@@ -375,6 +379,10 @@ KEY_ROWS = [
                                              of_an_inference(found('num_threads'))]),
     *rows('TEST.FLIP_TEST TEST.MULTI_SHIFT TEST.SHIFT_HEATMAP', ['false', 4.0, 'false'], [HEATMAPS, INFERRED[0]]),
     *rows('TEST.POST_PROCESS', ['false'], [DECODED, INFERRED[1]]),
+    *(Row('TEST.DECODER', rule, look, start) for start in ('simplepose', 'mspn') for rule in ('dark', 'udp')
+      for look in (DECODED, INFERRED[1])),
+    *rows('TEST.DECODER_KERNEL', [17], [DECODED, INFERRED[1]], also={'TEST.DECODER': 'dark'}),
+    *rows('TEST.DECODER_KERNEL', [17], DECODED, also={'TEST.DECODER': 'udp'}, start='mspn'),
     *rows('TEST.BLUR_KERNEL', [9], [DECODED, INFERRED[1]], start='mspn'),
     *rows('TEST.USE_GT_BBOX TEST.COCO_BBOX_FILE TEST.IMAGE_THRE', ['true', '{folder}/fewer_boxes.json', 0.5], BOXES),
     *rows('TEST.MODEL_FILE', ['{folder}/random.ckpt'], of_an_evaluation(found('weights'), flags=''),
@@ -536,10 +544,15 @@ SHOWN_ELSEWHERE = {
     **{('infer', flag): 'test_infer_inputs.py::test_flags_of_inputs_do_what_they_say' for flag in (
         'detector', 'detector_thresh', 'detect_every', 'box', 'track', 'smooth', 'jsonl', 'csv', 'show', 'labels',
         'no_boxes', 'line_width', 'black', 'person_colors')},
+    **{(script, 'weights'): 'test_zoo.py::test_weights_by_name_in_python_and_in_the_scripts'
+       for script in ('eval', 'infer')},
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
+    ('export', 'float16'): 'test_runtimes.py::test_weights_in_float16_take_half_the_size',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('param_convert', 'input'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
     ('param_convert', 'output'): 'test_param_convert.py::test_a_whole_network_becomes_a_checkpoint_with_its_recipe',
+    ('param_convert', 'float16'):
+        'test_param_convert.py::test_a_file_in_float16_has_half_the_size_and_what_is_beyond_stays_float32',
     ('param_convert', 'ignore'): 'test_param_convert.py::test_what_is_left_over_is_an_error_unless_it_is_named',
     ('param_convert', 'first_stage_only'):
         'test_param_convert.py::test_an_imagenet_start_fills_all_stages_of_an_mspn_or_the_first',

@@ -37,8 +37,8 @@ def warn_of_other_flavour(config: EasyDict, carried: Optional[EasyDict], ckpt_pa
     """Warn if a checkpoint was made with other settings that change how weights work, but not their names."""
     if carried is None:
         return
-    for key in ('MODEL.STEM_POOL', 'DATASET.COLOR_RGB', 'DATASET.NORMALISE_BEFORE_SCALING', 'DATASET.MEANS',
-                'DATASET.STDS'):
+    for key in ('MODEL.STEM_POOL', 'DATASET.ENCODING', 'DATASET.COLOR_RGB', 'DATASET.NORMALISE_BEFORE_SCALING',
+                'DATASET.MEANS', 'DATASET.STDS'):
         section, name = key.split('.')
         if config[section][name] != carried[section][name]:
             say(f'warning: {ckpt_path} was made with {key}={carried[section][name]}, not {config[section][name]}')

@@ -1,6 +1,7 @@
 """Loading weights from any supported file type into a network, and writing safetensors with PyTorch's names."""
 import json
 import os
+import re
 from collections import Counter
 from typing import Dict, Mapping, Optional, Sequence, Tuple
 
@@ -11,6 +12,7 @@ from easydict import EasyDict
 from mindspore import nn
 
 from ..config import from_json, to_json
+from ..models.record import is_udp
 from ..system.command_line import say
 from ..system.errors import PoseError
 from ..system.files import write_bytes
@@ -109,9 +111,15 @@ def adopt_source(config: EasyDict, carried: Optional[EasyDict], state: Mapping[s
         carried: the configuration inside the file; if there is one, nothing is changed.
         overrides: the settings of the user, which are not changed.
     """
-    changed = adopt_settings(config, list(state), overrides) if carried is None else []
+    if carried is not None:
+        return
+    changed = adopt_settings(config, list(state), overrides)
     if changed:
         say(f'{where} needs, and gets, {", ".join(changed)}')
+    # The names of the weights do not tell.
+    if re.search(r'(?<![a-z])udp(?![a-z])', os.path.basename(where).lower()) and not is_udp(config):
+        say(f'warning: by its name {where} holds weights of UDP, which need a recipe with _udp_ in its name, not '
+            f'DATASET.ENCODING={config.DATASET.ENCODING}')
 
 
 def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: EasyDict, where: str, *,
@@ -142,14 +150,19 @@ def load_weights(network: nn.Cell, state: Mapping[str, np.ndarray], config: Easy
     return conversion
 
 
-def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict) -> None:
+def write_pytorch_safetensors(path: str, network: nn.Cell, config: EasyDict, *, dtype: type = np.float32) -> None:
     """Write the weights of a network under PyTorch's names, with the configuration in the metadata, atomically.
+
+    Args:
+        dtype: of the numbers in the file. Arrays with numbers beyond float16's largest, 65504, stay float32.
 
     Raises:
         OSError: the file cannot be written.
     """
     parameters = named_parameters(network)
     state = {plain: np.ascontiguousarray(parameters[name].asnumpy()) for name, plain in pytorch_names(network).items()}
+    state = {name: value.astype(dtype) if np.abs(value).max(initial=0) <= np.finfo(dtype).max else value
+             for name, value in state.items()}
     # PyTorch's BatchNorm also has a counter of batches, and its loader expects one.
     state.update({f'{name[:-len("running_mean")]}num_batches_tracked': np.zeros((), np.int64)
                   for name in list(state) if name.endswith('.running_mean')})

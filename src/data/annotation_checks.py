@@ -12,7 +12,7 @@ import numpy as np
 
 from ..system.errors import PoseError
 from ..system.files import JsonFile
-from ..system.printing import brief
+from ..system.printing import brief_json, kind_of
 from .categories import (
     DEFAULT_CATEGORY,
     DEFAULT_CATEGORY_ID,
@@ -146,7 +146,7 @@ def as_annotation_file(file: Union[str, JsonFile]) -> AnnotationFile:
 def _read_pictures(content: Any, path: str) -> Pictures:
     if not isinstance(content, dict):
         raise PoseError(f'{path} should be a COCO annotation file (an object with images and annotations), '
-                        f'is a {type(content).__name__}')
+                        f'is {kind_of(content)}')
     images = read_field(content, 'images', list, path)
     if not images:
         raise PoseError(f'{path} lists no images')
@@ -155,10 +155,14 @@ def _read_pictures(content: Any, path: str) -> Pictures:
         where = f'{path}, image {number}'
         ids.append(read_whole_number(image, 'id', where))
         names.append(name_bytes(read_name(image, 'file_name', where)))
+        unsized = next((key for key in ('width', 'height') if image.get(key) is None), '')
+        if unsized:
+            raise PoseError(f'{where} has no {unsized!r}: every picture needs its width and height in pixels; '
+                            'python -m src.data_tools.convert FILE OUT reads them from the pictures')
         size = read_whole_number(image, 'width', where), read_whole_number(image, 'height', where)
         if min(size) <= 0:
             key = 'width' if size[0] <= 0 else 'height'
-            raise PoseError(f"{where}: {key!r} should be that of the picture in pixels, is {brief(image[key])}")
+            raise PoseError(f"{where}: {key!r} should be that of the picture in pixels, is {brief_json(image[key])}")
         sizes.append(size)
     row_of = dict(zip(ids, range(len(ids))))
     if len(row_of) < len(ids):
@@ -223,7 +227,7 @@ def _read_crowd(annotation: Dict, where: str) -> bool:
     """Return whether an annotation is of a crowd; without the field `iscrowd` it is not."""
     value = annotation.get('iscrowd', 0)
     if not isinstance(value, (bool, int, float)) or value not in (0, 1):
-        raise PoseError(f"{where}: 'iscrowd' should be 0 or 1, is {brief(value)}")
+        raise PoseError(f"{where}: 'iscrowd' should be 0 or 1, is {brief_json(value)}")
     return bool(value)
 
 

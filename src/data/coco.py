@@ -51,11 +51,13 @@ def load_coco_people(file: Union[str, JsonFile], skeleton: Skeleton, *, sample_r
             kept.append(row)
             keypoints.append(found)
     image_index = np.array([row.picture for row in kept], np.int32)
-    boxes = np.array([row.box_xywh for row in kept], np.float64).reshape(-1, 4)
+    labelled = boxes = np.array([row.box_xywh for row in kept], np.float64).reshape(-1, 4)
     if sample_rule == 'simple_pose':
-        boxes = clip_boxes_to_pictures(boxes, pictures.sizes[image_index])
+        boxes = clip_boxes_to_pictures(labelled, pictures.sizes[image_index])
     has_box = ~np.any(find_unusable_boxes(boxes), axis=0)
-    reasons['without area'] = int((~has_box).sum())
+    is_outside = ~has_box & ~np.any(find_unusable_boxes(labelled), axis=0) & (labelled[:, 2:] > 1).all(axis=1)
+    reasons['with a box outside the picture'] = int(is_outside.sum())
+    reasons['without area'] = int((~has_box & ~is_outside).sum())
     if trust_counts:
         file.note_missing_areas()
     left_out = count_left_out(file, +reasons)

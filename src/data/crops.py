@@ -10,18 +10,28 @@ from typing import Any, Optional, Protocol, Tuple
 
 import numpy as np
 
-from .geometry import transform_points
+from .geometry import crop_matrix, transform_points, udp_crop_matrix
 from .skeletons import Skeleton
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Where to cut: center (2,) in pixels of the (mirrored, if `flip`) picture, scale (2,) in units of 200 pixels."""
+    """Where to cut: center (2,) in pixels of the (mirrored, if `flip`) picture, scale (2,) in units of 200 pixels.
+
+    `udp` says that sizes are distances between pixel centers, see `udp_crop_matrix`.
+    """
 
     center: np.ndarray
     scale: np.ndarray
     rotation_degrees: float = 0.0
     flip: bool = False
+    udp: bool = False
+
+    def matrix(self, size: Tuple[int, int]) -> np.ndarray:
+        """Return the (2, 3) matrix from pixels of the (mirrored) picture to those of a crop of `size` (width, height).
+        """
+        make = udp_crop_matrix if self.udp else crop_matrix
+        return make(self.center, self.scale, self.rotation_degrees, size)
 
 
 class CropRule(Protocol):

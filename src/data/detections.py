@@ -13,7 +13,7 @@ import numpy as np
 
 from ..system.errors import PoseError
 from ..system.files import read_json
-from ..system.printing import brief
+from ..system.printing import brief_json, kind_of
 from .box_readings import check_boxes
 from .geometry import find_outside_boxes, find_unusable_boxes
 from .people import People, name_bytes, read_box, read_field, read_name, read_whole_number, whole_number
@@ -110,7 +110,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
             hint = "; its 'annotations' may be such a list" if isinstance(content, dict) and isinstance(
                 content.get('annotations'), list) else ''
             raise PoseError(f'{path} should be a list of boxes with image_id, category_id, bbox [x, y, width, height] '
-                            f'and score, is a {type(content).__name__}{hint}')
+                            f'and score, is {kind_of(content)}{hint}')
         for number, entry in enumerate(content):
             where = f'{path}, box {number}'
             image_id = read_picture_name(entry, where)
@@ -129,7 +129,7 @@ def load_detections(paths: Sequence[str], *, people_only: bool, category: int = 
             if not np.isfinite(score):
                 raise PoseError(f"{where}: 'score' should be a finite number, is {score}")
             scores.append(score)
-            kinds.append((path, brief(found), score))
+            kinds.append((path, brief_json(found), score))
     if not image_ids:
         there = ', '.join(f'{count} of category_id {each}' for each, count in others.most_common(5))
         raise PoseError(f'{", ".join(paths)}: no box of a person (category_id {category}) in it'
@@ -252,8 +252,9 @@ def detected_people(detections: Detections, images: Tuple[np.ndarray, np.ndarray
     known = image_index >= 0
     if not known.any():
         if detections.names:
+            named = brief_json(list(detections.names.values())[:3])
             raise PoseError(f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the '
-                            f'boxes name pictures such as {brief(list(detections.names.values())[:3])}, the images are '
+                            f'boxes name pictures such as {named}, the images are '
                             f'{[os.fsdecode(name) for name in file_names[:3].tolist()]} and so on')
         raise PoseError(
             f'none of the {len(image_index)} boxes lies on one of the {len(image_ids)} images: the boxes name image '

@@ -74,6 +74,23 @@ def picture_matrix(center: np.ndarray, scale: np.ndarray, size: Tuple[int, int])
     return cv2.getAffineTransform(crop_points, picture_points)
 
 
+def udp_crop_matrix(center: np.ndarray, scale: np.ndarray, rotation_degrees: float, size: Tuple[int, int]
+                    ) -> np.ndarray:
+    """Return the (2, 3) matrix from picture pixels to pixels of a crop of `size` by Unbiased Data Processing (Huang et
+    al., CVPR 2020).
+
+    The size of a crop is the distance between the centers of its outermost pixels, so width and height each have their
+    own factor. A positive rotation turns the content of the crop clockwise, unlike in `crop_matrix`. The matrix is
+    rounded to float32, as in the published code.
+    """
+    angle, crop_size = np.deg2rad(rotation_degrees), np.asarray(scale, np.float64) * PIXELS_PER_SCALE
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    factors = (np.array(size) - 1.0) / crop_size
+    offset = crop_size * 0.5 - rotation @ np.asarray(center, np.float64)
+    matrix = np.column_stack([rotation, offset]) * factors[:, None]
+    return matrix.astype(np.float32).astype(np.float64)
+
+
 def _point_pairs(center, scale, rotation_degrees, size):
     crop_width, crop_height = size
     half_width = scale[0] * PIXELS_PER_SCALE * 0.5

@@ -12,6 +12,7 @@ REMEDIES = {
     'without a labelled keypoint': 'the third number of a keypoint should be 2 for visible and 1 for hidden ones',
     'with num_keypoints 0 though keypoints are labelled': "write their number into 'num_keypoints', or leave it out",
     'crowds': "'iscrowd' should be 0 for a single person",
+    'with a box outside the picture': "'bbox' should be [x, y, width, height] in pixels of the picture",
     'without area': "'bbox' should be [x, y, width, height] in pixels, inside the picture",
 }
 

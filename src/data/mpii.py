@@ -12,7 +12,7 @@ import numpy as np
 
 from ..system.errors import MissingPackageError, PoseError
 from ..system.files import JsonFile, as_json_file
-from ..system.printing import brief
+from ..system.printing import brief, kind_of
 from .geometry import LARGEST_COORDINATE, PIXELS_PER_SCALE
 from .people import People, is_coordinate, name_bytes, read_field, read_name, release_memory
 from .skeletons import MPII
@@ -99,7 +99,7 @@ def read_entries(file: JsonFile) -> List[Dict]:
     path, entries = file.path, file.content
     if not isinstance(entries, list):
         raise PoseError(f'{path} should be an MPII annotation file (a list of people with image, center, scale, '
-                        f'joints and joints_vis), is a {type(entries).__name__}')
+                        f'joints and joints_vis), is {kind_of(entries)}')
     if not entries:
         raise PoseError(f'{path} lists no people')
     return entries

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..system.errors import PoseError
 from ..system.files import MAX_INTEGER, is_number
-from ..system.printing import brief
+from ..system.printing import JSON_KINDS, brief_json, kind_of
 
 # Larger coordinates do not fit into int32, and are far outside of any picture.
 MAX_COORDINATE = 1e9
@@ -75,15 +75,15 @@ def read_field(entry: Any, key: str, kind, where: str) -> Any:
         PoseError: naming `where` (file and entry), the key and what is expected.
     """
     if not isinstance(entry, dict):
-        raise PoseError(f'{where} should be an object, is {type(entry).__name__}')
+        raise PoseError(f'{where} should be an object, is {kind_of(entry)}')
     if key not in entry:
         raise PoseError(f'{where} has no {key!r}')
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        names = ' or '.join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise PoseError(f'{where}: {key!r} should be {names}, is {brief(value)}')
+        name = JSON_KINDS[float if isinstance(kind, tuple) else kind]
+        raise PoseError(f'{where}: {key!r} should be {name}, is {brief_json(value)}')
     if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-        raise PoseError(f'{where}: {key!r} is too large: {brief(value)}')
+        raise PoseError(f'{where}: {key!r} is too large: {brief_json(value)}')
     return value
 
 
@@ -123,7 +123,7 @@ def read_name(entry: Any, key: str, where: str) -> str:
     except UnicodeEncodeError:
         is_name = False
     if not is_name:
-        raise PoseError(f'{where}: {key!r} should be the name of a file, is {brief(name)}')
+        raise PoseError(f'{where}: {key!r} should be the name of a file, is {brief_json(name)}')
     return name
 
 
@@ -142,7 +142,7 @@ def read_box(entry: Any, where: str) -> list:
     # Of any type: the error below says what is expected.
     box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
     if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
-        raise PoseError(f"{where}: 'bbox' should be [x, y, width, height], is {brief(box)}")
+        raise PoseError(f"{where}: 'bbox' should be [x, y, width, height], is {brief_json(box)}")
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
 
 

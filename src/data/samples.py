@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from .crops import Crop, CropRule
-from .geometry import crop_matrix
 from .images import check_size, read_picture
 from .neighbours import nearest_neighbours
 from .people import People
@@ -29,7 +28,7 @@ def cut_crop(picture: np.ndarray, crop: Crop, out: np.ndarray) -> np.ndarray:
     if crop.flip:
         picture = cv2.flip(picture, 1)
     size = (out.shape[1], out.shape[0])
-    matrix = crop_matrix(crop.center, crop.scale, crop.rotation_degrees, size)
+    matrix = crop.matrix(size)
     cv2.warpAffine(picture, matrix, size, dst=out, flags=cv2.INTER_LINEAR)
     return matrix
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..system.errors import PoseError
 from ..system.files import is_number, parse_json, read_json
-from ..system.printing import brief, did_you_mean
+from ..system.printing import brief, did_you_mean, kind_of
 from ..system.yaml_files import read_yaml
 from .keypoint_names import category_with_keypoints, names_of
 from .keypoint_sides import pair_names, plain_name
@@ -124,7 +124,7 @@ def skeleton_of(content: Any, where: str, *, default_name: str = 'own') -> Skele
         PoseError: naming `where`, the key and what is expected.
     """
     if not isinstance(content, dict):
-        raise PoseError(f'{where} should hold keys such as keypoints and limbs, holds {type(content).__name__}')
+        raise PoseError(f'{where} should hold keys such as keypoints and limbs, holds {kind_of(content)}')
     for key in content:
         if key not in KEYS:
             raise PoseError(f'{where}: unknown key {brief(key)}{did_you_mean(str(key)[:100], KEYS) or ";"} known: '

@@ -15,7 +15,7 @@ from ..data.people import read_field
 from ..data.skeleton_files import read_limbs
 from ..system.errors import PoseError
 from ..system.files import is_number, read_json
-from ..system.printing import brief
+from ..system.printing import brief, kind_of
 from .labels import Figure, LabelledPicture, Labels, PictureFinder
 
 
@@ -144,7 +144,7 @@ def _size_of(image: Dict) -> Optional[Tuple[int, int]]:
 def _add_annotation(labels: Labels, annotation: Any, where: str, category: Dict, index_of: Dict[str, int],
                     count: int) -> None:
     if not isinstance(annotation, dict):
-        raise PoseError(f'{where} should be an object, is {type(annotation).__name__}')
+        raise PoseError(f'{where} should be an object, is {kind_of(annotation)}')
     if category.get('id') is not None and str(annotation.get('category_id', category['id'])) != str(category['id']):
         labels.leave_out('of other categories')
         return

@@ -84,5 +84,5 @@ DATASET = PoseDataset(
     annotation_names={'TRAIN': ('train.json', 'mpii_train.json'), 'TEST': ('valid.json', 'mpii_val.json')},
     people=people, images=images, reason_without_score=reason_without_score, evaluate=evaluate, main_metric='Mean',
     format_metrics=metrics.format_metrics, format_summary=format_summary, keypoint_table=keypoint_table,
-    one_pose_each=True, submission_ending='.mat', check_submission=check_submission,
-    write_submission=write_submission)
+    distances=lambda file, results: metrics.measure_distances(_truth(file), results), one_pose_each=True,
+    submission_ending='.mat', check_submission=check_submission, write_submission=write_submission)

@@ -7,6 +7,7 @@ import numpy as np
 from ..data.oks_truth import OKSTruth
 from ..data.people import People
 from ..data.skeletons import Skeleton
+from ..metrics.mpii import HeadDistances
 from ..metrics.records import PoseArrays
 from ..system.errors import PoseError
 from ..system.files import JsonFile, write_json
@@ -43,6 +44,7 @@ class PoseDataset:
         digits: decimals of the numbers in these lines.
         format_summary: (metrics, config) -> the main number as short text.
         oks_truth: (file, skeleton, config) -> the ground truth of its evaluation by OKS; None if it has another one.
+        distances: (file, results) -> how far keypoints are from their labels, for data sets that are scored by that.
         oks_poses: (poses, config) -> those that its evaluation counts.
         keypoint_table: (file, results, skeleton, config) -> a table of how well each single keypoint is found.
         skeleton: name of the keypoint layout that is required, or '' for any.
@@ -68,6 +70,7 @@ class PoseDataset:
     one_pose_each: bool = False
     digits: int = 3
     oks_truth: Optional[Callable[[JsonFile, Skeleton, Any], OKSTruth]] = None
+    distances: Optional[Callable[[JsonFile, List[dict]], HeadDistances]] = None
     oks_poses: Callable[[PoseArrays, Any], PoseArrays] = lambda found, config: found
     evaluator: Callable[[Any], str] = lambda config: ''
     submission_ending: str = '.json'

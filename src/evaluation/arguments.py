@@ -10,6 +10,7 @@ from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
 from ..checkpoints.entries import CONFIG_KEY, read_ckpt
+from ..checkpoints.zoo_table import find_weights
 from ..config import DEFAULT_RECIPE, from_json, load_recipe, resolve
 from ..data.locate_pictures import check_picture_folder
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -61,12 +62,16 @@ def check_arguments(words: Sequence[str]) -> None:
     """Check a command line: recipe and settings, and that the files to read and the folder of pictures exist.
 
     If no recipe is named, the one inside the checkpoint is taken. Other files, such as exported ones, cannot be read
-    without more packages: only their existence is checked.
+    without more packages: only their existence is checked, and of published weights only the name.
 
     Raises:
         PoseError: something is wrong or missing; the message is the one that eval.py would print.
     """
     arguments = parse_arguments(words)
+    if arguments.weights:
+        for name in arguments.weights:
+            find_weights(name)
+        return
     paths = [arguments.model_file] if arguments.model_file else find_checkpoints(arguments)
     if not paths:
         raise PoseError('give the checkpoint with --ckpt_path, or an exported model with --model_file')

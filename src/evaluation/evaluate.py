@@ -21,7 +21,7 @@ from ..system.errors import PoseError
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
-from .write_report import Boxes, analyse_results, write_report
+from .write_report import Boxes, analyse_results, write_pckh_report, write_report
 
 
 class Predicted(NamedTuple):
@@ -119,10 +119,13 @@ class Evaluation:
     def write_report(self, path: str, results: List[dict], metrics: Dict[str, float], results_file: str) -> List[str]:
         """Write the report of results and their metrics, an HTML page; return lines about it."""
         boxes = Boxes.of_people(self.people, str(self.box_report))
-        analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
-                                   numbers=metrics, boxes=boxes)
         source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
                         self.dataset.digits)
+        if self.dataset.distances is not None:
+            return write_pckh_report(path, self.dataset.distances(self._annotations, results), metrics, self.skeleton,
+                                     source)
+        analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
+                                   numbers=metrics, boxes=boxes)
         return write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
                             split_folder=self.config.DATASET.TEST_SET)
 

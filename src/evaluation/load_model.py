@@ -12,10 +12,12 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
+from ..checkpoints.zoo_table import find_weights
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
 from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
-from ..models.registry import build_configured_network, heatmap_section, model_of, network_name, num_hypotheses
+from ..models.record import is_udp
+from ..models.registry import build_empty_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
 from ..system.device import share_of_cores
 from ..system.errors import PoseError
@@ -26,8 +28,9 @@ from .predictors import file_predictor, mean_predictor, network_predictor
 USUAL_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
 # Settings that are built into an exported file and cannot be changed.
 FIXED_KEYS = ('MODEL.NAME', 'MODEL.IMAGE_SIZE', 'MODEL.NUM_JOINTS', 'MODEL.STEM_POOL', 'MODEL.STEM_CHANNELS',
-              'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS', 'DATASET.NORMALISE_BEFORE_SCALING')
-FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS')
+              'DATASET.ENCODING', 'DATASET.COLOR_RGB', 'DATASET.MEANS', 'DATASET.STDS',
+              'DATASET.NORMALISE_BEFORE_SCALING')
+FIXED_WITH_DECODER = ('TEST.BLUR_KERNEL', 'TEST.POST_PROCESS', 'TEST.DECODER', 'TEST.DECODER_KERNEL')
 FIXED_WITH_FLIP_TEST = ('TEST.SHIFT_HEATMAP',)
 
 
@@ -103,7 +106,7 @@ class LoadedModel:
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
         from ..checkpoints.load import load_weights
-        network = build_configured_network(config)
+        network = build_empty_network(config)
         load_weights(network, self.weights, config, self.path)
         return network_predictor(config, network, flip_index)
 
@@ -131,6 +134,7 @@ class Ensemble:
             facts = [('MODEL.IMAGE_SIZE', first.MODEL.IMAGE_SIZE, config.MODEL.IMAGE_SIZE, ''),
                      ('MODEL.NUM_JOINTS', first.MODEL.NUM_JOINTS, config.MODEL.NUM_JOINTS, ''),
                      ('DATASET.SKELETON', *(_keypoints(each.DATASET.SKELETON) for each in (first, config)), ''),
+                     ('UDP (DATASET.ENCODING)', is_udp(first), is_udp(config), ''),
                      ('the number of people in a box', num_hypotheses(first), num_hypotheses(config),
                       ' (MODEL.NAME, MIPNET.NUM_INSTANCES)')]
             peaks = [model_of(each).codec.peak for each in (first, config)]
@@ -168,15 +172,40 @@ class OpenedSource(NamedTuple):
     overrides: Dict[str, str]
 
 
-def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str) -> None:
-    """Add the flags that `open_source` reads."""
+def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str, *, precision: str = 'f32') -> None:
+    """Add the flags that `open_source` reads.
+
+    Args:
+        precision: default of --precision.
+    """
     parser.add_argument('--ckpt_path', nargs='+', metavar='CKPT', help=f'{ckpt_help}; of several the heatmaps are '
                         'averaged')
+    parser.add_argument('--weights', nargs='+', metavar='NAME', help='published weights by name, downloaded if needed '
+                        '(python -m src.checkpoints.zoo list), instead of a checkpoint')
     parser.add_argument('--model_file', help='file of export.py, instead of a checkpoint')
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
                         'onnxruntime by the ending of a model file')
-    parser.add_argument('--precision', default='f32', choices=PRECISIONS, help='of openvino (default: %(default)s)')
+    parser.add_argument('--precision', default=precision, choices=PRECISIONS, help='of openvino; auto is bf16 where '
+                        'the processor computes in it (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
+
+
+def fetch_named_weights(arguments: argparse.Namespace) -> None:
+    """Put the checkpoints of the weights that a command line names, if any, into its `ckpt_path`; they are downloaded
+    and converted if needed.
+
+    Raises:
+        PoseError: a name is unknown, its weights cannot be had, or the command line names a file as well.
+    """
+    if arguments.weights:
+        if arguments.ckpt_path or arguments.model_file:
+            raise PoseError('give --weights, --ckpt_path or --model_file, only one of them')
+        from ..checkpoints.zoo import fetch_checkpoint
+        # A misspelled name is said before anything is downloaded.
+        for name in arguments.weights:
+            find_weights(name)
+        arguments.ckpt_path = [fetch_checkpoint(name) for name in arguments.weights]
+        arguments.weights = None
 
 
 def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]],
@@ -215,10 +244,12 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
         runtime = arguments.runtime or default_runtime(arguments.model_file)
         threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
+        if arguments.precision == 'auto' and model.precision == 'bf16':
+            say('precision: bf16, in which this processor computes faster; --precision f32 is exact')
         return [LoadedModel(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
         raise PoseError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')
-    if arguments.precision != 'f32' or arguments.threads:
+    if arguments.precision == 'bf16' or arguments.threads:
         raise PoseError('--precision and --threads are for --model_file')
     if not ckpt_paths:
         there = usual_checkpoint()

@@ -39,7 +39,8 @@ def _shift_whole_cells(maps: np.ndarray, cells: int, axis: int) -> np.ndarray:
     return np.moveaxis(moved, 0, axis)
 
 
-def average_over_shifts(run: Callable[[np.ndarray], Tuple[np.ndarray, ...]], shift: float
+def average_over_shifts(run: Callable[[np.ndarray], Tuple[np.ndarray, ...]], shift: float,
+                        pixels_per_cell: Tuple[float, float] = (PIXELS_PER_CELL, PIXELS_PER_CELL)
                         ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
     """Return a function like `run` whose heatmaps are the mean over the five crops of DIRECTIONS, each moved back.
 
@@ -48,15 +49,16 @@ def average_over_shifts(run: Callable[[np.ndarray], Tuple[np.ndarray, ...]], shi
     Args:
         run: crops (N, H, W, 3) uint8 -> (heatmaps (M, K, h, w) float32,), including the flip test.
         shift: in pixels of the crop; less than its height and width.
+        pixels_per_cell: (x, y).
     """
-    cells = shift / PIXELS_PER_CELL
+    cells_x, cells_y = (shift / pixels for pixels in pixels_per_cell)
 
     def run_shifted(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
         total = times_shown = np.float32(0)
         for right, down in DIRECTIONS:
             heatmaps, = run(shift_crops(crops, right * shift, down * shift))
             is_shown = np.ones((1, 1, *heatmaps.shape[2:]), np.float32)
-            heatmaps, is_shown = (shift_cells(shift_cells(maps, -right * cells, 3), -down * cells, 2)
+            heatmaps, is_shown = (shift_cells(shift_cells(maps, -right * cells_x, 3), -down * cells_y, 2)
                                   for maps in (heatmaps, is_shown))
             total, times_shown = total + heatmaps, times_shown + is_shown
         return (total / times_shown,)

@@ -5,6 +5,7 @@ from typing import Any, Callable, Sequence, Tuple
 import numpy as np
 
 from ..export.model_file import ModelFile
+from ..models.record import pixels_per_cell
 from ..models.registry import build_flip_test, model_of, num_hypotheses, shifts_heatmap
 from ..system.errors import PoseError
 from .multi_shift import average_over_shifts
@@ -99,4 +100,6 @@ def build_decoder(config) -> Callable[..., Tuple[np.ndarray, np.ndarray]]:
 def _with_shifts(config, run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
                  ) -> Callable[[np.ndarray], Tuple[np.ndarray, ...]]:
     """Return `run`, or its mean over shifted crops if the configuration asks for multi-shift testing."""
-    return average_over_shifts(run, config.TEST.MULTI_SHIFT) if config.TEST.MULTI_SHIFT else run
+    if not config.TEST.MULTI_SHIFT:
+        return run
+    return average_over_shifts(run, config.TEST.MULTI_SHIFT, pixels_per_cell(config))

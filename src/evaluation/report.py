@@ -36,7 +36,8 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
                             description='Write what the poses of a result file get wrong, as one HTML page.')
     parser.add_argument('--gt', required=True, metavar='FILE', help="annotation file in COCO's format")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--results', metavar='FILE', help="poses in COCO's result format")
+    what.add_argument('--results', metavar='FILE', help="poses in COCO's result format, or what MMPose, "
+                      'Detectron2, Ultralytics or OpenPose wrote')
     what.add_argument('--compare', nargs=2, metavar='FILE', help='two such files: is their difference beyond chance?')
     parser.add_argument('--images', default='', metavar='FOLDER', help='the pictures, for the gallery')
     parser.add_argument('--report', default='report.html', metavar='HTML', help='the page (default: %(default)s)')
@@ -81,7 +82,7 @@ class Evaluated(NamedTuple):
 
     def open_results(self, path: str) -> Tuple[List[dict], Dict[str, float], List[str]]:
         """Return the results of a file, the numbers of their evaluation, and notes; print these."""
-        results, notes = load_results(path, self.file)
+        results, notes = load_results(path, self.file, self.skeleton)
         say(*(f'note: {each}' for each in notes))
         numbers = self.dataset.evaluate(self.file, results, self.skeleton, self.config)
         return results, numbers, notes

@@ -10,12 +10,14 @@ from ..data.people import People
 from ..data.skeletons import Skeleton
 from ..datasets.record import PoseDataset
 from ..metrics.bootstrap import RESAMPLES
+from ..metrics.mpii import HeadDistances
 from ..metrics.records import check_image_ids, read_records
 from ..report.analysis import Analysis, analyse, pictures_of
 from ..report.cases import worst_cases
 from ..report.comparison import Comparison, changed_people
 from ..report.comparison_page import comparison_page, draw_changes
 from ..report.gallery import draw_gallery
+from ..report.pckh_page import pckh_page
 from ..report.write import Source, report_page
 from ..system.errors import PoseError
 from ..system.files import check_writable, write_bytes
@@ -55,9 +57,10 @@ def check_report_path(path: str) -> None:
 
 
 def check_can_report(dataset: PoseDataset) -> None:
-    """Raise PoseError if a data set is not scored by OKS."""
-    if dataset.oks_truth is None:
-        raise PoseError(f'a report needs an evaluation by OKS, and {dataset.name} has another one; leave out --report')
+    """Raise PoseError if there is no report for the evaluation of a data set."""
+    if dataset.oks_truth is None and dataset.distances is None:
+        raise PoseError(f'a report needs an evaluation by OKS or PCKh, and {dataset.name} has another one; leave out '
+                        '--report')
 
 
 def analyse_results(file: AnnotationFile, results: List[dict], skeleton: Skeleton, dataset: PoseDataset, config: Any, *,
@@ -137,6 +140,16 @@ def write_comparison(path: str, comparison: Comparison, sources: Tuple[Source, S
     paths, reason = find_pictures(comparison.first, images, pictures, split_folder)
     gallery = draw_changes(comparison, changes, paths.get)
     return _write(path, comparison_page(comparison, sources, changes, gallery), reason)
+
+
+def write_pckh_report(path: str, distances: HeadDistances, metrics: Dict[str, float], skeleton: Skeleton, source: Source
+                      ) -> List[str]:
+    """Write the page of an evaluation by PCKh; return lines about it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return _write(path, pckh_page(distances, metrics, skeleton, source), '')
 
 
 def _write(path: str, page: str, reason: str) -> List[str]:

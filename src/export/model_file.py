@@ -107,7 +107,7 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
         path: .onnx or .mindir.
         runtime: 'mindir', 'onnxruntime' or 'openvino'; '' chooses by the ending. 'mindir' runs on MindSpore's device,
             the others on the CPU.
-        precision: what OpenVINO computes in; the other runtimes support 'f32' only.
+        precision: what OpenVINO computes in, one of PRECISIONS; the other runtimes compute as the file says.
         threads: number of threads of ONNX Runtime and OpenVINO; 0 leaves the choice to them.
 
     Raises:
@@ -121,10 +121,10 @@ def open_model_file(path: str, runtime: str = '', *, precision: str = 'f32', thr
     if missing:
         raise PoseError(f'{path} does not say what it computes ({", ".join(missing)} missing): only files that '
                         'export.py wrote can be used here')
-    return _understand(path, runtime, precision, graph)
+    return _understand(path, runtime, graph)
 
 
-def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> ModelFile:
+def _understand(path: str, runtime: str, graph: LoadedGraph) -> ModelFile:
     """Read and check the metadata of a loaded file."""
     config = from_json(graph.metadata['recipe'], path)
     key = ''
@@ -156,5 +156,5 @@ def _understand(path: str, runtime: str, precision: str, graph: LoadedGraph) -> 
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PoseError(f'{path} says something impossible of its {key} ({one_line(error)}): only files that '
                         'export.py wrote can be used here') from None
-    return ModelFile(path, runtime, precision, config, facts, graph, has_decoder, has_flip_test, kind, factor, shift,
-                     is_rgb, hypotheses, codes)
+    return ModelFile(path, runtime, graph.precision, config, facts, graph, has_decoder, has_flip_test, kind, factor,
+                     shift, is_rgb, hypotheses, codes)

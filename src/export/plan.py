@@ -73,6 +73,8 @@ def read_plan(arguments: argparse.Namespace) -> Tuple[ExportPlan, str]:
     if arguments.int8 and (file_format != 'ONNX' or not arguments.data_url):
         raise PoseError('--int8 makes ONNX files, calibrated on pictures: --file_format ONNX --data_url PICTURES '
                         '[--det_file_url BOXES]')
+    if arguments.float16 and (file_format != 'ONNX' or arguments.int8):
+        raise PoseError('--float16 is for ONNX files, and not together with --int8')
     if arguments.calibration_people < 1:
         raise PoseError(f'--calibration_people should be positive, is {arguments.calibration_people}')
     ending = FILE_FORMATS[file_format]

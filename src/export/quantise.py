@@ -4,19 +4,17 @@ Convolutions and the operators between them compute in 8 bits (QuantizeLinear an
 ONNX Runtime and OpenVINO both turn into integer kernels); normalisation, flip test and decoder stay in float32.
 """
 import contextlib
-import json
 import logging
 import os
 from typing import Iterator
 
 import numpy as np
 
-from ..system.errors import MissingPackageError, PoseError
-from .compare import relative_difference, run_in_batches
+from ..system.errors import MissingPackageError
 from .model_file import open_model_file
 from .onnx_graph import import_onnx
-from .runtimes import installed_runtimes
-from .write import DECODER_SCOPE, NETWORK_SCOPE
+from .replace import replace_by
+from .write import NETWORK_SCOPE
 
 QUANTISED_OPERATORS = ('Conv', 'ConvTranspose', 'Add', 'MaxPool', 'Resize')
 # Largest allowed difference of the heatmaps on the calibration crops, relative to their largest value. Networks whose
@@ -57,43 +55,16 @@ def quantise(path: str, crops: np.ndarray) -> str:
 
     nodes = [node.name for node in model.graph.node
              if node.name.startswith(NETWORK_SCOPE) and node.op_type in QUANTISED_OPERATORS]
-    int8_path = f'{path}.int8.onnx'
+    int8_path = f'{path}.quantised.onnx'
     with _quiet():
         quantize_static(model, int8_path, Crops(), quant_format=QuantFormat.QDQ, per_channel=True,
                         op_types_to_quantize=list(QUANTISED_OPERATORS), nodes_to_quantize=nodes,
                         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
     quantised = onnx.load(int8_path)
-    versions = json.dumps({**float_file.facts['versions'], 'weights': 'int8'})
-    onnx.helper.set_model_props(quantised, {**float_file.graph.metadata, 'versions': versions})
-    onnx.save(quantised, int8_path)
-    differences = []
-    expected = _heatmaps(path, 'onnxruntime', crops)
-    for runtime in installed_runtimes(path):
-        difference = relative_difference(_heatmaps(int8_path, runtime, crops), expected)
-        differences.append(f'{difference:.3f} in {runtime}')
-        if not difference <= INT8_TOLERANCE:
-            raise PoseError(f'the int8 file computes something else in {runtime}: heatmaps differ by {difference:.2f} '
-                            f'of their largest value, {INT8_TOLERANCE} is allowed. More or other pictures may '
-                            'calibrate better. Nothing is kept')
-    os.replace(int8_path, path)
-    return (f'{len(nodes)} operators, calibrated on {len(crops)} people; heatmaps differ by at most '
-            f'{", ".join(differences)} of their largest value ({INT8_TOLERANCE} is allowed)')
-
-
-def _heatmaps(path: str, runtime: str, crops: np.ndarray) -> np.ndarray:
-    """Return the heatmaps of a file (N, K, h, w), even if they go into a decoder inside the file."""
-    onnx = import_onnx()
-    model = onnx.load(path)
-    taken = next((node.input[0] for node in model.graph.node if node.name.startswith(DECODER_SCOPE)), None)
-    if taken is None:
-        return run_in_batches(open_model_file(path, runtime), crops)[0]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(taken, onnx.TensorProto.FLOAT, None))
-    probe = f'{path}.probe.onnx'
-    onnx.save(model, probe)
-    try:
-        return run_in_batches(open_model_file(probe, runtime), crops)[-1]
-    finally:
-        os.remove(probe)
+    os.remove(int8_path)
+    difference = replace_by(path, quantised, 'int8', crops, INT8_TOLERANCE,
+                            remedy='More or other pictures may calibrate better. ')
+    return f'{len(nodes)} operators, calibrated on {len(crops)} people; {difference}'
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from ..system.device import instruction_sets_unlimited, usable_cores
 from ..system.errors import MissingPackageError, PoseError
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
-# Not float16: OpenVINO would also run a decoder inside the file in it, and coordinates need more precision.
-PRECISIONS = ('f32', 'bf16')
+# Not float16: OpenVINO would also run a decoder inside the file in it, and coordinates need more precision. 'auto' is
+# bfloat16 in OpenVINO where the processor computes in it, otherwise float32.
+PRECISIONS = ('f32', 'bf16', 'auto')
 # Height and width of the first, empty input for a graph with dynamic height and width.
 FREE_SIDE = 64
 # {type code in a MINDIR file: bytes per number}.
@@ -31,12 +32,14 @@ class LoadedGraph(NamedTuple):
         metadata: metadata of the file, {key: text}.
         shapes: shapes of the inputs, None for dynamic sizes.
         outputs: names of the outputs, in the file's order.
+        precision: what it computes in: 'f32' (or what the file says) or 'bf16'.
     """
 
     run: Callable[..., List[np.ndarray]]
     metadata: Dict[str, str]
     shapes: Tuple[Tuple[Optional[int], ...], ...]
     outputs: Tuple[str, ...]
+    precision: str = 'f32'
 
 
 def one_line(error: Exception) -> str:
@@ -100,7 +103,7 @@ def load_graph(path: str, runtime: str, *, precision: str = 'f32', threads: int 
 def _check_settings(runtime: str, precision: str, threads: int) -> None:
     if precision not in PRECISIONS:
         raise PoseError(f'the precision {precision!r} is unknown; use one of {", ".join(PRECISIONS)}')
-    if precision != 'f32' and runtime != 'openvino':
+    if precision == 'bf16' and runtime != 'openvino':
         raise PoseError(f'{runtime} computes as the file says; precision {precision} is for openvino')
     if not 0 <= threads <= usable_cores():
         raise PoseError(f'threads should be from 1 to {usable_cores()}, the cores of this process, or 0 for the '
@@ -148,6 +151,10 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
     shapes = tuple(tuple(None if size.is_dynamic else size.get_length() for size in each.partial_shape)
                    for each in model.inputs)
     with instruction_sets_unlimited():
+        if precision == 'auto':
+            # OpenVINO's own choice, but never float16.
+            own = core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
+            precision = 'bf16' if own == openvino.Type.bf16 else 'f32'
         if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise UnsupportedPrecisionError('this processor has no bfloat16 for --precision bf16; f32 runs everywhere')
         compiled = core.compile_model(model, 'CPU', openvino_settings(precision, threads))
@@ -161,7 +168,7 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
         # A copy, because the next call writes into the same memory.
         return [np.array(each.data) for each in request.output_tensors]
 
-    return LoadedGraph(run, metadata, shapes, tuple(each.get_any_name() for each in model.outputs))
+    return LoadedGraph(run, metadata, shapes, tuple(each.get_any_name() for each in model.outputs), precision)
 
 
 def read_user_info(proto) -> Dict[str, str]:

@@ -9,18 +9,19 @@ from typing import Callable, Iterator, List, Optional, Sequence, Union
 import numpy as np
 
 from ..checkpoints.configuration import resolve_test_config
+from ..checkpoints.zoo import fetch_checkpoint
 from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..evaluation.load_model import LoadedModel
 from ..export.model_file import open_model_file
 from ..export.runtimes import default_runtime
-from ..media.inputs import find_inputs
+from ..media.inputs import Input, find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError
 from ..tracking import PoseTracker
 from .box_poses import BoxPoser, PosesOfPicture
-from .carried import carried_weights
+from .bundled import bundled_weights
 from .pipeline import BoxSource, PosedFrame, pose_frames
 from .two_passes import pose_frames_in_two_passes
 
@@ -33,12 +34,14 @@ class PoseEstimator:
     Args:
         path: a checkpoint (.ckpt, or published weights in any known format), an ONNX or a MINDIR file; by
             default the small network that is bundled with this package.
+        weights: the name of published weights, instead of a path; they are downloaded if needed
+            (`python -m src.checkpoints.zoo list` shows the names).
         detector: of people: the path of an ONNX file (formats: see `PersonDetector`), or a function of a picture that
             returns boxes (P, 4) and scores (P,). Without one the whole picture is the box.
         recipe: of the network, for weights without a recipe inside.
         runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by default chosen by the
             file's ending.
-        precision: 'f32' or, of openvino, 'bf16'.
+        precision: of openvino: 'f32', 'bf16', or 'auto', which is bf16 where the processor computes in it.
         threads: of onnxruntime and openvino; 0 lets them choose.
         flip_test: average with the mirrored crops; None takes the setting of the recipe or of the exported file.
         device: of MindSpore: 'auto', 'Ascend', 'GPU' or 'CPU'.
@@ -55,13 +58,17 @@ class PoseEstimator:
         ImportError: the runtime is not installed.
     """
 
-    def __init__(self, path: Optional[str] = None, *, detector: Union[None, str, Callable] = None,
-                 recipe: Optional[str] = None, runtime: Optional[str] = None,
-                 precision: str = 'f32', threads: int = 0, flip_test: Optional[bool] = None, device: str = 'auto',
-                 settings: Optional[dict] = None):
+    def __init__(self, path: Optional[str] = None, *, weights: Optional[str] = None,
+                 detector: Union[None, str, Callable] = None, recipe: Optional[str] = None,
+                 runtime: Optional[str] = None, precision: str = 'auto', threads: int = 0,
+                 flip_test: Optional[bool] = None, device: str = 'auto', settings: Optional[dict] = None):
+        if weights is not None:
+            if path is not None:
+                raise PoseError(f'give a path or the name of weights, not both: {path}, {weights}')
+            path = fetch_checkpoint(weights)
         if path is None:
-            carried = carried_weights()
-            path, recipe = carried.path, recipe or carried.recipe
+            bundled = bundled_weights()
+            path, recipe = bundled.path, recipe or bundled.recipe
         overrides = {**(settings or {}), **({} if flip_test is None else {'TEST.FLIP_TEST': flip_test})}
         source = _open(path, runtime, precision, threads)
         if source.needs_mindspore:
@@ -105,8 +112,8 @@ class PoseEstimator:
     def _source(self, boxes_xywh: Optional[np.ndarray]) -> BoxSource:
         return BoxSource(self.detector, boxes_xywh)
 
-    def frames(self, inputs: Union[str, Sequence[str]], *, boxes_xywh: Optional[Sequence] = None, detect_every: int = 1,
-               tracker: Optional[PoseTracker] = None,
+    def frames(self, inputs: Union[str, Input, Sequence], *, boxes_xywh: Optional[Sequence] = None,
+               detect_every: int = 1, tracker: Optional[PoseTracker] = None,
                on_problem: Optional[Callable[[Exception], None]] = None) -> Iterator[PosedFrame]:
         """Yield the poses of pictures, folders, patterns, videos and cameras as `infer.py` takes them, frame by frame.
 
@@ -114,7 +121,7 @@ class PoseEstimator:
         of a frame come with the highest score first, with duplicates suppressed as in the network's protocol.
 
         Args:
-            inputs: see `find_inputs`; '0' is the first camera.
+            inputs: words, see `find_inputs` ('0' is the first camera); or `Input` records.
             boxes_xywh: (P, 4), the same for every frame, instead of a detector.
             detect_every: in a video the detector runs on every n-th frame; in between the boxes come from the last
                 poses.
@@ -127,7 +134,8 @@ class PoseEstimator:
         def fail(error: Exception) -> None:
             raise error
 
-        found = find_inputs([inputs] if isinstance(inputs, str) else inputs)
+        words = [inputs] if isinstance(inputs, (str, Input)) else list(inputs)
+        found = words if all(isinstance(each, Input) for each in words) else find_inputs(words)
         box = None if boxes_xywh is None else _usable_boxes(boxes_xywh, 'every picture')
         pose = pose_frames_in_two_passes if tracker is not None and tracker.smooth == 'file' else pose_frames
         yield from pose(found, self._poser, self._source(box), detect_every=detect_every, tracker=tracker,
@@ -138,7 +146,7 @@ def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> Lo
     if str(path).endswith(MODEL_ENDINGS):
         model = open_model_file(str(path), runtime or default_runtime(str(path)), precision=precision, threads=threads)
         return LoadedModel(model.path, model.config, model=model)
-    if runtime not in (None, 'mindspore') or precision != 'f32' or threads:
+    if runtime not in (None, 'mindspore') or precision == 'bf16' or threads:
         raise PoseError(f'{path} is no exported file: runtime, precision and threads are for .onnx and .mindir')
     from ..checkpoints.load import read_weights
     weights, carried = read_weights(str(path))

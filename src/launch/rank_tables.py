@@ -20,7 +20,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ..system.command_line import run_command
 from ..system.errors import PoseError
 from ..system.files import open_regular, parse_json, write_bytes
-from ..system.printing import ArgumentParser, brief, printable
+from ..system.printing import ArgumentParser, brief, kind_of, printable
 
 HCCN_CONF = '/etc/hccn.conf'
 USUAL_DEVICE_COUNTS = (1, 2, 4, 8)
@@ -73,8 +73,8 @@ def check_rank_table(table: Any, where: str, device_num: Optional[int] = None) -
         PoseError: the table is wrong; the message says where, what is there and what is expected.
     """
     if not isinstance(table, dict):
-        raise PoseError(f'{where}: should be an object with version, server_count, server_list and status, is a '
-                        f'{type(table).__name__}')
+        raise PoseError(f'{where}: should be an object with version, server_count, server_list and status, is '
+                        f'{kind_of(table)}')
     for key, wanted in (('version', '1.0'), ('status', 'completed')):
         if table.get(key) != wanted:
             raise PoseError(f'{where}: {key} should be "{wanted}", {_found(table, key)}')

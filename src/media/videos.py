@@ -11,6 +11,8 @@ import numpy as np
 from ..system.errors import PoseError
 from ..system.files import open_regular
 
+# Every build of OpenCV can write these codecs; H.264 needs a library that most builds lack. Browsers play VP8 only.
+CODECS = {'.mp4': 'mp4v', '.webm': 'VP80'}
 # Frames per second of a file that gives no rate, or an impossible one.
 DEFAULT_RATE = 25.0
 # After a frame that cannot be decoded, at most this many further frames are tried.
@@ -93,7 +95,7 @@ class VideoFile:
     It is written under a temporary name in the same folder and gets its final name when it is complete.
 
     Args:
-        path: ends in .mp4.
+        path: ends in .mp4 (MPEG-4) or .webm (VP8, which browsers play).
         rate: frames per second.
 
     Raises:
@@ -103,7 +105,8 @@ class VideoFile:
     def __init__(self, path: str, rate: float):
         self.path, self._rate = path, rate
         folder, name = os.path.split(os.path.abspath(path))
-        self._folder, self._temporary = folder, os.path.join(folder, f'.{name}.{os.getpid()}.tmp.mp4')
+        self._ending = os.path.splitext(name)[1]
+        self._folder, self._temporary = folder, os.path.join(folder, f'.{name}.{os.getpid()}.tmp{self._ending}')
         self._writer, self._size, self._looked = None, None, -math.inf
         self.num_frames = 0
 
@@ -130,8 +133,7 @@ class VideoFile:
     def _open(self, size: Tuple[int, int]) -> None:
         if not _is_utf8(self._temporary):
             raise OSError(f'the video {self.path} needs a path in UTF-8; OpenCV writes no other')
-        # Every build of OpenCV can write this codec; H.264 needs a library that most builds lack.
-        self._writer = cv2.VideoWriter(self._temporary, cv2.VideoWriter_fourcc(*'mp4v'), self._rate, size)
+        self._writer = cv2.VideoWriter(self._temporary, cv2.VideoWriter_fourcc(*CODECS[self._ending]), self._rate, size)
         if not self._writer.isOpened():
             raise OSError(f'cannot write the video {self.path} of {size[0]} x {size[1]} pixels')
         self._size = size

@@ -3,7 +3,7 @@ of the size of the head.
 
 Protocol: the evaluation that Simple Baselines, HRNet and MSPN share. N people, 16 keypoints.
 """
-from typing import Dict, List
+from typing import Dict, List, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,39 @@ THRESHOLD = 0.5
 # The releases read their "Mean@0.1" at index 11 of the thresholds 0, 0.01, ...: so the published values are at 0.11.
 TIGHT_THRESHOLDS = {'Mean@0.11': 11 * 0.01, 'Mean@0.10': 10 * 0.01}
 METRIC_NAMES = (*COLUMNS, 'Mean', *TIGHT_THRESHOLDS)
+
+
+class HeadDistances(NamedTuple):
+    """How far found keypoints are from the annotated positions, in head sizes; N people, 16 keypoints.
+
+    Attributes:
+        own: (N, 16) from their own position.
+        partner: (N, 16) from that of their left/right partner; infinite if they have none, or it is not visible.
+        is_visible: (N, 16) whether the own position is annotated as visible.
+        is_counted: (N, 16) whether it enters the mean over all keypoints.
+        head_sizes: (N,) in pixels.
+    """
+
+    own: np.ndarray
+    partner: np.ndarray
+    is_visible: np.ndarray
+    is_counted: np.ndarray
+    head_sizes: np.ndarray
+
+
+def measure_distances(truth: MPIITruth, results: List[dict]) -> HeadDistances:
+    """Return the distances of results, one of each person in the order of `truth`.
+
+    Raises:
+        PoseError: there are more or fewer results than people.
+    """
+    own = head_distances(truth, results)
+    found = read_records(results, MPII.num_keypoints).keypoints
+    partners = MPII.flip_index
+    to_partner = np.linalg.norm(found - truth.keypoints[:, partners], axis=2) / truth.head_sizes[:, None]
+    has_partner = truth.is_visible[:, partners] & (partners != np.arange(len(partners)))
+    return HeadDistances(own, np.where(has_partner, to_partner, np.inf), truth.is_visible, truth.is_counted,
+                         truth.head_sizes)
 
 
 def evaluate_mpii(truth: MPIITruth, results: List[dict]) -> Dict[str, float]:

@@ -5,19 +5,22 @@ from typing import Any, Dict, List, Optional, Tuple
 from ..data.annotation_checks import AnnotationFile
 from ..data.detections import find_by_name, ids_by_name, read_picture_name
 from ..data.people import read_field, read_whole_number
+from ..data.skeletons import Skeleton
 from ..system.errors import PoseError
-from ..system.files import read_json
 from ..system.printing import brief
+from .other_results import read_entries
 
 
-def load_results(path: str, file: AnnotationFile) -> Tuple[List[dict], List[str]]:
-    """Load a file of poses: a list of {"image_id", "category_id", "keypoints": [x, y, score, …], "score"}.
+def load_results(path: str, file: AnnotationFile, skeleton: Skeleton) -> Tuple[List[dict], List[str]]:
+    """Load a file of poses: a list of {"image_id", "category_id", "keypoints": [x, y, score, …], "score"}; or what
+    other programs write, see `other_results.py`.
 
     The picture may also be given by its name, as `image_id` or `file_name`; entries without a category are taken for
     people. What else programs write beside these is ignored.
 
     Args:
         file: the annotation file, whose pictures and category count.
+        skeleton: its keypoints.
 
     Returns:
         Records with image_id, keypoints and score, and notes on what was left out, a line each.
@@ -25,16 +28,12 @@ def load_results(path: str, file: AnnotationFile) -> Tuple[List[dict], List[str]
     Raises:
         PoseError: the file is missing or malformed, or holds no pose; the message names it and the entry.
     """
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise PoseError(f'{path} should be a list of poses with image_id, category_id, keypoints [x, y, score, …] and '
-                        f'score, is a {type(content).__name__}{_hint(content)}')
+    entries, notes = read_entries(path, file.pictures, skeleton)
     records: List[dict] = []
     others: Counter = Counter()
     by_name: Optional[Dict[bytes, int]] = None
     category = file.category_id
-    for number, entry in enumerate(content):
-        where = f'{path}, pose {number}'
+    for where, entry in entries:
         image_id: Any = read_picture_name(entry, where)
         if 'category_id' in entry and entry['category_id'] != category:
             found = read_whole_number(entry, 'category_id', where)
@@ -55,10 +54,4 @@ def load_results(path: str, file: AnnotationFile) -> Tuple[List[dict], List[str]
     if not records:
         there = f', but {listed}' if listed else ''
         raise PoseError(f'{path}: no pose of category {file.category} in it{there}')
-    return records, [f'{path}: left out {listed}'] if listed else []
-
-
-def _hint(content: Any) -> str:
-    if isinstance(content, dict) and isinstance(content.get('annotations'), list):
-        return "; its 'annotations' may be such a list, or it is an annotation file"
-    return ''
+    return records, [*notes, *([f'{path}: left out {listed}'] if listed else [])]

@@ -11,6 +11,9 @@ from ..data.crops import CropRule
 
 # Side of a heatmap cell in pixels of the network's input.
 PIXELS_PER_CELL = 4
+# DATASET.ENCODING: how joints become label maps, and crops are cut; TEST.DECODER: how heatmaps become keypoints. The
+# network's own rule, that of DARK (Zhang et al., CVPR 2020), and that of UDP (Huang et al., CVPR 2020).
+ENCODINGS = DECODERS = ('published', 'dark', 'udp')
 # The person that each hypothesis of a box predicts, in order; the primary person is the one the box belongs to.
 HYPOTHESIS_NAMES = ('primary', 'second', 'third', 'fourth')
 
@@ -25,6 +28,23 @@ def heatmap_shape(config) -> Tuple[int, int]:
     """Return (h, w) of the heatmaps in cells."""
     height, width = input_shape(config)
     return height // PIXELS_PER_CELL, width // PIXELS_PER_CELL
+
+
+def is_udp(config) -> bool:
+    """Return whether crops, label maps and results follow Unbiased Data Processing (Huang et al., CVPR 2020)."""
+    return config.DATASET.ENCODING == 'udp'
+
+
+def pixels_per_cell(config) -> Tuple[float, float]:
+    """Return the distance of two heatmap cells (x, y) in pixels of the input.
+
+    By Unbiased Data Processing the outermost cells lie on the outermost pixels, so it is a little above
+    PIXELS_PER_CELL.
+    """
+    if not is_udp(config):
+        return float(PIXELS_PER_CELL), float(PIXELS_PER_CELL)
+    (height, width), (map_height, map_width) = input_shape(config), heatmap_shape(config)
+    return (width - 1) / (map_width - 1), (height - 1) / (map_height - 1)
 
 
 def common_options(config) -> Dict[str, Any]:
@@ -44,6 +64,7 @@ class HeatmapCodec:
             keypoints (P, K, 2) in the pictures.
         graph_decoder: config -> a MindSpore cell that does what `decode` does inside an exported file.
         describe: config -> description of the decoder for the metadata of an exported file.
+        decoders: the values of TEST.DECODER that `decode` and `graph_decoder` follow.
     """
 
     peak: float
@@ -51,6 +72,7 @@ class HeatmapCodec:
     place: Callable[[Any], Callable[..., np.ndarray]]
     graph_decoder: Callable[[Any], Any]
     describe: Callable[[Any], Dict[str, Any]]
+    decoders: Tuple[str, ...] = DECODERS[:1]
 
 
 def _nothing(*_: Any) -> str:
@@ -76,6 +98,7 @@ class PoseModel:
         keypoint_threshold: config -> keypoint score above which a keypoint enters the person's score; None takes all.
         draw_threshold: keypoints of lower scores are not drawn unless asked for.
         draw_person_threshold: people whose keypoints score less on average are not drawn unless asked for.
+        encodings: the values of DATASET.ENCODING that `crops`, `targets` and `codec` follow.
         shifts_flipped: whether TEST.SHIFT_HEATMAP moves the mirrored heatmaps of the flip test by one cell.
         formats: () -> the published formats of its weights; its own checkpoints need none.
         hypotheses: config -> how many people it looks for in a box.
@@ -102,6 +125,7 @@ class PoseModel:
     draw_threshold: float
     check: Callable[[Any], None] = _nothing
     draw_person_threshold: float = 0.4
+    encodings: Tuple[str, ...] = ENCODINGS[:1]
     shifts_flipped: bool = True
     formats: Callable[[], Sequence] = tuple
     hypotheses: Callable[[Any], int] = lambda config: 1

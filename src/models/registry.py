@@ -54,6 +54,13 @@ def build_configured_network(config):
     return model_of(config).build(config)
 
 
+def build_empty_network(config):
+    """Return the network of a resolved configuration for weights that are loaded next: until then they are zero."""
+    from .common.blocks import without_initial_values
+    with without_initial_values():
+        return build_configured_network(config)
+
+
 def build_flip_test(config, normaliser, network, flip_index):
     """Return a cell crops -> heatmaps around a network, with the flip test if the configuration sets it.
 

@@ -7,7 +7,7 @@ from ..metrics.calibration import Reliability
 from .page import Html, escape
 
 WIDTH, HEIGHT = 400, 260
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40
 
 
 class Line(NamedTuple):
@@ -30,15 +30,17 @@ class _Axes:
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - value / self.top * (HEIGHT - TOP - BOTTOM)
 
-    def frame(self, title: str, x_label: str, y_label: str, ticks: Sequence[float]) -> list:
-        """Return the grid, the numbers and the names of the axes; `ticks` are those of the values."""
+    def frame(self, title: str, x_label: str, y_label: str, ticks: Sequence[float],
+              names: Optional[Sequence[str]] = None, x_ticks: Optional[Sequence[float]] = None) -> list:
+        """Return the grid, the numbers and the names of the axes; `ticks` are those of the values, `names` their texts
+        if these are not the numbers themselves."""
         parts = [f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
                  f'<title>{escape(title)}</title>']
-        for tick in ticks:
+        for tick, name in zip(ticks, names or map(_short, ticks)):
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self.y(tick):.1f}" '
                          f'y2="{self.y(tick):.1f}"/><text x="{LEFT - 6}" y="{self.y(tick) + 4:.1f}" '
-                         f'text-anchor="end">{_short(tick)}</text>')
-        for tick in np.linspace(self.low, self.high, 6).tolist():
+                         f'text-anchor="end">{name}</text>')
+        for tick in np.linspace(self.low, self.high, 6).tolist() if x_ticks is None else x_ticks:
             parts.append(f'<text x="{self.x(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
                          f'{_short(tick)}</text>')
         parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
@@ -48,7 +50,24 @@ class _Axes:
 
 
 def _short(value: float) -> str:
-    return f'{value:.3g}' if abs(value) < 10000 else f'{value / 1000:.3g}k'
+    if 0 < abs(value) < 0.001:
+        return f'{value:.2g}'.replace('e-0', 'e-') if abs(value) < 1e-4 else f'{value * 1e4:.3g}e-4'
+    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}' if abs(value) < 10000 else f'{value / 1000:.3g}k'
+
+
+def _round_ticks(low: float, high: float, most: int) -> np.ndarray:
+    """Return at most `most` round numbers from `low` to `high`."""
+    decade = 10.0 ** np.floor(np.log10((high - low) / most))
+    step = next(each * decade for each in (1, 2, 5, 10) if each * decade * most >= high - low)
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+
+
+def _round_log_ticks(low: float, high: float) -> np.ndarray:
+    """Return powers of ten, and between few of them also 2 and 5 times these, from 10 ** `low` to 10 ** `high`."""
+    exponents = np.arange(np.floor(low), np.ceil(high) + 1)
+    digits = (1, 2, 5) if high - low < 2 else (1,)
+    ticks = np.sort([digit * 10.0 ** exponent for exponent in exponents for digit in digits])
+    return ticks[(ticks >= 10 ** low) & (ticks <= 10 ** high)]
 
 
 def lines(title: str, drawn: Sequence[Line], x_label: str, y_label: str) -> Html:
@@ -58,6 +77,40 @@ def lines(title: str, drawn: Sequence[Line], x_label: str, y_label: str) -> Html
     for line in drawn:
         points = ' '.join(f'{axes.x(x):.1f},{axes.y(y):.1f}' for x, y in zip(line.places, line.values))
         parts.append(f'<polyline class="line {line.style}" points="{points}"/>')
+    return Html(''.join([*parts, '</svg>']))
+
+
+def curves(title: str, drawn: Sequence[Line], x_label: str, *, is_log: bool = False, with_dots: bool = False) -> Html:
+    """Return a plot of lines over any range, or '' if nothing is finite. Lines are broken where a value is not finite.
+
+    Args:
+        is_log: a logarithmic axis of values; those that are not positive are left out.
+        with_dots: mark every value.
+    """
+    scaled = [np.log10(np.where(line.values > 0, line.values, np.nan)) if is_log else line.values for line in drawn]
+    finite = np.concatenate([values[np.isfinite(values)] for values in scaled] or [np.zeros(0)])
+    if not finite.size:
+        return Html('')
+    low, high = float(finite.min()), float(finite.max())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    low, high = max(low - margin, 0.0) if not is_log and low >= 0 else low - margin, high + margin
+    places = np.concatenate([line.places for line in drawn])
+    begin, end = float(places.min()), float(places.max())
+    axes = _Axes(begin, end if end > begin else begin + 1, 1)
+    ticks = _round_log_ticks(low, high) if is_log else _round_ticks(low, high, 5)
+    parts = axes.frame(title, x_label, '', (((np.log10(ticks) if is_log else ticks) - low) / (high - low)).tolist(),
+                       list(map(_short, ticks.tolist())), _round_ticks(axes.low, axes.high, 5).tolist())
+    for line, values in zip(drawn, scaled):
+        heights = (values - low) / (high - low)
+        whole = np.isfinite(heights)
+        for run in np.split(np.arange(len(heights)), np.flatnonzero(np.diff(whole)) + 1):
+            points = [(axes.x(float(line.places[index])), axes.y(float(heights[index])))
+                      for index in run if whole[index]]
+            if len(points) > 1:
+                text = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
+                parts.append(f'<polyline class="line {line.style}" points="{text}"/>')
+            if with_dots or len(points) == 1:
+                parts += [f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in points]
     return Html(''.join([*parts, '</svg>']))
 
 

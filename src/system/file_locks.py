@@ -48,7 +48,7 @@ class FileLocks:
         check_unlocked([*files, *folders])
         self.unwatched: List[str] = []
         self.handles: Dict[str, int] = {}
-        release = weakref.finalize(self, _release, self.handles, os.getpid())
+        self._release = weakref.finalize(self, _release, self.handles, os.getpid())
         _LIVING.add(self)
         locks = {path: lock_names(path) for path in files}
         locks.update({path: [_lock_inside(path)] for path in folders})
@@ -61,8 +61,12 @@ class FileLocks:
             for path in locks:
                 check_surroundings(path, own=self.handles)
         except BaseException:
-            release()
+            self.release()
             raise
+
+    def release(self) -> None:
+        """Release all locks. It happens by itself when this object is no longer used."""
+        self._release()
 
     def _take(self, path: str, name: str, *, must: bool) -> None:
         if name in self.handles:

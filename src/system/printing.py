@@ -39,6 +39,10 @@ def _spell_out(letter: str) -> str:
     return letter.encode('unicode_escape').decode('ascii')
 
 
+JSON_KINDS = {dict: 'an object', list: 'a list', str: 'text', int: 'a whole number', float: 'a number',
+              bool: 'true or false', type(None): 'null'}
+
+
 def brief(value: Any) -> str:
     """Return the `repr` of a value of any size and depth, cut to 300 letters, in bounded time."""
     try:
@@ -46,6 +50,18 @@ def brief(value: Any) -> str:
     except ValueError:
         # Python refuses to convert numbers with so many digits.
         return 'a number of thousands of digits'
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value of a JSON or YAML file is, in the words of those formats: 'a list', 'null'."""
+    return JSON_KINDS.get(type(value), f'a {type(value).__name__}')
+
+
+def brief_json(value: Any) -> str:
+    """Return a JSON value for a message: like `brief`, but null, true and false as the file writes them."""
+    if value is None or isinstance(value, bool):
+        return {None: 'null', True: 'true', False: 'false'}[value]
+    return brief(value)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

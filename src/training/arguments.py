@@ -8,6 +8,7 @@ from typing import Dict, NamedTuple, Optional, Sequence
 
 from easydict import EasyDict
 
+from ..checkpoints.zoo_table import read_zoo
 from ..config import DEFAULT_RECIPE, load_recipe, resolve
 from ..data.locate_pictures import check_picture_folder
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -65,5 +66,5 @@ def check_arguments(words: Sequence[str]) -> None:
             find_detection_file(config, is_explicit='TEST.COCO_BBOX_FILE' in overrides)
     check_picture_folder(config.DATASET.ROOT)
     start = overrides.get('MODEL.PRETRAINED')
-    if start and config.MODEL.INIT_WEIGHTS and not os.path.isfile(start):
+    if start and config.MODEL.INIT_WEIGHTS and not os.path.isfile(start) and start not in read_zoo():
         raise PoseError(f'the checkpoint {start} does not exist')

@@ -2,7 +2,7 @@
 differ."""
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from ..checkpoints.load import read_weights
 from ..config import differing_keys
 from ..system.errors import PoseError
 from ..system.printing import printable
-from .curve_parts import TEXT_COLOR, load_metrics, new_figure, read_columns, running_median, tidy_axes, write_figure
+from .curve_parts import TEXT_COLOR, new_figure, read_columns, read_times, running_median, tidy_axes, write_figure
 
 # Safe for color-blind readers (Okabe and Ito); one picture shows at most this many runs.
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
@@ -25,7 +25,7 @@ class Run(NamedTuple):
         evaluations: (E, 2) step and main metric.
         metric: name of the main metric.
         epochs: number of epochs done.
-        hours: total time of its steps.
+        seconds, data_seconds: (S,) of each step, and of these how long it waited for data; NaN if unknown.
         config: from the checkpoint beside its metrics; None if there is no checkpoint.
     """
 
@@ -36,8 +36,21 @@ class Run(NamedTuple):
     evaluations: np.ndarray
     metric: str
     epochs: float
-    hours: float
+    seconds: np.ndarray
+    data_seconds: np.ndarray
     config: Optional[Any]
+
+    @property
+    def hours(self) -> float:
+        """Total time of its steps."""
+        return float(np.nansum(self.seconds)) / 3600
+
+    @property
+    def images_per_second(self) -> Optional[float]:
+        """By the median step; None if the batch or the time is not known."""
+        if self.config is None or not np.isfinite(self.seconds).any():
+            return None
+        return self.config.TRAIN.BATCH_SIZE * self.config.TRAIN.ACCUMULATE / float(np.nanmedian(self.seconds))
 
 
 def load_runs(paths: Sequence[str]) -> List[Run]:
@@ -52,11 +65,11 @@ def load_runs(paths: Sequence[str]) -> List[Run]:
 
 def _load_run(path: str, name: str) -> Run:
     epochs, steps, losses, rates, evaluations, metric = read_columns(path)
-    seconds = sum(row['seconds'] for row in load_metrics(path) if isinstance(row.get('seconds'), (int, float)))
+    seconds, data_seconds = read_times(path).T
     config, checkpoint = None, re.sub(r'(_metrics)?\.jsonl$', '', path) + '.ckpt'
     if os.path.isfile(checkpoint):
         _, config = read_weights(checkpoint)
-    return Run(name, steps, losses, rates, evaluations, metric, float(epochs.max()), seconds / 3600, config)
+    return Run(name, steps, losses, rates, evaluations, metric, float(epochs.max()), seconds, data_seconds, config)
 
 
 def short_names(paths: Sequence[str]) -> List[str]:
@@ -76,23 +89,35 @@ def compare_runs(paths: Sequence[str]) -> List[str]:
         PoseError, OSError: see `load_runs`.
     """
     runs = load_runs(paths)
-    rows = [['run', 'epochs', 'steps', 'hours', 'loss at the end', 'best', 'at step']]
+    differing, told = describe_settings(runs)
+    return [*_table(summary_table(runs)), '', *([f'settings: {told}'] if told else _table(differing))]
+
+
+def summary_table(runs: Sequence[Run]) -> List[List[str]]:
+    """Return the rows of a table with the results of each run; the first is its head."""
+    rows = [['run', 'epochs', 'steps', 'hours', 'images/s', 'loss at the end', 'best', 'at step']]
     for run in runs:
         finite = run.losses[np.isfinite(run.losses)]
         last = f'{running_median(finite)[1][-1]:.4g}' if len(finite) else '-'
         best = run.evaluations[run.evaluations[:, 1].argmax()] if len(run.evaluations) else None
-        rows.append([run.name, f'{run.epochs:g}', str(len(run.steps)), f'{run.hours:.2f}', last,
+        rows.append([run.name, f'{run.epochs:g}', str(len(run.steps)), f'{run.hours:.2f}',
+                     f'{run.images_per_second:.1f}' if run.images_per_second else '-', last,
                      f'{run.metric} {best[1]:.4f}' if best is not None else '-',
                      f'{best[0]:g}' if best is not None else '-'])
+    return rows
+
+
+def describe_settings(runs: Sequence[Run]) -> Tuple[List[List[str]], str]:
+    """Return the rows of a table with each setting in which the runs differ, the first its head; and, if there is no
+    table, why."""
     unknown = [run.name for run in runs if run.config is None]
     if unknown:
-        return [*_table(rows), '', f'settings: no checkpoint beside the metrics of {", ".join(unknown)}']
+        return [], f'no checkpoint beside the metrics of {", ".join(unknown)}'
     differing = dict.fromkeys(key for run in runs[1:] for key in differing_keys(runs[0].config, run.config))
     if not differing:
-        return [*_table(rows), '', 'settings: all the same']
-    settings = [['setting', *(run.name for run in runs)]]
-    settings += [[key, *(str(_value(run.config, key)) for run in runs)] for key in differing]
-    return [*_table(rows), '', *_table(settings)]
+        return [], 'all the same' if len(runs) > 1 else ''
+    return [['setting', *(run.name for run in runs)],
+            *([key, *(str(_value(run.config, key)) for run in runs)] for key in differing)], ''
 
 
 def _value(config: Dict, key: str) -> Any:

@@ -16,8 +16,9 @@ from ..system.errors import MissingPackageError, PoseError
 from ..system.files import is_number, open_regular, parse_json, write_bytes
 from ..system.printing import brief
 
-_PNG_START = b'\x89PNG'
-_LOG_SPAN = 20.0
+# How files that may be overwritten begin, by the endings of their names.
+_STARTS = {'.png': b'\x89PNG', '.html': b'<!DOCTYPE html>'}
+LOG_SPAN = 20.0
 # Enough for a curve about a thousand pixels wide; without a limit long runs would take long to plot.
 _MAX_MEDIANS = 1000
 TEXT_COLOR = '#444444'
@@ -111,6 +112,14 @@ def read_columns(
     return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2), metric
 
 
+def read_times(jsonl_path: str) -> np.ndarray:
+    """Return the seconds of every step, and the part of them that it waited for data, (S, 2), in the order of
+    `read_columns`; NaN where the file has none."""
+    rows = {(row['epoch'], row['step']): row for row in load_metrics(jsonl_path) if 'loss' in row}
+    times = [[row.get(key) for key in ('seconds', 'data_seconds')] for _, row in sorted(rows.items())]
+    return np.array([[value if is_number(value) else math.nan for value in pair] for pair in times], np.float64)
+
+
 def running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     """Median over windows of a fiftieth of the run, shorter at both ends. Unlike a mean it ignores single spikes.
 
@@ -126,7 +135,7 @@ def running_median(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 def tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
     finite = values[np.isfinite(values)]
-    if len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > _LOG_SPAN:
+    if len(finite) > 0 and finite.min() > 0 and finite.max() / finite.min() > LOG_SPAN:
         axes.set_yscale('log')
     axes.set_ylabel(name, fontsize=9, color=TEXT_COLOR)
     axes.tick_params(labelsize=8, colors=TEXT_COLOR)
@@ -138,16 +147,17 @@ def tidy_axes(axes: Any, values: np.ndarray, name: str) -> None:
         axes.spines[edge].set_visible(False)
 
 
-def check_picture(path: str) -> None:
-    """Check that a picture may be written to a path, so that it does not overwrite, say, the metrics of a run.
+def check_output(path: str) -> None:
+    """Check that a picture or page may be written to a path, so that it does not overwrite, say, the metrics of a run.
 
     Raises:
-        PoseError: the name does not end in .png, or a file of another kind is there.
+        PoseError: the name does not end in .png or .html, or a file of another kind is there.
     """
-    if not path.lower().endswith('.png'):
-        raise PoseError(f'the picture {path} should end in .png')
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in _STARTS:
+        raise PoseError(f'the output {path} should end in .png (a picture) or .html (a page)')
     if os.path.isfile(path):
         with open(path, 'rb') as file:
-            start = file.read(len(_PNG_START))
-        if start and start != _PNG_START:
-            raise PoseError(f'{path} is no PNG and stays as it is; give another place with --output')
+            start = file.read(len(_STARTS[ending]))
+        if start and start != _STARTS[ending]:
+            raise PoseError(f'{path} is no {ending[1:].upper()} and stays as it is; give another place with --output')

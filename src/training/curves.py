@@ -1,4 +1,4 @@
-"""The training curve: a plot of loss, learning rate and AP of a run, or of several."""
+"""The training curve: a plot of loss, learning rate and AP of a run, or of several; and the page of its metrics."""
 import math
 import re
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 from ..system.command_line import run_command
 from ..system.errors import PoseError
 from ..system.printing import ArgumentParser, printable
-from .curve_parts import TEXT_COLOR, check_picture, new_figure, read_columns, running_median, tidy_axes, write_figure
+from .curve_parts import TEXT_COLOR, check_output, new_figure, read_columns, running_median, tidy_axes, write_figure
 
 _MAX_EPOCH_MARKS = 12
 _LOSS_COLOR, _MEDIAN_COLOR, _LR_COLOR, _AP_COLOR = '#f2b280', '#c2410c', '#2563a8', '#2e7d4f'
@@ -85,12 +85,13 @@ def main() -> None:
     parser = ArgumentParser(description='Draw the curve of a training run, or several in one picture with a table of '
                             'what differs.')
     parser.add_argument('metrics', nargs='+', help='metrics (.jsonl) that train.py wrote beside the checkpoints')
-    parser.add_argument('--output', metavar='PNG', help='picture to write (default: of one run beside its metrics, of '
-                        'several none)')
+    parser.add_argument('--output', metavar='FILE', help='.png: a picture (default: of one run beside its metrics, of '
+                        'several none); .html: a page with more plots and the settings')
     parser.add_argument('--title', default='')
     chosen = parser.parse_args()
     # Imported only now, because it imports MindSpore to read checkpoints: --help stays quick.
     from .comparison import compare_runs, draw_comparison
+    from .page import write_page
     try:
         output = chosen.output
         if output is None and len(chosen.metrics) > 1 and chosen.metrics[-1].lower().endswith('.png'):
@@ -98,18 +99,20 @@ def main() -> None:
         if output is None and len(chosen.metrics) == 1:
             output = re.sub(r'(_metrics)?\.jsonl$', '', chosen.metrics[0]) + '_curve.png'
         if output is not None:
-            check_picture(output)
-        if len(chosen.metrics) == 1:
-            draw_loss_curve(chosen.metrics[0], output, title=chosen.title)
-        else:
+            check_output(output)
+        if len(chosen.metrics) > 1:
             for line in compare_runs(chosen.metrics):
                 print(printable(line, sys.stdout))
-            if output is not None:
-                draw_comparison(chosen.metrics, output, title=chosen.title)
+        if output is not None and output.lower().endswith('.html'):
+            write_page(chosen.metrics, output, title=chosen.title)
+        elif len(chosen.metrics) == 1:
+            draw_loss_curve(chosen.metrics[0], output, title=chosen.title)
+        elif output is not None:
+            draw_comparison(chosen.metrics, output, title=chosen.title)
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     if output is not None:
-        print(printable(f'loss curve: {output}', sys.stdout))
+        print(printable(f'{"page" if output.lower().endswith(".html") else "loss curve"}: {output}', sys.stdout))
 
 
 if __name__ == '__main__':

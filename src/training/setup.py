@@ -11,6 +11,8 @@ from mindspore import nn
 from ..checkpoints.configuration import warn_of_other_flavour
 from ..checkpoints.load import adopt_source, load_weights, read_weights
 from ..checkpoints.names import named_parameters
+from ..checkpoints.zoo import fetch_start
+from ..checkpoints.zoo_table import read_zoo
 from ..models.common.blocks import freeze_weights, recompute_blocks, set_precision, synchronise_batch_norm
 from ..models.common.normalise import build_normaliser
 from ..models.registry import build_configured_network, model_of
@@ -35,13 +37,16 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     If the weights are from another project, settings of `config` such as the pixel means may be changed to fit them.
 
     Args:
-        overrides: the settings that the user gave; if MODEL.PRETRAINED is among them, its file has to exist.
+        overrides: the settings that the user gave; if MODEL.PRETRAINED is among them, it has to be a file or the name
+            of published weights.
 
     Raises:
         PoseError: the file is missing, damaged or does not fit.
     """
     path, model = config.MODEL.PRETRAINED, model_of(config)
-    if config.MODEL.INIT_WEIGHTS and 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
+    if config.MODEL.INIT_WEIGHTS and path and not os.path.isfile(path) and path in read_zoo():
+        path = fetch_start(path)
+    elif config.MODEL.INIT_WEIGHTS and 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
         usual = model.usual_start(config)
         if os.path.isfile(usual):
             say(f'start file: {usual}, since it is there (--pretrained false starts from random weights)')

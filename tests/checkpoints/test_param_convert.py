@@ -206,6 +206,25 @@ def test_our_checkpoint_returns_as_safetensors_and_comes_again_with_the_same_bit
     assert all(first[name].tobytes() == last[name].tobytes() for name in first)
 
 
+def test_a_file_in_float16_has_half_the_size_and_what_is_beyond_stays_float32(call):
+    state = seeded_state(network_of())
+    large = next(name for name in state if name.endswith('running_var'))
+    state[large] = np.full_like(state[large], 7e4)
+    assert convert_small(call, state).status == 0
+    for flag, name in (('', 'whole'), ('--float16', 'half')):
+        outcome = call('param_convert', f'--input out.ckpt --output {name}.safetensors {flag}')
+        assert outcome.status == 0, outcome.err
+    whole, half = (read_weights(f'{name}.safetensors')[0] for name in ('whole', 'half'))
+    assert os.path.getsize('half.safetensors') < 0.6 * os.path.getsize('whole.safetensors')
+    with np.errstate(over='ignore'):
+        expected = {name: value.astype(np.float16) for name, value in whole.items() if value.dtype == np.float32}
+    expected[large] = whole[large]
+    assert all(np.array_equal(half[name], value) and half[name].dtype == value.dtype
+               for name, value in expected.items())
+    again = call('param_convert', '--input half.safetensors --output again.ckpt')
+    assert again.status == 0 and read_weights('again.ckpt')[0]['conv1.weight'].dtype == np.float32
+
+
 def test_pytorch_files_become_safetensors_at_once(call):
     state = seeded_state(network_of())
     torch_writer.save('in.pth.tar', {'state_dict': state}, legacy=True)
@@ -232,6 +251,7 @@ MISTAKES = {
     'other_network': (f'--recipe {MSPN} --input in.pth --output out.ckpt', ('It looks like Simple Baselines',)),
     'output_of_other_kind': (f'--recipe {SIMPLE_POSE} --input in.pth --output out.pth', ('out.pth', '.ckpt or .safe')),
     'output_is_the_input': ('--input same.ckpt --output ./same.ckpt', ('./same.ckpt is the input',)),
+    'checkpoint_in_float16': ('--input same.ckpt --output out.ckpt --float16', ('--float16 is for .safetensors',)),
     'output_is_a_folder': (f'--recipe {SIMPLE_POSE} --input in.pth --output folder.ckpt', ('should be a file',)),
     'output_under_a_file': (f'--recipe {SIMPLE_POSE} --input in.pth --output in.pth/x.ckpt', ('cannot write',)),
     'nothing_given': ('', ('--input', '--output')),

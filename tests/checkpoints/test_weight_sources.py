@@ -374,3 +374,16 @@ def test_weights_return_to_pytorch_names(tmp_path):
     assert sum(name.endswith('num_batches_tracked') for name in written) == sum(
         name.endswith('running_mean') for name in state)
     assert read_weights(str(path))[1] == config
+
+
+@pytest.mark.parametrize('recipe, path, warns', [
+    (SIMPLE_RECIPE, 'resnet50_udp_256_192.ckpt', True), (SIMPLE_RECIPE, 'td-hm_hrnet-w32_udp-8xb64.pth', True),
+    (SIMPLE_RECIPE, 'udp/resnet50_256_192.ckpt', False), (SIMPLE_RECIPE, 'udpated.ckpt', False),
+    ('simplepose_r50_udp_coco_256x192', 'resnet50_udp_256_192.ckpt', False)])
+def test_weights_of_udp_are_told_by_the_name_of_their_file(recipe, path, warns, capsys):
+    """MindPose's weights of UDP have the names of its other weights, so nothing in the file tells them."""
+    config = load_recipe(recipe)
+    adopt_source(config, None, mindpose(empty_state(SIMPLE_RECIPE)), {}, path)
+    assert ('warning: by its name' in capsys.readouterr().out) == warns
+    assert config.DATASET.ENCODING == load_recipe(recipe).DATASET.ENCODING
+    assert config.DATASET.STDS == [0.255, 0.224, 0.229] and config.MODEL.STEM_POOL == 'same'

@@ -19,6 +19,7 @@ from golden_data import (
 from mindspore import nn
 
 from src.checkpoints.names import named_parameters, pytorch_names
+from src.models.common.blocks import without_initial_values
 from src.models.registry import build_network
 
 
@@ -33,14 +34,14 @@ def _assert_holds(network, state):
 
 
 @pytest.fixture
-def without_initial_values(monkeypatch):
+def undrawn():
     """Names and shapes need no values, and drawing them takes the most time."""
-    for module in ('mspn', 'simple_pose', 'hrnet', 'mipnet'):
-        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_, **__: None)
+    with without_initial_values():
+        yield
 
 
 @pytest.mark.parametrize('name', TRAINED)
-def test_trainable_names_are_those_of_pytorch(name, without_initial_values):
+def test_trainable_names_are_those_of_pytorch(name, undrawn):
     network = build_network(name.rsplit('_', 1)[0], num_keypoints=17, input_shape=input_shape_of(name))
     parameters, names = named_parameters(network), pytorch_names(network)
     trainable = {names[key] for key, parameter in parameters.items() if parameter.requires_grad}
@@ -49,7 +50,7 @@ def test_trainable_names_are_those_of_pytorch(name, without_initial_values):
 
 @needs_full_golden
 @pytest.mark.parametrize('name', [*ALL, MIPNET])
-def test_all_names_and_shapes_are_those_of_pytorch(name, without_initial_values):
+def test_all_names_and_shapes_are_those_of_pytorch(name, undrawn):
     network = build_network(name.rsplit('_', 1)[0], num_keypoints=num_keypoints_of(name),
                             input_shape=input_shape_of(name))
     parameters = named_parameters(network)

@@ -120,10 +120,10 @@ def test_selection_of_people(load):
 
 @pytest.mark.parametrize('values, message', [
     ({'image_id': ...}, "annotation 1 has no 'image_id'"),
-    ({'image_id': 'seven'}, "annotation 1: 'image_id' should be int, is 'seven'"),
-    ({'image_id': 7.5}, "annotation 1: 'image_id' should be int, is 7.5"),
+    ({'image_id': 'seven'}, "annotation 1: 'image_id' should be a whole number, is 'seven'"),
+    ({'image_id': 7.5}, "annotation 1: 'image_id' should be a whole number, is 7.5"),
     ({'area': -1}, "annotation 1: 'area' should be zero or more, is -1"),
-    ({'image_id': True}, "annotation 1: 'image_id' should be int, is True"),
+    ({'image_id': True}, "annotation 1: 'image_id' should be a whole number, is true"),
     ({'image_id': 99}, 'annotation 1: image_id 99 is not among the images'),
     ({'bbox': ...}, "annotation 1 has no 'bbox'"),
     ({'bbox': [1, 2, 3]}, "annotation 1: 'bbox' should be [x, y, width, height], is [1, 2, 3]"),
@@ -131,16 +131,16 @@ def test_selection_of_people(load):
     ({'bbox': [1, 2, NAN, 4]}, "annotation 1: 'bbox' should be finite numbers"),
     ({'bbox': [1, 2, None, 4]}, "annotation 1: 'bbox' should be finite numbers"),
     ({'keypoints': [1, 2, 2] * 16}, 'annotation 1: 48 keypoint values, should be 51'),
-    ({'keypoints': {'nose': 1}}, "annotation 1: 'keypoints' should be list"),
+    ({'keypoints': {'nose': 1}}, "annotation 1: 'keypoints' should be a list"),
     ({'keypoints': ['a', 2, 2] * 17}, "annotation 1: 'keypoints' should be finite numbers"),
     ({'keypoints': [INFINITY, 2, 2] * 17}, "annotation 1: 'keypoints' should be finite numbers"),
     ({'keypoints': [1, 2, 3] * 17}, 'annotation 1: visibility should be 0, 1 or 2'),
     # Each of these would leave somebody out, or keep somebody in, without a word.
-    ({'keypoints': {}}, "annotation 1: 'keypoints' should be list, is {}"),
+    ({'keypoints': {}}, "annotation 1: 'keypoints' should be a list, is {}"),
     ({'iscrowd': '0'}, "annotation 1: 'iscrowd' should be 0 or 1, is '0'"),
-    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
-    ({'category_id': 'one'}, "annotation 1: 'category_id' should be int, is 'one'"),
-    ({'num_keypoints': '0'}, "annotation 1: 'num_keypoints' should be int, is '0'")], ids=str)
+    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
+    ({'category_id': 'one'}, "annotation 1: 'category_id' should be a whole number, is 'one'"),
+    ({'num_keypoints': '0'}, "annotation 1: 'num_keypoints' should be a whole number, is '0'")], ids=str)
 def test_wrong_annotation_is_named(load, tmp_path, values, message):
     with pytest.raises(ValueError, match=re.escape(f'{tmp_path / "file.json"}, {message}')):
         load(annotation(), annotation(**values))
@@ -154,10 +154,10 @@ def test_wrong_image_is_named(load, tmp_path, key):
 
 
 @pytest.mark.parametrize('content, message', [
-    ([], 'should be a COCO annotation file'), ({}, "has no 'images'"), ({'images': {}}, "'images' should be list"),
+    ([], 'should be a COCO annotation file'), ({}, "has no 'images'"), ({'images': {}}, "'images' should be a list"),
     ({'images': []}, 'lists no images'), ({'images': IMAGES}, "has no 'annotations'"),
-    ({'images': ['7.jpg'], 'annotations': []}, 'image 0 should be an object, is str'),
-    ({'images': IMAGES, 'annotations': [3]}, 'annotation 0 should be an object, is int'),
+    ({'images': ['7.jpg'], 'annotations': []}, 'image 0 should be an object, is text'),
+    ({'images': IMAGES, 'annotations': [3]}, 'annotation 0 should be an object, is a whole number'),
     ({'images': IMAGES, 'annotations': []}, 'none of its 0 annotations is a person'),
     (b'{"images": [', 'is not a JSON file'), (b'', 'is not a JSON file'), (b'\xff\xfe', 'is not a JSON file')], ids=str)
 def test_wrong_file_is_named(write, content, message):
@@ -205,25 +205,25 @@ def test_ids_of_coco_crowds_are_evaluable(check):
     ({'image_id': 99}, 'annotation 1: image_id 99 is not among'),
     ({'bbox': ...}, "annotation 1 has no 'bbox'"),
     ({'keypoints': [1, 2, 2]}, 'annotation 1: 3 keypoint values, should be 51'),
-    ({'area': 'large'}, "annotation 1: 'area' should be int or float"),
-    ({'area': None}, "annotation 1: 'area' should be int or float, is None"),
+    ({'area': 'large'}, "annotation 1: 'area' should be a number"),
+    ({'area': None}, "annotation 1: 'area' should be a number, is null"),
     ({'area': -1}, "annotation 1: 'area' should be zero or more, is -1"),
     ({'area': INFINITY}, "annotation 1: 'area' should be finite, is inf"),
-    ({'bbox': None}, r"annotation 1: 'bbox' should be \[x, y, width, height\], is None"),
+    ({'bbox': None}, r"annotation 1: 'bbox' should be \[x, y, width, height\], is null"),
     ({'bbox': [1, 2, None, 4]}, r"annotation 1: 'bbox' should be finite numbers, is \[1, 2, None, 4\]"),
     ({'bbox': [1, NAN, 3, 4]}, "annotation 1: 'bbox' should be finite numbers"),
     ({'bbox': [1, 2, -3, 4], 'area': ...}, r"'bbox' should have a width and height of zero or more, is \[1, 2, -3, 4"),
     ({'bbox': [1, 2, 3, -4], 'keypoints': [0] * 51}, "annotation 1: 'bbox' should have a width and height of zero or"),
-    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
+    ({'iscrowd': None}, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
     ({'iscrowd': '0'}, "annotation 1: 'iscrowd' should be 0 or 1, is '0'"),
     ({'iscrowd': [0]}, r"annotation 1: 'iscrowd' should be 0 or 1, is \[0\]"),
     ({'iscrowd': 2}, "annotation 1: 'iscrowd' should be 0 or 1, is 2"),
     ({'iscrowd': NAN}, "annotation 1: 'iscrowd' should be 0 or 1, is nan"),
-    ({'num_keypoints': None}, "annotation 1: 'num_keypoints' should be int, is None"),
-    ({'num_keypoints': '17'}, "annotation 1: 'num_keypoints' should be int, is '17'"),
+    ({'num_keypoints': None}, "annotation 1: 'num_keypoints' should be a whole number, is null"),
+    ({'num_keypoints': '17'}, "annotation 1: 'num_keypoints' should be a whole number, is '17'"),
     ({'num_keypoints': -1}, "annotation 1: 'num_keypoints' should be zero or more, is -1"),
-    ({'category_id': None}, "annotation 1: 'category_id' should be int, is None"),
-    ({'category_id': 'one'}, "annotation 1: 'category_id' should be int, is 'one'")], ids=str)
+    ({'category_id': None}, "annotation 1: 'category_id' should be a whole number, is null"),
+    ({'category_id': 'one'}, "annotation 1: 'category_id' should be a whole number, is 'one'")], ids=str)
 def test_what_the_evaluator_cannot_read_is_named(check, values, message):
     with pytest.raises(ValueError, match=f'file.json, {message}' if message.startswith('ann') else message):
         check(annotation(), annotation(**{'id': 2, **values}))
@@ -239,7 +239,7 @@ def test_ids_that_are_there_twice(check, write):
 @pytest.mark.parametrize('key', ['iscrowd', 'num_keypoints', 'area', 'bbox'])
 def test_people_without_keypoints_are_checked_like_all_others(check, key):
     """The evaluator compares with crowds and unlabelled people as well: poses on them are not wrong."""
-    with pytest.raises(ValueError, match=f"annotation 1: '{key}' should be .* is None"):
+    with pytest.raises(ValueError, match=f"annotation 1: '{key}' should be .* is null"):
         check(annotation(), annotation(**{'id': 2, 'keypoints': [0] * 51, 'num_keypoints': 0, key: None}))
 
 
@@ -341,9 +341,10 @@ def test_no_usable_box_is_an_error_that_counts(detect):
 
 
 @pytest.mark.parametrize('values, message', [
-    ({'image_id': ...}, "box 1 has no 'image_id'"), ({'image_id': 7.5}, "box 1: 'image_id' should be int, is 7.5"),
+    ({'image_id': ...}, "box 1 has no 'image_id'"),
+    ({'image_id': 7.5}, "box 1: 'image_id' should be a whole number, is 7.5"),
     ({'bbox': ...}, "box 1 has no 'bbox'"), ({'bbox': [1, 2]}, "box 1: 'bbox' should be [x, y, width, height]"),
-    ({'score': 'high'}, "box 1: 'score' should be int or float, is 'high'"),
+    ({'score': 'high'}, "box 1: 'score' should be a number, is 'high'"),
     ({'score': NAN}, "box 1: 'score' should be a finite number")], ids=str)
 def test_wrong_detection_is_named(detect, tmp_path, values, message):
     with pytest.raises(ValueError, match=re.escape(f'{tmp_path / "file.json"}, {message}')):
@@ -351,7 +352,7 @@ def test_wrong_detection_is_named(detect, tmp_path, values, message):
 
 
 @pytest.mark.parametrize('content, message', [({'boxes': []}, 'should be a list of boxes'), ([], 'no box of a person'),
-                                              ([3], 'box 0 should be an object, is int'),
+                                              ([3], 'box 0 should be an object, is a whole number'),
                                               ([{'image_id': 7, 'category_id': 2}], 'no box of a person')], ids=str)
 def test_wrong_detection_file_is_named(write, content, message):
     path = write(content)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden_data import FULL_FOLDER
 from made_up_data import write_data_sets, write_json, write_mat
-from script_runs import MSPN, SIMPLE_POSE, TINY, run_script
+from script_runs import MSPN, SIMPLE_POSE, TOY, TOY_POSE, run_script
 
 from src.config import load_recipe, resolve
 from src.data.skeletons import COCO, CROWDPOSE, MPII, SKELETONS
@@ -240,13 +240,13 @@ def test_mpii_without_head_sizes_cannot_be_scored(roots, tmp_path):
 
 
 @pytest.mark.parametrize('protocol, key, value, message', [
-    ('coco', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
-    ('ochuman', 'num_keypoints', 'all', "annotation 1: 'num_keypoints' should be int, is 'all'"),
-    ('crowdpose', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is None"),
-    ('crowdpose', 'num_keypoints', None, "annotation 1: 'num_keypoints' should be int, is None"),
+    ('coco', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
+    ('ochuman', 'num_keypoints', 'all', "annotation 1: 'num_keypoints' should be a whole number, is 'all'"),
+    ('crowdpose', 'iscrowd', None, "annotation 1: 'iscrowd' should be 0 or 1, is null"),
+    ('crowdpose', 'num_keypoints', None, "annotation 1: 'num_keypoints' should be a whole number, is null"),
     ('crowdpose', 'bbox', [1, 2, 3, -4], "annotation 1: 'bbox' should have a width and height of zero or more, is"),
     ('mpii', 'joints_vis', [2] * 16, "person 1: 'joints_vis' should be 0 or 1"),
-    ('mpii', 'head_size', None, "person 1: 'head_size' should be int or float, is None")])
+    ('mpii', 'head_size', None, "person 1: 'head_size' should be a number, is null")])
 @pytest.mark.parametrize('with_boxes_of_the_file', [True, False])
 def test_what_the_evaluator_touches_is_read_before_the_first_prediction(roots, tmp_path, protocol, key, value, message,
                                                                         with_boxes_of_the_file):
@@ -327,14 +327,15 @@ def flags_of(protocol: str, root: str) -> str:
     return ' '.join(f'{key}={value}' for key, value in settings_of(protocol, root).items())
 
 
-def train_evaluate_and_draw(protocol, root, pictures, boxes, recipe, folder, capfd, *, names='', submission=''):
+def train_evaluate_and_draw(protocol, root, pictures, boxes, folder, capfd, *, names='', submission=''):
     """Train one epoch, evaluate, and draw; return what eval.py printed."""
     checkpoint = folder / 'pose.ckpt'
-    run('train', f'--recipe {recipe} {TINY[recipe]} {flags_of(protocol, root)} DATASET.TRAIN_SET=images '
-                 f'DATASET.TEST_SET=images TRAIN.DROP_REMAINDER=false LOSS.TOPK=4 --input_shape 64 64 --epoch 1 '
+    run('train', f'--recipe {SIMPLE_POSE} {TOY} {flags_of(protocol, root)} DATASET.TRAIN_SET=images '
+                 f'DATASET.TEST_SET=images TRAIN.DROP_REMAINDER=false LOSS.TOPK=4 --epoch 1 '
                  f'--batch_size 8 --ckpt_save_path {checkpoint} {names}', capfd)
-    out = run('eval', f'--ckpt_path {checkpoint} --save_path {folder}/results.json {names} {submission}', capfd)
-    run('infer', f'--ckpt_path {checkpoint} --data_url {pictures} --det_file_url {boxes} --img_save_dir {folder}/drawn '
+    toy = f'--plugin {TOY_POSE} --ckpt_path {checkpoint}'
+    out = run('eval', f'{toy} --save_path {folder}/results.json {names} {submission}', capfd)
+    run('infer', f'{toy} --data_url {pictures} --det_file_url {boxes} --img_save_dir {folder}/drawn '
                  '--score_thresh -9 --keypoint_thresh -9', capfd)
     records = json.loads((folder / 'drawn' / 'results.json').read_text())
     assert records and {len(record['keypoints']) for record in records} == {3 * NUM_JOINTS[protocol]}
@@ -345,8 +346,8 @@ def train_evaluate_and_draw(protocol, root, pictures, boxes, recipe, folder, cap
     return out
 
 
-@pytest.mark.parametrize('protocol, recipe', [('crowdpose', SIMPLE_POSE), ('mpii', SIMPLE_POSE)])
-def test_train_evaluate_and_infer_on_made_up_data(protocol, recipe, roots, tmp_path, capfd):
+@pytest.mark.parametrize('protocol', ['crowdpose', 'mpii'])
+def test_train_evaluate_and_infer_on_made_up_data(protocol, roots, tmp_path, capfd):
     pytest.importorskip('scipy')
     root = roots[protocol]
     pictures = tmp_path / 'pictures'
@@ -355,7 +356,7 @@ def test_train_evaluate_and_infer_on_made_up_data(protocol, recipe, roots, tmp_p
     boxes = write_json(tmp_path / 'boxes.json', [
         {'image_id': 101, 'category_id': 1, 'bbox': [20, 10, 80, 160], 'score': 0.9}])
     ending = 'mat' if protocol == 'mpii' else 'json'
-    out = train_evaluate_and_draw(protocol, root, pictures, boxes, recipe, tmp_path, capfd,
+    out = train_evaluate_and_draw(protocol, root, pictures, boxes, tmp_path, capfd,
                                   submission=f'--submission {tmp_path}/submission.{ending}')
     people = len(json.loads((tmp_path / 'results.json').read_text()))
     last = out.strip().splitlines()[-1]
@@ -365,8 +366,8 @@ def test_train_evaluate_and_infer_on_made_up_data(protocol, recipe, roots, tmp_p
     assert (tmp_path / f'submission.{ending}').is_file()
 
 
-@pytest.mark.parametrize('protocol, recipe', [('crowdpose', SIMPLE_POSE), ('mpii', SIMPLE_POSE)])
-def test_train_evaluate_and_infer_on_the_samples(protocol, recipe, tmp_path, capfd):
+@pytest.mark.parametrize('protocol', ['crowdpose', 'mpii'])
+def test_train_evaluate_and_infer_on_the_samples(protocol, tmp_path, capfd):
     folder = SHARED / protocol
     if not folder.is_dir():
         pytest.skip('the CrowdPose and MPII samples (../shared) are not here')
@@ -376,11 +377,11 @@ def test_train_evaluate_and_infer_on_the_samples(protocol, recipe, tmp_path, cap
         boxes = write_json(tmp_path / 'boxes.json', [
             {'image_id': 52475643, 'category_id': 1, 'bbox': [140, 70, 350, 350], 'score': 0.9}])
     out = train_evaluate_and_draw(
-        protocol, str(folder), folder, boxes, recipe, tmp_path, capfd,
+        protocol, str(folder), folder, boxes, tmp_path, capfd,
         names=f'--gt_file_url {gt_file}', submission=f'--submission {tmp_path}/p.mat' if protocol == 'mpii' else '')
     if protocol == 'crowdpose':
         assert 'AP (hard)' not in out and 'crowd index=medium' in out
-        out = run('eval', f'--ckpt_path {tmp_path}/pose.ckpt --save_path {tmp_path}/results.json '
+        out = run('eval', f'--plugin {TOY_POSE} --ckpt_path {tmp_path}/pose.ckpt --save_path {tmp_path}/results.json '
                           f'--gt_file_url {gt_file} --det_file_url {boxes}', capfd)
         assert re.search(r'AP -?\d\.\d{4} by the official rule with \d+ of \d+ detected boxes of', out)
     else:
@@ -394,8 +395,8 @@ def test_train_evaluate_and_infer_on_synthetic_people_in_the_format_of_ochuman(t
     boxes = write_json(tmp_path / 'boxes.json', [
         {**{key: person[key] for key in ('image_id', 'category_id', 'bbox')}, 'score': 0.9}
         for person in json.loads(Path(gt_file).read_text())['annotations']])
-    out = train_evaluate_and_draw('ochuman', f'{tmp_path}/set', f'{tmp_path}/set/images', boxes, SIMPLE_POSE, tmp_path,
-                                  capfd, names=f'--gt_file_url {gt_file}')
+    out = train_evaluate_and_draw('ochuman', f'{tmp_path}/set', f'{tmp_path}/set/images', boxes, tmp_path, capfd,
+                                  names=f'--gt_file_url {gt_file}')
     assert "OCHuman: COCO's evaluator; the areas of its files are those of boxes" in out
     assert re.search(r'^AP -?\d\.\d{4} with 4 of 4 ground-truth boxes on 2 pictures$', out, re.M)
 
@@ -403,8 +404,8 @@ def test_train_evaluate_and_infer_on_synthetic_people_in_the_format_of_ochuman(t
 def test_training_evaluates_by_the_number_of_mpii(roots, tmp_path, capfd):
     """The best checkpoint is that of the highest mean PCKh, and the curve's panel bears its name."""
     pytest.importorskip('scipy')
-    out = run('train', f'--recipe {SIMPLE_POSE} {TINY[SIMPLE_POSE]} {flags_of("mpii", roots["mpii"])} '
-                       f'TRAIN.EVAL_EPOCHS=1 TRAIN.DROP_REMAINDER=false --input_shape 64 64 --epoch 2 --batch_size 8 '
+    out = run('train', f'--recipe {SIMPLE_POSE} {TOY} {flags_of("mpii", roots["mpii"])} '
+                       f'TRAIN.EVAL_EPOCHS=1 TRAIN.DROP_REMAINDER=false --epoch 2 --batch_size 8 '
                        f'--ckpt_save_path {tmp_path}/pose.ckpt', capfd)
     told = [float(value) for value in re.findall(r'^epoch: \d Mean: (\d+\.\d{4}) with ground-truth boxes', out, re.M)]
     rows = [json.loads(line) for line in (tmp_path / 'pose_metrics.jsonl').read_text().splitlines()]

@@ -63,7 +63,7 @@ def test_nested_values_are_named_and_not_written_out(write, depth):
         with pytest.raises(ValueError, match=f'file.json, annotation 0.*{key[:8]}') as caught:
             load_coco_truth(write(text), COCO)
         assert len(str(caught.value)) < 600
-    with pytest.raises(ValueError, match="file.json, box 0: 'score' should be int or float"):
+    with pytest.raises(ValueError, match="file.json, box 0: 'score' should be a number"):
         load_detections([write(f'[{{"image_id": 7, "bbox": [1, 2, 3, 4], "score": {nested}}}]')], people_only=True)
     with pytest.raises(ValueError, match="file.json, person 0: 'center' should be 2 finite numbers"):
         load_mpii_people(write(f'[{{"image": "1.jpg", "center": {nested}, "scale": 1}}]'), needs_keypoints=False)

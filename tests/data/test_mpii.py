@@ -108,12 +108,12 @@ def test_pictures_without_a_number_are_counted():
 
 
 @pytest.mark.parametrize('values, message', [
-    ({'image': ...}, "has no 'image'"), ({'image': 5}, "'image' should be str"),
+    ({'image': ...}, "has no 'image'"), ({'image': 5}, "'image' should be text"),
     ({'center': ...}, "has no 'center'"), ({'center': [1]}, "'center' should be 2 finite numbers"),
     ({'center': [1, None]}, "'center' should be 2 finite numbers"),
     ({'center': [-1, -1]}, 'marks a person without a place'),
     ({'scale': ...}, "has no 'scale'"), ({'scale': -1.0}, r"'scale' should be positive .*, is -1.0"),
-    ({'scale': float('nan')}, "'scale' should be positive"), ({'scale': '2'}, "'scale' should be int or float"),
+    ({'scale': float('nan')}, "'scale' should be positive"), ({'scale': '2'}, "'scale' should be a number"),
     ({'joints': [[1, 2]] * 15}, "'joints' should be 16 x 2 finite numbers"),
     ({'joints': [[1, 2]] * 15 + [[1]]}, "'joints' should be 16 x 2 finite numbers"),
     ({'joints': [[1, 2]] * 15 + [3]}, "'joints' should be 16 x 2 finite numbers"),
@@ -127,7 +127,7 @@ def test_malformed_people_are_named(load, values, message):
 
 @pytest.mark.parametrize('content, message', [
     ({'annotations': []}, r'should be an MPII annotation file \(a list of people'), ([], 'lists no people'),
-    ([5], 'person 0 should be an object, is int')])
+    ([5], 'person 0 should be an object, is a whole number')])
 def test_files_of_another_format(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         load_mpii_people(write_json(tmp_path / 'valid.json', content), needs_keypoints=True)
@@ -175,9 +175,9 @@ def test_no_ground_truth_without_heads(truth_of):
 
 
 @pytest.mark.parametrize('head, message', [
-    ({'headbox': [1, 2, 3]}, "'headbox' should be 4 finite numbers"), ({'headbox': 5}, "'headbox' should be list"),
+    ({'headbox': [1, 2, 3]}, "'headbox' should be 4 finite numbers"), ({'headbox': 5}, "'headbox' should be a list"),
     ({'headbox': [5, 5, 5, 5]}, 'should have a size, has 0'), ({'head_size': -3}, 'should have a size, has -3'),
-    ({'head_size': None}, "'head_size' should be int or float")], ids=str)
+    ({'head_size': None}, "'head_size' should be a number")], ids=str)
 def test_malformed_heads_are_named(truth_of, head, message):
     with pytest.raises(ValueError, match=f'valid.json, person 1.*{message}'):
         truth_of(person(head_size=3), person(**head))

@@ -35,6 +35,7 @@ CONFIGS = {
                          TEST__FLIP_TEST=False, TEST__BATCH_SIZE=3),
     'larger': tiny_config(SIMPLE_POSE, MODEL__IMAGE_SIZE='96 128'),
     'fewer': tiny_config(SIMPLE_POSE, MODEL__NUM_JOINTS=14),
+    'udp': tiny_config(SIMPLE_POSE, DATASET__ENCODING='udp', TEST__SHIFT_HEATMAP=False),
     'mspn': tiny_config(MSPN),
     'mspn_again': tiny_config(MSPN, GENERAL__SEED=5, DATASET__NORMALISE_BEFORE_SCALING=True),
 }
@@ -96,6 +97,7 @@ def test_members_of_mspn_go_together(material):
 @pytest.mark.parametrize('names, message', [
     (('one', 'larger'), r'MODEL.IMAGE_SIZE is \[64, 96\] in the one and \[96, 128\] in the other'),
     (('one', 'fewer'), 'MODEL.NUM_JOINTS is 17 in the one and 14 in the other'),
+    (('one', 'udp'), r'UDP \(DATASET.ENCODING\) is False in the one and True in the other'),
     (('one', 'mspn'), '.*and mspn in the other; heatmaps of the one reach 1, those of the other 255'),
     (('mspn', 'one'), '.*and pose_resnet in the other; heatmaps of the one reach 255, those of the other 1'),
     (('one', 'mipnet2'), 'the number of people in a box is 1 in the one and 2 in the other'),

@@ -12,7 +12,7 @@ from golden_data import operator_by_operator
 from mindspore import Tensor, nn, ops
 from tiny_mipnet import mipnet_config, tiny_mipnet
 
-from src.config import load_recipe
+from src.config import load_recipe, resolve
 from src.data.coco import load_coco_people
 from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
@@ -245,6 +245,24 @@ def test_flip_test_of_each_network(recipe, shifts, where):
             ours, = file_predictor(config, file, COCO.flip_index).run(crops)
     np.testing.assert_allclose(ours, (plain + back) / 2, rtol=1e-5, atol=1e-5)
     assert config.TEST.SHIFT_HEATMAP and np.abs(plain - back).max() > 1
+
+
+def test_multi_shift_by_the_cells_of_udp():
+    """Crops that move by a cell of UDP give heatmaps that move back by one cell."""
+    config = resolve(load_recipe('simplepose_r50_udp_coco_256x192'), {
+        'MODEL.IMAGE_SIZE': [64, 64], 'TEST.FLIP_TEST': False, 'TEST.MULTI_SHIFT': 63 / 15})
+    shifts = iter([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
+
+    def run_shifted(crops):
+        right, down = next(shifts)
+        heatmaps = np.zeros((1, 17, 16, 16), np.float32)
+        heatmaps[:, :, 6 + down, 9 + right] = 1
+        return (heatmaps,)
+
+    file = SimpleNamespace(has_flip_test=False, has_decoder=False, batch_size=0, num_hypotheses=1, run=run_shifted)
+    heatmaps, = file_predictor(config, file, COCO.flip_index).run(np.zeros((1, 64, 64, 3), np.uint8))
+    np.testing.assert_allclose(heatmaps[:, :, 6, 9], 1, atol=1e-6)
+    np.testing.assert_allclose(heatmaps.sum(axis=(2, 3)), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize('num_instances', [2, 3, 4])

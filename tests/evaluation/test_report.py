@@ -3,6 +3,7 @@ import html
 import json
 import re
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -15,6 +16,7 @@ from src.data.skeletons import COCO
 from src.datasets.coco import DATASET
 from src.evaluation import report
 from src.evaluation.evaluate import Evaluation
+from src.evaluation.write_report import check_can_report
 from src.metrics.results_file import load_results
 from src.report import cards
 from src.report.page import escape, table, whole_page
@@ -204,8 +206,8 @@ RECORD = {'image_id': 1, 'category_id': 1, 'keypoints': [1.0] * 51, 'score': 0.5
     ({'annotations': []}, "should be a list of poses.*is a dict; its 'annotations'"),
     ([], 'no pose of category 1'),
     ([{**RECORD, 'category_id': 5}], 'no pose of category 1 .* but 1 of category_id 5'),
-    ([RECORD, 7], 'pose 1 should be an object, is int'),
-    ([{**RECORD, 'image_id': None}], "pose 0: 'image_id' should be int"),
+    ([RECORD, 7], 'pose 1 should be an object, is a whole number'),
+    ([{**RECORD, 'image_id': None}], "pose 0: 'image_id' should be a whole number"),
     ([{**RECORD, 'image_id': 'nowhere'}], "pose 0: no picture of .* is called 'nowhere'"),
     ([{'image_id': 1, 'bbox': [1, 2, 3, 4], 'score': 1}], 'results of a detector, not poses'),
     ([{key: value for key, value in RECORD.items() if key != 'score'}], "pose 0 has no 'score'"),
@@ -229,7 +231,7 @@ def test_pictures_may_be_named_and_other_categories_are_left_out(painted, tmp_pa
                {'file_name': image['file_name'], 'keypoints': [2] * 51, 'score': 1, 'area': 3}]
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(records[1:]))
-    loaded, notes = load_results(str(path), open_annotations(str(painted / GT), COCO))
+    loaded, notes = load_results(str(path), open_annotations(str(painted / GT), COCO), COCO)
     assert loaded == [{'image_id': image['id'], 'keypoints': [2] * 51, 'score': 1}]
     assert notes == [f'{path}: left out 1 of category_id 2']
 
@@ -243,9 +245,7 @@ def test_faults_of_the_command_line_are_named(painted, flags, message):
         run(painted, *flags)
 
 
-def test_a_data_set_without_oks_has_no_report():
-    from src.datasets.mpii import DATASET as MPII
-    from src.evaluation.write_report import check_can_report
-    with pytest.raises(PoseError, match='mpii has another one'):
-        check_can_report(MPII)
+def test_a_data_set_of_another_evaluation_has_no_report():
+    with pytest.raises(PoseError, match='coco has another one'):
+        check_can_report(replace(DATASET, oks_truth=None))
     assert report.PROTOCOLS == ('coco', 'ochuman', 'crowdpose')

@@ -44,7 +44,7 @@ from src.export.quantise import quantise
 from src.export.runtimes import installed_runtimes
 from src.export.write import LOCAL_KEYS, build_exported_model, describe, write_model
 from src.models.common.blocks import BatchNorm
-from src.models.registry import build_configured_network, model_of
+from src.models.registry import build_empty_network, model_of
 
 # recipe -> its golden file. MSPNs with other numbers of stages are built of the same parts.
 FULL_SIZE = {'mspn_2stg_coco_256x192': 'mspn_2stg_256x192', 'simplepose_r50_coco_256x192': 'simplepose_r50_256x192'}
@@ -61,7 +61,7 @@ def tiny_config(recipe: str):
 
 
 def seeded(config) -> nn.Cell:
-    network = build_configured_network(config)
+    network = build_empty_network(config)
     load_seeded(network)
     return network.set_train(False)
 

@@ -24,6 +24,8 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
+from src.export.compare import run_in_batches
+from src.export.example_crops import random_crops
 from src.export.model_file import open_model_file
 from src.export.runtimes import UnsupportedPrecisionError
 from src.models.registry import build_configured_network
@@ -125,6 +127,17 @@ def test_everything_inside(name, runtime, material):
     assert_same_poses(evaluate(f'--model_file {path} --runtime {runtime}'), evaluate_checkpoint(name))
 
 
+def test_a_file_of_udp(material):
+    """Crops, flip test, cells and the way back to the picture are those of the checkpoint; the metadata say so. Not the
+    decoder of UDP: on the rough heatmaps of made-up weights it follows rounding errors."""
+    settings = '--set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false'
+    path = export('simplepose', '.onnx', f'--input pixels --with_decode --flip_test {settings}')
+    expected = evaluate_checkpoint('simplepose', settings)
+    assert_same_poses(evaluate(f'--model_file {path}'), expected)
+    assert expected != evaluate_checkpoint('simplepose')
+    assert open_model_file(path).facts['decoder']['pixels_per_cell'] == pytest.approx([63 / 15, 95 / 23])
+
+
 def test_the_ending_chooses_the_runtime(material):
     for ending, runtime in (('.onnx', 'onnxruntime'), ('.mindir', 'mindir')):
         outcome = call('eval', f'--model_file {export("simplepose", ending, "--batch_size 4")} --data_url data '
@@ -215,6 +228,33 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
     assert settings.get('INFERENCE_NUM_THREADS', 0) == threads
 
 
+@pytest.mark.parametrize('own, chosen', [('bf16', 'bf16'), ('f32', 'f32'), ('f16', 'f32')])
+def test_auto_is_bfloat16_where_openvino_itself_chooses_it(own, chosen, material):
+    openvino = pytest.importorskip('openvino')
+    told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
+    with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
+        file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'openvino', precision='auto')
+    assert file.precision == chosen and str(file) == f'openvino ({chosen})'
+
+
+def test_auto_computes_as_the_file_says_elsewhere(material):
+    file = open_model_file(export('simplepose', '.onnx', '--batch_size dynamic'), 'onnxruntime', precision='auto')
+    assert file.precision == 'f32'
+
+
+def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
+    """Scores are computed exactly unless asked otherwise."""
+    path, seen = export('simplepose', '.onnx', '--batch_size dynamic'), []
+    openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(openvino.Core, 'get_property', lambda _, device, name: {
+        'INFERENCE_PRECISION_HINT': openvino.Type.bf16, 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}[name])
+    for script, flags in (('infer', 'pictures/1.jpg --img_save_dir quick'), ('eval', '--data_url data --use_gt_bbox')):
+        outcome = call(script, f'--model_file {path} --runtime openvino {flags}')
+        assert outcome.status == 0, outcome.err
+        seen.append('precision: bf16, in which this processor computes faster' in outcome.out)
+    assert seen == [True, False]
+
+
 @pytest.mark.parametrize('threads', [0, 1])
 def test_onnxruntime_is_told_the_threads(threads, material):
     with mock.patch.object(onnxruntime, 'InferenceSession', side_effect=onnxruntime.InferenceSession) as session:
@@ -260,6 +300,31 @@ def test_int8_files_compute_in_integers_and_nearly_the_same(name, flags, materia
         results = evaluate(f'--model_file {path} --runtime {runtime}', flags)
         assert_nearly_the_same_poses(results, evaluate_checkpoint(name, flags), INT8_BOUNDS[name])
     assert not [name for name in os.listdir() if '.tmp' in name]
+
+
+@pytest.mark.parametrize('flags', ['', '--with_decode --flip_test --input pixels'])
+def test_weights_in_float16_take_half_the_size(flags, material):
+    path, whole = 'half.onnx', export('simplepose', '.onnx', flags)
+    outcome = call('export', f'--ckpt_path simplepose.ckpt --file_format ONNX --file_name {path} --float16 {flags}')
+    assert outcome.status == 0, outcome.err
+    assert 'weights in float16' in outcome.out and os.path.getsize(path) < 0.65 * os.path.getsize(whole)
+    told = re.search(r'float16: \d+ weights; heatmaps differ by at most ([\d.e-]+) in onnxruntime, ([\d.e-]+) in '
+                     'openvino', outcome.out)
+    assert all(1e-6 < float(number) < 0.02 for number in told.groups())
+    for runtime in ('onnxruntime', 'openvino'):
+        crops = random_crops(open_model_file(path).config, 2)
+        ours, expected = (run_in_batches(open_model_file(name, runtime), crops) for name in (path, whole))
+        assert all(each.dtype == np.float32 for each in ours)
+        assert 0 < np.abs(ours[-1] - expected[-1]).max() < 0.02 * np.abs(expected[-1]).max()
+    assert open_model_file(path).facts['versions']['weights'] == 'float16'
+
+
+def test_float16_that_computes_something_else_is_refused(material, monkeypatch):
+    from src.export import float16
+    monkeypatch.setattr(float16, 'FLOAT16_TOLERANCE', 1e-9)
+    outcome = call('export', '--ckpt_path mspn.ckpt --file_format ONNX --file_name refused.onnx --float16')
+    assert outcome.status == 2 and 'the float16 file computes something else' in outcome.err
+    assert not [name for name in os.listdir() if name.startswith(('refused', '.refused'))]
 
 
 def test_a_bad_calibration_is_refused(material, monkeypatch):
@@ -493,6 +558,10 @@ FLAGS = {
     'other_recipe': ('--model_file {plain} --recipe ' + MSPN, 'was exported with MODEL.NAME=pose_resnet'),
     'other_decoder': ('--model_file {decoded} --set TEST.POST_PROCESS=false',
                       'was exported with TEST.POST_PROCESS=True'),
+    'other_refinement': ('--model_file {decoded} --set TEST.DECODER=dark',
+                         'was exported with TEST.DECODER=published; dark needs another export'),
+    'other_crops': ('--model_file {plain} --set DATASET.ENCODING=udp TEST.SHIFT_HEATMAP=false',
+                    'was exported with DATASET.ENCODING=published; udp needs another export'),
     'flip_outside_of_a_decoder': ('--model_file {decoded} --set TEST.FLIP_TEST=true',
                                   'decodes inside, without the flip test: export it with --flip_test'),
     'shifts_of_a_decoder': ('--model_file {decoded} --set TEST.MULTI_SHIFT=4',
@@ -530,6 +599,9 @@ EXPORT_FLAGS = {
     'old_opset': ('--ckpt_path mspn.ckpt --file_format ONNX --opset 9',
                   'opset 9 is not supported; use one from 13 to 21'),
     'air': ('--ckpt_path mspn.ckpt --file_format AIR', 'on an Ascend server with CANN'),
+    'float16_mindir': ('--ckpt_path mspn.ckpt --float16', '--float16 is for ONNX files'),
+    'float16_of_int8': ('--ckpt_path mspn.ckpt --file_format ONNX --int8 --float16 --data_url pictures',
+                        'not together with --int8'),
     'int8_mindir': ('--ckpt_path mspn.ckpt --int8 --data_url pictures', '--int8 makes ONNX files'),
     'int8_without_pictures': ('--ckpt_path mspn.ckpt --file_format ONNX --int8',
                               'calibrated on pictures: .*--data_url'),

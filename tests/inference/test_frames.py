@@ -174,7 +174,7 @@ def test_a_budget_lets_one_in_whatever_its_size():
 
 @pytest.mark.parametrize('change, message', [
     (lambda content: content['annotations'].append({'image_id': 9, 'bbox': [0, 0, 1, 1]}), 'image_id 9 is not among'),
-    (lambda content: content.update(annotations={}), "'annotations' should be list, is {}"),
+    (lambda content: content.update(annotations={}), "'annotations' should be a list, is {}"),
     (lambda content: content['annotations'].append({'image_id': 1}), "annotation 0 has no 'bbox'")])
 def test_annotation_files_are_checked(change, message, tmp_path):
 

@@ -218,17 +218,18 @@ def test_a_picture_of_one_pixel_is_a_picture(call, tmp_path):
 
 # Weights that nobody named
 
-def test_without_weights_the_carried_network_is_taken_and_said(call, material, tmp_path, monkeypatch):
-    from src.inference import carried
+def test_without_weights_the_bundled_network_is_taken_and_said(call, material, tmp_path, monkeypatch):
+    from src.inference import bundled
     (tmp_path / 'weights').mkdir()
-    monkeypatch.setattr(carried, 'FOLDER', str(tmp_path / 'weights'))
-    monkeypatch.setattr(carried.carried_weights, '__defaults__', (str(tmp_path / 'weights'),))
+    monkeypatch.setattr(bundled, 'FOLDER', str(tmp_path / 'weights'))
+    monkeypatch.setattr(bundled.bundled_weights, '__defaults__', (str(tmp_path / 'weights'),))
     outcome = call('{material}/photos', model='')
     assert outcome.status == 2
-    assert re.search(r'no weights were given and the carried network .*pose_small.safetensors is not there; give the '
-                     'checkpoint with --ckpt_path, or an exported model with --model_file', outcome.err)
+    assert re.search(r'no weights were given and the bundled network .*pose_small.safetensors is not there; give the '
+                     'name of published weights with --weights .*, a checkpoint with --ckpt_path, or an exported model '
+                     'with --model_file', outcome.err)
     # Where there is no MindSpore it is the ONNX file.
-    monkeypatch.setattr(carried, 'installed_mindspore_version', lambda: '')
+    monkeypatch.setattr(bundled, 'installed_mindspore_version', lambda: '')
     assert 'pose_small.onnx is not there' in call('{material}/photos', model='').err
     (tmp_path / 'weights' / 'pose_small.onnx').write_bytes((material / 'pose.onnx').read_bytes())
     outcome = call('{material}/photos', model='')
@@ -237,14 +238,14 @@ def test_without_weights_the_carried_network_is_taken_and_said(call, material, t
     assert len(outcome.results) == 3
 
 
-def test_the_carried_weights_come_with_their_recipe(tmp_path, monkeypatch):
+def test_the_bundled_weights_come_with_their_recipe(tmp_path, monkeypatch):
     from src.config import recipe_names
-    from src.inference import carried
+    from src.inference import bundled
     (tmp_path / 'pose_small.safetensors').write_bytes(b'weights')
-    assert carried.carried_weights(str(tmp_path)) == (str(tmp_path / 'pose_small.safetensors'), carried.RECIPE)
-    assert carried.RECIPE in recipe_names()
+    assert bundled.bundled_weights(str(tmp_path)) == (str(tmp_path / 'pose_small.safetensors'), bundled.RECIPE)
+    assert bundled.RECIPE in recipe_names()
     monkeypatch.chdir(tmp_path)
     for name in ('mspn.ckpt', 'mspn_new.ckpt'):
         Path(name).write_bytes(b'')
-        assert carried.default_weights() == (f'./{name}', None)
-    assert str(Path(sys.modules['src'].__file__).resolve().parents[1] / 'weights') == carried.FOLDER
+        assert bundled.default_weights() == (f'./{name}', None)
+    assert str(Path(sys.modules['src'].__file__).resolve().parents[1] / 'weights') == bundled.FOLDER

@@ -1,5 +1,6 @@
 """Heatmaps → keypoints: the numbers of the original decoders, the worked tables, and encoding followed by decoding."""
 from functools import partial
+from unittest import mock
 
 import cv2
 import mindspore as ms
@@ -12,6 +13,7 @@ from src.config import load_recipe
 from src.evaluation.predictors import build_decoder
 from src.models.common.gaussian_decoder import first_maximum
 from src.models.common.gaussian_targets import GaussianTargets
+from src.models.mspn import decoder
 from src.models.mspn.targets import MSPNTargets
 from src.models.registry import model_of
 
@@ -208,6 +210,27 @@ def test_mspn_decoder_goes_the_steps_of_the_release(kernel):
         expected, expected_score = step_by_step(heatmap, kernel)
         np.testing.assert_allclose(cell, expected, atol=1e-4)
         assert score == pytest.approx(expected_score, abs=1e-6)
+
+
+@pytest.mark.parametrize('kernel', [5, 9])
+def test_mspn_looks_beyond_the_peak_where_another_hill_may_be_higher(kernel):
+    """Blobs on cells and between them (so that neighbors tie), a needle far from a broad hill that is lower but higher
+    once blurred, two hills, and values of any size: all as computed from the whole map in float64."""
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:HEATMAP_SHAPE[0], :HEATMAP_SHAPE[1]]
+    blobs = np.stack([np.exp(-((x - rng.integers(96) / 2) ** 2 + (y - rng.integers(128) / 2) ** 2) / spread)
+                      for spread in rng.choice([2, 8, 30], 300)]).astype(np.float32)
+    maps = blobs * rng.choice([1e-30, 1, 255, 1e30], (300, 1, 1))
+    maps[100:200] += 0.9 * np.roll(blobs[100:200], 1, axis=0)
+    maps[200:250, 3, 5] = maps[200:250].max(axis=(1, 2)) * 1.2
+    maps = maps.astype(np.float32)
+    ours, scores = decode_mspn(maps[None], IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256), blur_kernel=kernel)
+    with mock.patch.object(decoder, '_maxima_around_the_peak', lambda maps, *_: (
+            *np.empty((2, len(maps), 2)), np.zeros(len(maps), bool))):
+        expected, expected_scores = decode_mspn(maps[None], IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256),
+                                                blur_kernel=kernel)
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(scores, expected_scores)
 
 
 def test_mspn_second_maximum_may_lie_in_the_frame():

@@ -20,6 +20,7 @@ from golden_data import (
 from mindspore import Tensor, nn
 
 from src.checkpoints.names import assign_weights, named_parameters, pytorch_names
+from src.models.common.blocks import without_initial_values
 from src.models.common.mse_loss import JointsMSELoss
 from src.models.mipnet.codes import instance_codes
 from src.models.mipnet.network import NUM_PARTS, Modulation, ModulationBlock
@@ -41,7 +42,8 @@ def run(function, *arrays) -> np.ndarray:
 
 
 def seeded(build, **options) -> nn.Cell:
-    network = build(**options)
+    with without_initial_values():
+        network = build(**options)
     load_seeded(network)
     return network.set_train(False)
 
@@ -83,11 +85,10 @@ SIZES = [
 
 
 @pytest.mark.parametrize('name, num_keypoints, se_modules, tensors, trainable, values, all_values', SIZES)
-def test_sizes(name, num_keypoints, se_modules, tensors, trainable, values, all_values, monkeypatch):
-    for module in ('hrnet', 'simple_pose', 'mipnet'):
-        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_, **__: None)
+def test_sizes(name, num_keypoints, se_modules, tensors, trainable, values, all_values):
     options = {} if se_modules is None else {'se_modules': se_modules}
-    network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192), **options)
+    with without_initial_values():
+        network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192), **options)
     names = list(pytorch_names(network).values())
     # PyTorch also keeps a counter for every BatchNorm.
     assert len(names) + sum(each.endswith('running_mean') for each in names) == tensors

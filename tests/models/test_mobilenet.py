@@ -41,7 +41,7 @@ from src.export.model_file import open_model_file
 from src.export.plan import FILE_FORMATS, ExportPlan
 from src.export.runtimes import installed_runtimes
 from src.export.write import build_exported_model, describe, write_model
-from src.models.common.blocks import BatchNorm, set_precision
+from src.models.common.blocks import BatchNorm, set_precision, without_initial_values
 from src.models.common.gaussian_targets import GaussianTargets
 from src.models.common.mse_loss import JointsMSELoss
 from src.models.registry import build_configured_network, build_network, model_of, network_name
@@ -105,10 +105,10 @@ def test_heatmaps_equal_pytorch():
     ({'last_channels': 0, 'num_deconv_filters': (128, 64, 64)}, 2_665_297),
     ({'width': 1.4}, 13_758_865), ({'width': 0.35}, 7_742_065),
     ({'width': 0.5, 'last_channels': 0, 'num_deconv_filters': (64, 64, 64)}, 776_721)])
-def test_sizes(options, trainable, monkeypatch):
+def test_sizes(options, trainable):
     """As counted in PyTorch; 167 trainable tensors and 277 in all with the last convolution, as published."""
-    monkeypatch.setattr('src.models.simple_pose.network.initialise_parameters', lambda *_: None)
-    network = build_network('simplepose_mobilenetv2', input_shape=(256, 192), **{'num_keypoints': 17, **options})
+    with without_initial_values():
+        network = build_network('simplepose_mobilenetv2', input_shape=(256, 192), **{'num_keypoints': 17, **options})
     assert sum(int(np.prod(parameter.shape)) for parameter in network.trainable_params()) == trainable
     last = 0 if options.get('last_channels') == 0 else 1
     assert (len(network.trainable_params()), len(list(network.get_parameters()))) == (164 + 3 * last, 272 + 5 * last)

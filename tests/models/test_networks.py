@@ -19,10 +19,16 @@ from golden_data import (
 
 from src.checkpoints.names import named_parameters
 from src.config import load_recipe, resolve
-from src.models.common.blocks import BilinearResize, NearestUpsample, StemPool
+from src.models.common.blocks import BilinearResize, NearestUpsample, StemPool, without_initial_values
 from src.models.hrnet.network import HRModule, HRNet
 from src.models.mipnet.network import MIPNetHRNet, MIPNetResNet
-from src.models.registry import build_configured_network, build_network, known_networks, network_name
+from src.models.registry import (
+    build_configured_network,
+    build_empty_network,
+    build_network,
+    known_networks,
+    network_name,
+)
 from src.models.simple_pose.network import SimplePoseNet, make_deconv_layers
 
 # name -> (trainable tensors, trainable values for K = 17, for K = 16, MindSpore tensors, values in them for K = 17)
@@ -61,14 +67,22 @@ def test_unknown_name_lists_the_known_ones():
     assert all(name in str(error.value) for name in known_networks())
 
 
+def test_weights_that_are_loaded_next_are_not_drawn():
+    config = resolve(load_recipe('simplepose_small_synthetic_160x128'), {'MODEL.STEM_CHANNELS': 8})
+    empty, drawn = (named_parameters(build(config)) for build in (build_empty_network, build_configured_network))
+    assert list(empty) == list(drawn)
+    weights = [name for name in drawn if drawn[name].ndim == 4]
+    assert len(weights) > 20
+    assert all(drawn[name].asnumpy().any() and not empty[name].asnumpy().any() for name in weights)
+
+
 @pytest.mark.parametrize('name', [name for name in known_networks() if not name.startswith('mipnet')])
-def test_sizes(name, monkeypatch):
+def test_sizes(name):
     """Every name builds; the numbers of tensors and values are those of the published models."""
-    # Counting needs no values, and drawing 120 million of them takes the most time.
-    for module in ('mspn', 'simple_pose', 'hrnet'):
-        monkeypatch.setattr(f'src.models.{module}.network.initialise_parameters', lambda *_: None)
     for num_keypoints in (17, 16):
-        network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192))
+        # Counting needs no values, and drawing 120 million of them takes the most time.
+        with without_initial_values():
+            network = build_network(name, num_keypoints=num_keypoints, input_shape=(256, 192))
         trainable = [int(np.prod(parameter.shape)) for parameter in network.trainable_params()]
         everything = [int(np.prod(parameter.shape)) for parameter in network.get_parameters()]
         if name not in SIZES:

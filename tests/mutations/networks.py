@@ -198,7 +198,7 @@ NETWORKS = (
              'tests/models/test_precision.py::test_which_cells_compute_in_float16[O2-simplepose]',
              'level O2 keeps BatchNorm in float32'),
     Mutation('shift_crops_back', 'src/evaluation/multi_shift.py',
-             'shift_cells(shift_cells(maps, -right * cells, 3)', 'shift_cells(shift_cells(maps, right * cells, 3)',
+             'shift_cells(shift_cells(maps, -right * cells_x, 3)', 'shift_cells(shift_cells(maps, right * cells_x, 3)',
              'tests/evaluation/test_multi_shift.py::test_four_pixels_are_one_cell_exactly',
              'heatmaps of moved crops are moved back'),
     Mutation('deconvolution_of_kernel_three', 'src/models/simple_pose/network.py',

@@ -203,3 +203,12 @@ def test_a_place_where_no_lock_can_be_written_is_named(here):
         FileLocks(['blocked/a'])
     with pytest.raises(OSError, match='cannot write .*.a.lock: Is a directory'):
         FileLocks(['a'])
+
+
+def test_locks_can_be_released_before_their_object_ends(tmp_path):
+    locks = FileLocks([str(tmp_path / 'w')])
+    locks.release()
+    assert os.listdir(tmp_path) == []
+    again = FileLocks([str(tmp_path / 'w')])
+    locks.release()
+    assert os.listdir(tmp_path) == ['.w.lock'] and again.handles

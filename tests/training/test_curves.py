@@ -1,6 +1,7 @@
 """The metrics file and the training curve."""
 import json
 import os
+import re
 import sys
 
 import cv2
@@ -286,7 +287,8 @@ def test_several_runs_are_compared_in_a_picture_and_a_table(call, tmp_path):
     status, out = call(*paths, '--output', 'both.png')
     assert status == 0, out
     lines = out.splitlines()
-    assert lines[0].split() == ['run', 'epochs', 'steps', 'hours', 'loss', 'at', 'the', 'end', 'best', 'at', 'step']
+    assert re.split('  +', lines[0]) == ['run', 'epochs', 'steps', 'hours', 'images/s', 'loss at the end', 'best',
+                                         'at step']
     assert lines[1].startswith('a ') and lines[1].endswith('AP 0.7500  30')
     assert lines[2].startswith('b ') and lines[2].endswith('AP 0.5000  10')
     assert lines[4].split() == ['setting', 'a', 'b'] and lines[5].split() == ['TRAIN.LR', '1.0', '2.0']
@@ -294,6 +296,39 @@ def test_several_runs_are_compared_in_a_picture_and_a_table(call, tmp_path):
     assert picture.shape[0] > 300 and picture.std() > 5
     for color in ((178, 114, 0), (0, 94, 213)):
         assert (picture == color).all(axis=2).sum() > 50
+
+
+def test_a_page_shows_several_runs_and_says_what_differs(call, tmp_path):
+    for name, aps, rate in (('a', [0.25, 0.5, 0.75], 1.0), ('<b onclick="x()">', [0.5, None, None], 2.0)):
+        (tmp_path / name).mkdir()
+        rows = [{**row, 'seconds': 0.5, 'data_seconds': 0.05} if 'loss' in row else row
+                for row in _with_evaluations(_rows(first_loss=150.0 * rate), aps)]
+        _write(tmp_path / name / 'pose_metrics.jsonl', rows)
+        config = resolve(load_recipe('simplepose_r50_coco_256x192'), {'TRAIN.LR': rate, 'TRAIN.BATCH_SIZE': 8})
+        write_checkpoint(str(tmp_path / name / 'pose.ckpt'), {'x': Parameter(Tensor([1.0]), name='x')},
+                         {'config': to_json(config)})
+    paths = ['a/pose_metrics.jsonl', '<b onclick="x()">/pose_metrics.jsonl']
+    for _ in range(2):  # A page may be written again.
+        status, out = call(*paths, '--output', 'both.html')
+        assert status == 0 and 'page: both.html' in out
+    page = (tmp_path / 'both.html').read_text()
+    assert '<b onclick' not in page and '&lt;b onclick' in page and '<script' not in page
+    for part in ('AP 0.7500', '16.0', 'TRAIN.LR', 'Learning rate', 'Seconds per step', 'Waiting for data'):
+        assert part in page, part
+    assert page.count('<svg') == 5 and page.count('class="line run-1"') >= 4
+    status, out = call(paths[0], '--output', 'one.html', '--title', 'first try')
+    page = (tmp_path / 'one.html').read_text()
+    assert status == 0 and '<h1>first try</h1>' in page and 'all settings of the run' in page and 'LR: 1.0' in page
+    status, out = call(*paths * 4, '--output', 'many.html')
+    assert status == 2 and '8 runs are too many' in out and not (tmp_path / 'many.html').exists()
+
+
+def test_a_page_of_a_run_without_times_and_of_a_single_step(call, tmp_path):
+    _write(tmp_path / 'a.jsonl', [{'epoch': 1, 'step': 1, 'loss': 3.0}])
+    status, out = call('a.jsonl', '--output', 'a.html')
+    assert status == 0, out
+    page = (tmp_path / 'a.html').read_text()
+    assert page.count('<svg') == 1 and '<circle' in page and 'no checkpoint beside' in page
 
 
 def test_metrics_are_never_replaced_by_a_picture(call, tmp_path):
@@ -308,6 +343,9 @@ def test_metrics_are_never_replaced_by_a_picture(call, tmp_path):
                            (['--output', 'x.png'], 'is no PNG and stays'), (['x.png'], 'is no PNG and stays')):
         status, out = call('a.jsonl', *words)
         assert status == 2 and message in out
+    (tmp_path / 'x.html').write_bytes(before)
+    status, out = call('a.jsonl', '--output', 'x.html')
+    assert status == 2 and 'is no HTML and stays' in out and (tmp_path / 'x.html').read_bytes() == before
     assert (tmp_path / 'b.jsonl').read_bytes() == before == (tmp_path / 'x.png').read_bytes()
     assert call('a.jsonl')[0] == 0 and (tmp_path / 'a_curve.png').is_file()
     assert call('a.jsonl', 'mine.png')[0] == 0 and call('a.jsonl', '--output', 'mine.png')[0] == 0

@@ -1,6 +1,8 @@
 """Small parts that several networks share: padded convolution, BatchNorm, stem pooling, resizing, initial values."""
+import contextlib
 import zlib
-from typing import Sequence, Tuple
+from contextvars import ContextVar
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -210,6 +212,23 @@ def uniform_fan_in(rng: np.random.Generator, shape, fan_in: int) -> np.ndarray:
     return (rng.random(shape, np.float32) * 2 - 1) / np.float32(np.sqrt(fan_in))
 
 
+# Whether `initialise_parameters` does anything; see `without_initial_values`.
+_draws: ContextVar[bool] = ContextVar('draws', default=True)
+
+
+@contextlib.contextmanager
+def without_initial_values() -> Iterator[None]:
+    """Within the block `initialise_parameters` does nothing: for networks whose weights are loaded next.
+
+    Drawing initial values takes as long as all else that building a network does.
+    """
+    token = _draws.set(False)
+    try:
+        yield
+    finally:
+        _draws.reset(token)
+
+
 def initialise_parameters(network: nn.Cell, seed: int, draw, *, only: Tuple[str, ...] = ('',)) -> None:
     """Fill every parameter of convolutions and dense layers of `network` from `draw(rng, name, shape, fan_in)`;
     BatchNorm stays 1 and 0.
@@ -221,6 +240,8 @@ def initialise_parameters(network: nn.Cell, seed: int, draw, *, only: Tuple[str,
         draw: function returning a float32 array; `fan_in` of a bias is that of its weight.
         only: prefixes of cell names; the parameters of other cells stay as they are.
     """
+    if not _draws.get():
+        return
     for prefix, cell in network.cells_and_names():
         if not isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)) or not prefix.startswith(only):
             continue

@@ -7,6 +7,7 @@ import numpy as np
 from ...data.crops import Crop, choose_half, transform_labelled
 from ...data.geometry import PIXELS_PER_SCALE, center_scale_from_box, fit_aspect
 from ...data.skeletons import Skeleton
+from ..record import is_udp
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class SimplePoseCrops:
         rotation_factor: standard deviation of the rotation in degrees, clipped at twice this; 60 % of samples rotate.
         flip: mirror half of the samples.
         half_body_probability: of a crop of only the upper or lower body, for people with more than 8 keypoints.
+        udp: cut by Unbiased Data Processing.
     """
 
     scale_factor: float = 0.3
     rotation_factor: float = 40.0
     flip: bool = True
     half_body_probability: float = 0.0
+    udp: bool = False
 
     sample_rule = 'simple_pose'
     honours_exif = False
@@ -54,7 +57,7 @@ class SimplePoseCrops:
     def test_crop(self, box_xywh: np.ndarray, aspect: float) -> Crop:
         """Return the crop of evaluation: the box fitted to the aspect, then padded by a quarter."""
         center, scale = center_scale_from_box(box_xywh)
-        return Crop(center, fit_aspect(scale, aspect) * np.float32(self.padding))
+        return Crop(center, fit_aspect(scale, aspect) * np.float32(self.padding), udp=self.udp)
 
     def draw_dice(self, rng: np.random.Generator) -> SimplePoseDice:
         normal, uniform = rng.standard_normal(2), rng.random(2)
@@ -79,7 +82,7 @@ class SimplePoseCrops:
                                      2 * self.rotation_factor))
         flip = self.flip and dice.flip < 0.5
         center = np.array([picture_width - crop.center[0] - 1, crop.center[1]], np.float32) if flip else crop.center
-        return Crop(center, (crop.scale * jitter).astype(np.float32), rotation, flip)
+        return Crop(center, (crop.scale * jitter).astype(np.float32), rotation, flip, self.udp)
 
     def _half_body(self, keypoints, is_upper_body, aspect, dice) -> Optional[Crop]:
         if (keypoints[:, 2] > 0).sum() <= self.half_body_min_keypoints or dice.half_body >= self.half_body_probability:
@@ -108,4 +111,4 @@ def crop_settings(config) -> dict:
 
 def build_simple_pose_crops(config) -> SimplePoseCrops:
     """Return the crop rule of a resolved configuration."""
-    return SimplePoseCrops(**crop_settings(config))
+    return SimplePoseCrops(**crop_settings(config), udp=is_udp(config))

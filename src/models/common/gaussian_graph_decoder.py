@@ -7,7 +7,7 @@ from typing import Tuple
 
 from mindspore import nn
 
-from ..record import PIXELS_PER_CELL, heatmap_shape
+from ..record import heatmap_shape, pixels_per_cell
 from .graph_parts import Choose, Elementwise, Join, MapCells, Reshape
 
 
@@ -20,12 +20,14 @@ class GaussianDecoder(nn.Cell):
         num_keypoints: K.
         heatmap_shape: (h, w).
         quarter_offset: the release's POST_PROCESS switch.
+        pixels_per_cell: (x, y).
     """
 
-    def __init__(self, num_keypoints: int, heatmap_shape: Tuple[int, int], *, quarter_offset: bool):
+    def __init__(self, num_keypoints: int, heatmap_shape: Tuple[int, int], *, quarter_offset: bool,
+                 pixels_per_cell: Tuple[float, float]):
         super().__init__()
         self.height, self.width = heatmap_shape
-        self.quarter_offset = quarter_offset
+        self.quarter_offset, self.pixels_per_cell = quarter_offset, pixels_per_cell
         self.grid, self.choose, self.join, self.sign = MapCells(*heatmap_shape), Choose(), Join(), Elementwise('sign')
         self.to_keypoints, self.to_scores = Reshape(num_keypoints, 2), Reshape(num_keypoints)
 
@@ -38,7 +40,8 @@ class GaussianDecoder(nn.Cell):
             step_x = self._step(rows, number, 1.0, x, y)
             step_y = self._step(rows, number, self.grid.width, x, y)
             x, y = x + step_x, y + step_y
-        return self.to_keypoints(self.join(x, y) * float(PIXELS_PER_CELL)), self.to_scores(score)
+        pixels_x, pixels_y = self.pixels_per_cell
+        return self.to_keypoints(self.join(x * pixels_x, y * pixels_y)), self.to_scores(score)
 
     def _step(self, rows, number, distance, x, y):
         """Return a step of a quarter cell towards the larger neighbour; 0 at the border of the map, on either axis."""
@@ -50,4 +53,5 @@ class GaussianDecoder(nn.Cell):
 
 def build_gaussian_graph_decoder(config) -> nn.Cell:
     """Return the decoder of a resolved configuration."""
-    return GaussianDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), quarter_offset=config.TEST.POST_PROCESS)
+    return GaussianDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), quarter_offset=config.TEST.POST_PROCESS,
+                           pixels_per_cell=pixels_per_cell(config))

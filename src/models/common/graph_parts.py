@@ -4,6 +4,9 @@ these cells.
 Axes: M maps, h, w heatmap. Cell numbers are float32 and are found by comparison, not by indexing: so every runtime
 takes the first of several equal maxima, and none needs a gather, which may be slow or imprecise.
 """
+from typing import Tuple
+
+import cv2
 import numpy as np
 from mindspore import Tensor, nn, ops
 
@@ -45,7 +48,7 @@ class Window(nn.Cell):
 
 
 class Elementwise(nn.Cell):
-    """A function of a single tensor, by MindSpore's name: floor, sign, sqrt or round (half to even)."""
+    """A function of a single tensor, by MindSpore's name: floor, sign, sqrt, log or round (half to even)."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -56,7 +59,7 @@ class Elementwise(nn.Cell):
 
 
 class Reduce(nn.Cell):
-    """(M, cells) -> (M, 1): the max, min or sum of a row."""
+    """The max, min or sum along axis 1, which is kept with size 1: (M, cells) -> (M, 1)."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -115,3 +118,31 @@ class MapCells(nn.Cell):
         # Half a cell is added so that a rounding error of the division cannot give the row above.
         y = self.floor((number + 0.5) / self.width)
         return number - y * self.width, y
+
+
+class Blur(nn.Cell):
+    """(M, h, w) -> (M, h + 2 margin, w + 2 margin): OpenCV's Gaussian over maps that zeros surround.
+
+    Sums of shifted maps instead of a convolution, because some runtimes compute convolutions in bfloat16, sums not.
+
+    Args:
+        kernel_size: odd number of taps.
+        margin: cells around the map whose blurred values are returned, too.
+    """
+
+    def __init__(self, heatmap_shape: Tuple[int, int], kernel_size: int, margin: int = 0):
+        super().__init__()
+        height, width = heatmap_shape
+        self.frame = Frame(kernel_size // 2 + margin)
+        self.taps = tuple(cv2.getGaussianKernel(kernel_size, 0)[:, 0].tolist())
+        self.rows = nn.CellList([Window(1, start, height + 2 * margin) for start in range(kernel_size)])
+        self.columns = nn.CellList([Window(2, start, width + 2 * margin) for start in range(kernel_size)])
+
+    def construct(self, maps):
+        return self._weighted_sum(self.columns, self._weighted_sum(self.rows, self.frame(maps)))
+
+    def _weighted_sum(self, windows, maps):
+        total = windows[0](maps) * self.taps[0]
+        for window, tap in zip(windows[1:], self.taps[1:]):
+            total = total + window(maps) * tap
+        return total

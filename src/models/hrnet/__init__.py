@@ -5,7 +5,7 @@ from functools import partial
 from ...system import checks
 from ..common.crops import build_simple_pose_crops
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel, common_options
+from ..record import ENCODINGS, PoseModel, common_options
 
 
 def _check(config) -> None:
@@ -40,4 +40,4 @@ MODEL = PoseModel(
     name='hrnet', section='HRNET', defaults=os.path.join(os.path.dirname(__file__), 'defaults.yaml'), check=_check,
     variant=lambda config: f'hrnet_w{config.HRNET.WIDTH}', build=_build, crops=build_simple_pose_crops,
     targets=gaussian_targets('HRNET'), loss=mse_loss, codec=GAUSSIAN_CODEC, keypoint_threshold=scored_above,
-    draw_threshold=0.2, formats=_formats, resnet_hint=resnet_hint, published=_published)
+    draw_threshold=0.2, encodings=ENCODINGS, formats=_formats, resnet_hint=resnet_hint, published=_published)

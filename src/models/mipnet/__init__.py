@@ -6,7 +6,7 @@ from functools import partial
 from ...system import checks
 from .. import hrnet, simple_pose
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel, common_options
+from ..record import ENCODINGS, PoseModel, common_options
 from .codes import instance_codes
 from .crops import build_crops
 
@@ -58,7 +58,7 @@ def _published():
 MODEL = PoseModel(
     name='mipnet', section='MIPNET', defaults=os.path.join(os.path.dirname(__file__), 'defaults.yaml'), check=_check,
     variant=_variant, build=_build, crops=build_crops, targets=_targets, loss=mse_loss, codec=GAUSSIAN_CODEC,
-    keypoint_threshold=scored_above, draw_threshold=0.2, formats=_formats,
+    keypoint_threshold=scored_above, draw_threshold=0.2, encodings=ENCODINGS, formats=_formats,
     start='the weights of the same network without modulation, trained on people',
     hypotheses=lambda config: config.MIPNET.NUM_INSTANCES,
     codes=lambda config: instance_codes(config.MIPNET.NUM_INSTANCES),

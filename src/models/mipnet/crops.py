@@ -6,6 +6,7 @@ import numpy as np
 
 from ...data.geometry import transform_points
 from ..common.crops import SimplePoseCrops, crop_settings
+from ..record import is_udp
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,5 @@ class MIPNetCrops(SimplePoseCrops):
 
 def build_crops(config) -> MIPNetCrops:
     """Return the crop rule of a resolved configuration."""
-    return MIPNetCrops(**crop_settings(config), num_neighbours=config.MIPNET.NUM_INSTANCES - 1)
+    return MIPNetCrops(**crop_settings(config), num_neighbours=config.MIPNET.NUM_INSTANCES - 1,
+                       udp=is_udp(config))

@@ -5,9 +5,12 @@ from functools import partial
 
 from ...system import checks
 from ...system.errors import PoseError
-from ..record import PIXELS_PER_CELL, HeatmapCodec, PoseModel, common_options, heatmap_shape, input_shape
+from ..common.gaussian import describe_refined
+from ..common.gaussian_decoder import place_by_size
+from ..common.refined_decoder import decode_refined
+from ..record import DECODERS, PIXELS_PER_CELL, HeatmapCodec, PoseModel, common_options, heatmap_shape, input_shape
 from .crops import build_crops
-from .decoder import PEAK, decode_mspn, place_by_size
+from .decoder import PEAK, decode_mspn
 
 
 def _check(config) -> None:
@@ -36,9 +39,30 @@ def _loss(config):
     return JointsL2Loss(ohkm=config.LOSS.OHKM, topk=config.LOSS.TOPK, coarse_to_fine=config.LOSS.COARSE_TO_FINE)
 
 
+# An empty heatmap scores 0.5. Labels are cut off to whole cells, so a cell stands for its middle.
+REFINED = {'pixels_per_cell': (float(PIXELS_PER_CELL),) * 2, 'first_cell': PIXELS_PER_CELL / 2, 'peak': PEAK,
+           'empty_score': 0.5}
+
+
+def _decode(config):
+    if config.TEST.DECODER == 'published':
+        return partial(decode_mspn, blur_kernel=config.TEST.BLUR_KERNEL)
+    return partial(decode_refined, rule=config.TEST.DECODER, kernel=config.TEST.DECODER_KERNEL, **REFINED)
+
+
 def _graph_decoder(config):
+    if config.TEST.DECODER != 'published':
+        from ..common.refined_graph_decoder import RefinedDecoder
+        return RefinedDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), rule=config.TEST.DECODER,
+                              kernel=config.TEST.DECODER_KERNEL, **REFINED)
     from .graph_decoder import MSPNDecoder
     return MSPNDecoder(config.MODEL.NUM_JOINTS, heatmap_shape(config), blur_kernel=config.TEST.BLUR_KERNEL)
+
+
+def _describe(config) -> dict:
+    if config.TEST.DECODER == 'published':
+        return {'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}
+    return {**describe_refined(config, PIXELS_PER_CELL), 'first_cell': REFINED['first_cell'], 'peak': PEAK}
 
 
 def _formats():
@@ -62,10 +86,9 @@ MODEL = PoseModel(
     variant=lambda config: f'mspn_{config.MSPN.STAGE_NUM}stg', build=_build, crops=build_crops, targets=_targets,
     loss=_loss,
     codec=HeatmapCodec(
-        peak=PEAK, decode=lambda config: partial(decode_mspn, blur_kernel=config.TEST.BLUR_KERNEL),
+        peak=PEAK, decode=_decode,
         place=lambda config: partial(place_by_size, input_size=tuple(config.MODEL.IMAGE_SIZE)),
-        graph_decoder=_graph_decoder, describe=lambda config: {
-            'rule': 'MSPN', 'blur_kernel': config.TEST.BLUR_KERNEL, 'pixels_per_cell': PIXELS_PER_CELL}),
-    # An empty heatmap scores 0.5, and the release counts all keypoints in the score of a person.
+        graph_decoder=_graph_decoder, describe=_describe, decoders=DECODERS),
+    # An empty heatmap has a score, and the release counts all keypoints in the score of a person.
     keypoint_threshold=lambda config: None, draw_threshold=0.7, draw_person_threshold=0.7, shifts_flipped=False,
     formats=_formats, resnet_hint=_resnet_hint, trunk=r'(top|stage\d\.downsample)\..+', published=_published)

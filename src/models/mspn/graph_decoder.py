@@ -5,36 +5,11 @@ network's input; the caller maps them to the picture.
 """
 from typing import Tuple
 
-import cv2
 from mindspore import nn
 
-from ..common.graph_parts import Choose, Elementwise, Frame, Join, MapCells, Reshape, Window
+from ..common.graph_parts import Blur, Choose, Elementwise, Join, MapCells, Reshape
 from ..record import PIXELS_PER_CELL
 from .decoder import FRAME, PEAK
-
-
-class Blur(nn.Cell):
-    """(M, h, w) -> (M, h + 2 r, w + 2 r): OpenCV's Gaussian of 2 r + 1 taps over maps in a frame of zeros.
-
-    Sums of shifted maps instead of a convolution, because some runtimes compute convolutions in bfloat16, sums not.
-    """
-
-    def __init__(self, heatmap_shape: Tuple[int, int], kernel_size: int):
-        super().__init__()
-        radius, (height, width) = kernel_size // 2, heatmap_shape
-        self.frame = Frame(2 * radius)
-        self.taps = tuple(cv2.getGaussianKernel(kernel_size, 0)[:, 0].tolist())
-        self.rows = nn.CellList([Window(1, start, height + 2 * radius) for start in range(kernel_size)])
-        self.columns = nn.CellList([Window(2, start, width + 2 * radius) for start in range(kernel_size)])
-
-    def construct(self, maps):
-        return self._weighted_sum(self.columns, self._weighted_sum(self.rows, self.frame(maps)))
-
-    def _weighted_sum(self, windows, maps):
-        total = windows[0](maps) * self.taps[0]
-        for window, tap in zip(windows[1:], self.taps[1:]):
-            total = total + window(maps) * tap
-        return total
 
 
 class MSPNDecoder(nn.Cell):
@@ -55,7 +30,7 @@ class MSPNDecoder(nn.Cell):
         super().__init__()
         self.height, self.width = heatmap_shape
         self.radius = float(blur_kernel // 2)
-        self.maps, self.blur = Reshape(self.height, self.width), Blur(heatmap_shape, blur_kernel)
+        self.maps, self.blur = Reshape(self.height, self.width), Blur(heatmap_shape, blur_kernel, blur_kernel // 2)
         self.blurred = MapCells(self.height + blur_kernel - 1, self.width + blur_kernel - 1)
         self.grid, self.choose, self.join = MapCells(self.height, self.width), Choose(), Join()
         self.sqrt, self.round = Elementwise('sqrt'), Elementwise('round')

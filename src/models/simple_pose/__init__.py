@@ -6,7 +6,7 @@ from functools import partial
 from ...system import checks
 from ..common.crops import build_simple_pose_crops
 from ..common.gaussian import GAUSSIAN_CODEC, gaussian_targets, mse_loss, resnet_hint, scored_above
-from ..record import PoseModel, common_options
+from ..record import ENCODINGS, PoseModel, common_options
 
 FOLDER = os.path.dirname(__file__)
 
@@ -76,10 +76,12 @@ POSE_RESNET = PoseModel(
     name='pose_resnet', section='POSE_RESNET', defaults=os.path.join(FOLDER, 'defaults_resnet.yaml'),
     check=_check_resnet, variant=lambda config: f'simplepose_r{config.POSE_RESNET.NUM_LAYERS}', build=_build_resnet,
     crops=build_simple_pose_crops, targets=gaussian_targets('POSE_RESNET'), loss=mse_loss, codec=GAUSSIAN_CODEC,
-    keypoint_threshold=scored_above, draw_threshold=0.2, formats=_resnet_formats, resnet_hint=resnet_hint,
-    usual_start=lambda config: f'./models/resnet{config.POSE_RESNET.NUM_LAYERS}.ckpt', published=_published_resnets)
+    encodings=ENCODINGS, keypoint_threshold=scored_above, draw_threshold=0.2, formats=_resnet_formats,
+    resnet_hint=resnet_hint, usual_start=lambda config: f'./models/resnet{config.POSE_RESNET.NUM_LAYERS}.ckpt',
+    published=_published_resnets)
 POSE_MOBILENET = PoseModel(
     name='pose_mobilenet', section='POSE_MOBILENET', defaults=os.path.join(FOLDER, 'defaults_mobilenet.yaml'),
     check=_check_mobilenet, variant=_mobilenet_variant, build=_build_mobilenet, crops=build_simple_pose_crops,
-    targets=gaussian_targets('POSE_MOBILENET'), loss=mse_loss, codec=GAUSSIAN_CODEC, keypoint_threshold=scored_above,
-    draw_threshold=0.2, formats=_mobilenet_formats, resnet_hint=resnet_hint, published=_published_mobilenet)
+    targets=gaussian_targets('POSE_MOBILENET'), loss=mse_loss, codec=GAUSSIAN_CODEC, encodings=ENCODINGS,
+    keypoint_threshold=scored_above, draw_threshold=0.2, formats=_mobilenet_formats, resnet_hint=resnet_hint,
+    published=_published_mobilenet)

@@ -10,18 +10,18 @@ from ..system.errors import PoseError
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), 'weights')
 NAME, RECIPE = 'pose_small', 'simplepose_mobilenetv2_small_people18k_192x160'
-BETTER = ('better ones are published weights (the table in README.md, docs/weights.md), given with --ckpt_path and '
-          '--recipe')
+BETTER = ('better ones are published weights: --weights hrnet_w32_coco_256x192, or another name of '
+          'python -m src.checkpoints.zoo list')
 
 
-class CarriedWeights(NamedTuple):
+class BundledWeights(NamedTuple):
     """The path of a weight file, and its recipe; None if the recipe is inside the file."""
 
     path: str
     recipe: Optional[str] = None
 
 
-def carried_weights(folder: str = FOLDER) -> CarriedWeights:
+def bundled_weights(folder: str = FOLDER) -> BundledWeights:
     """Return the bundled network: its weights if MindSpore is installed, otherwise its ONNX file.
 
     Raises:
@@ -30,12 +30,13 @@ def carried_weights(folder: str = FOLDER) -> CarriedWeights:
     has_mindspore = bool(installed_mindspore_version())
     path = os.path.join(folder, f'{NAME}.safetensors' if has_mindspore else f'{NAME}.onnx')
     if not os.path.isfile(path):
-        raise PoseError(f'no weights were given and the carried network {path} is not there; give the checkpoint with '
-                        '--ckpt_path, or an exported model with --model_file (where to get weights: docs/weights.md)')
-    return CarriedWeights(path, RECIPE if has_mindspore else None)
+        raise PoseError(f'no weights were given and the bundled network {path} is not there; give the name of '
+                        'published weights with --weights (python -m src.checkpoints.zoo list), a checkpoint with '
+                        '--ckpt_path, or an exported model with --model_file')
+    return BundledWeights(path, RECIPE if has_mindspore else None)
 
 
-def default_weights() -> CarriedWeights:
+def default_weights() -> BundledWeights:
     """Return the weights to take if none are named: a course checkpoint in the current folder, or else the bundled
     network.
 
@@ -43,7 +44,7 @@ def default_weights() -> CarriedWeights:
         PoseError: there is neither.
     """
     path = usual_checkpoint()
-    return CarriedWeights(path) if path else carried_weights()
+    return BundledWeights(path) if path else bundled_weights()
 
 
 def name_default_weights(arguments: argparse.Namespace) -> None:
