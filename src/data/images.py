@@ -2,7 +2,7 @@
 import os
 import sys
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Set, Tuple, Union
+from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 import cv2
 import numpy as np
@@ -15,6 +15,9 @@ from .decoder_warnings import decode_and_listen
 from .image_headers import claimed_size
 from .locate_pictures import check_picture_folder
 
+# Endings of files that OpenCV reads as one picture.
+PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.jp2', '.jpe', '.pbm', '.pgm',
+                   '.ppm', '.pnm', '.avif')
 JPEG_START = b'\xff\xd8'
 # Damaged pictures that the user was warned of: one warning each is enough, though they are read in every epoch.
 _named: Set[str] = set()
@@ -46,17 +49,20 @@ class NumberedPictures:
 def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedPictures:
     """Find the pictures of a folder that are named by an image id: 42.jpg, 000000000042.jpg, 42.png.
 
-    `say` is called with a line about each picture that cannot be used.
+    `say` is called with a line about each picture that cannot be used, and one about all other files.
 
     Raises:
         PoseError: the folder is missing or has no usable picture.
     """
     check_picture_folder(folder)
     found: Dict[int, Tuple[str, Tuple[int, int]]] = {}
+    others: List[str] = []
     read = KeptPictures()
     for name in sorted(os.listdir(folder)):
         stem, extension = os.path.splitext(name)
-        if extension.lower() not in ('.jpg', '.jpeg', '.png'):
+        if extension.lower() not in (*PICTURE_ENDINGS, '.gif'):
+            if not name.startswith('.') and name != 'README.md':
+                others.append(name)
             continue
         # COCO 2014 writes COCO_val2014_000000000042.jpg.
         number = stem.rpartition('_')[2] if stem.startswith('COCO_') else stem
@@ -71,6 +77,9 @@ def find_numbered_pictures(folder: str, say: Callable[[str], None]) -> NumberedP
                 found[int(number)] = (path, (width, height))
             except ValueError as error:
                 say(f'left out: {error}')
+    if others:
+        more = f' and {len(others) - 10} more' if len(others) > 10 else ''
+        say(f'left out: {", ".join(others[:10])}{more} in {folder}: no pictures by their names')
     if not found:
         raise PoseError(f'{folder} holds no readable picture that is named by an image id, such as 42.jpg (data_url)')
     paths = np.array([os.fsencode(path) for path, _ in found.values()])

@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from ..data.image_headers import claimed_size
+from ..data.images import PICTURE_ENDINGS
 from ..data.keypoint_names import category_with_keypoints, match_names, names_of
 from ..data.skeleton_files import choose_skeleton
 from ..data.skeletons import Skeleton
 from ..system.errors import PoseError
 from ..system.files import is_number, read_json
 from ..system.printing import brief
-from .labels import PICTURE_ENDINGS, PictureFinder
+from .labels import PictureFinder
 
 # Width and height of the small grey picture by which pictures with the same content are found.
 _SMALL = 16

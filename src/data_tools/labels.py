@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from ..data.images import PICTURE_ENDINGS
 from ..system.errors import PoseError
 
-PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 # Margin of a box that is made around keypoints, as a share of their extent: the body reaches beyond the keypoints.
 BOX_MARGIN = 0.15
 # The margins of a side together are at least this share of the longer extent, or of the picture for a single keypoint.

@@ -9,14 +9,14 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import yaml
 
-from ..data.images import read_picture
+from ..data.images import PICTURE_ENDINGS, read_picture
 from ..data.skeletons import Skeleton
 from ..system.command_line import say
 from ..system.errors import PoseError
 from ..system.files import make_folder, write_bytes
 from ..system.printing import brief
 from ..system.yaml_files import read_yaml
-from .labels import PICTURE_ENDINGS, Figure, LabelledPicture, Labels, box_around
+from .labels import Figure, LabelledPicture, Labels, box_around
 
 SPLIT_KEYS = {'train': 'train', 'val': 'val', 'test': 'val'}
 

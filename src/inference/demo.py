@@ -14,9 +14,10 @@ import numpy as np
 
 from ..checkpoints.zoo_table import PublishedWeights, read_zoo
 from ..config import load_recipe
+from ..data.images import PICTURE_ENDINGS
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..export.runtimes import default_runtime
-from ..media.inputs import PICTURE_ENDINGS, VIDEO_ENDINGS, Input
+from ..media.inputs import VIDEO_ENDINGS, Input
 from ..media.tables import ResultTables, pose_record
 from ..media.videos import VideoFile
 from ..models.registry import model_of, num_hypotheses

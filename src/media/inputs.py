@@ -8,11 +8,10 @@ from typing import List, Optional, Sequence
 import numpy as np
 
 from ..data.coco_boxes import load_coco_boxes
+from ..data.images import PICTURE_ENDINGS
 from ..system.errors import PoseError
 from ..system.files import open_regular
 
-PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.jp2', '.jpe', '.pbm', '.pgm',
-                   '.ppm', '.pnm', '.avif')
 VIDEO_ENDINGS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv', '.ts', '.mts',
                  '.3gp', '.ogv', '.gif')
 # Ending of a file that lists inputs, one per line.

@@ -27,7 +27,9 @@ _OF_KEYPOINTS = {'miss': MISS, 'swap': SWAP, 'inversion': INVERSION, 'jitter': J
 
 @dataclass(frozen=True)
 class PeopleErrors:
-    """Attributes:
+    """The states of poses and people, and scores in the wrong order.
+
+    Attributes:
         pose_state: (D,) index in POSE_STATES. 'inexact' belongs to a person, at an OKS of 0.1 to 0.5; 'duplicate' is on
             a person to whom a better-scored pose belongs; 'background' has an OKS below 0.1 with everybody.
         person_state: (P,) index in PERSON_STATES; 'missed' is a person to whom no pose belongs.

@@ -23,7 +23,9 @@ Encoded = List[Tuple[str, bytes]]
 
 
 class Gallery(NamedTuple):
-    """Attributes:
+    """The cards of a gallery, and what is missing on them.
+
+    Attributes:
         cards: HTML of each case.
         without_picture: number of cards whose picture could not be read; their people are drawn on a plain ground.
         left_out: number of cards without drawings, because the page would become too large.

@@ -9,7 +9,9 @@ from .cases import MOST_OF_PICTURE
 
 
 class Comparison(NamedTuple):
-    """Attributes:
+    """Two results and their differences.
+
+    Attributes:
         first, second: the analyses of A and B, of the same annotations.
         tables: how well each finds everybody.
         numbers: {name of a number: its difference}.

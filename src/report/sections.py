@@ -156,7 +156,7 @@ def groups_section(analysis: Analysis) -> Html:
         f'<section><h2 id="where">Where</h2>{KEY}{"".join(parts)}'
         '<p class="dim">Found: matched at an OKS of 0.5. In the AP of a group all other people are ignored; a pose '
         'without a match counts where the person it is most similar to belongs, and nowhere if it is on background. So '
-        'these APs are higher than the AP of all.</p></section>')
+        'these APs do not average to the AP of all.</p></section>')
 
 
 def boxes_section(analysis: Analysis, boxes: str, with_truth_boxes: Optional[float]) -> Html:

@@ -12,7 +12,9 @@ GROUND = (72, 66, 60)
 
 
 class Thumbnail(NamedTuple):
-    """Attributes:
+    """A part of a picture in another size.
+
+    Attributes:
         picture: (h, w, 3) uint8.
         corner: (2,) its upper left corner in the whole picture.
         scale: pixels of the thumbnail per pixel of the picture.

@@ -562,10 +562,25 @@ def test_numbered_pictures(find, tmp_path):
     pictures, said = find({'42.jpg': jpeg(), '000000000007.JPG': jpeg((30, 20)), '8.png': png, '9.jpeg': jpeg(),
                            'COCO_val2014_000000000011.jpg': jpeg(), 'boxes.json': b'[]', 'README.md': b''})
     places = dict(zip(pictures.image_ids.tolist(), zip(pictures.paths.tolist(), pictures.sizes.tolist())))
-    assert set(places) == {7, 8, 9, 11, 42} and said == []
+    assert set(places) == {7, 8, 9, 11, 42}
+    assert said == [f'left out: boxes.json in {tmp_path}: no pictures by their names']
     assert places[7] == (str(tmp_path / '000000000007.JPG').encode(), [30, 20])
     assert places[8][1] == [9, 5]
     assert [array.dtype.kind for array in pictures.as_images()] == ['i', 'S', 'i']
+
+
+@pytest.mark.parametrize('ending', ['.webp', '.bmp', '.tif', '.tiff', '.ppm', '.JPE'])
+def test_every_format_that_opencv_reads_is_taken(find, ending):
+    content = cv2.imencode(ending.lower().replace('.jpe', '.jpg'), np.full((5, 9, 3), 90, np.uint8))[1].tobytes()
+    pictures, said = find({f'3{ending}': content})
+    assert pictures.image_ids.tolist() == [3] and pictures.sizes.tolist() == [[9, 5]] and said == []
+
+
+def test_other_files_are_named_in_one_line(find, tmp_path):
+    (tmp_path / 'more').mkdir()
+    _, said = find({'1.jpg': jpeg(), '.DS_Store': b'', **{f'note{number:02}.txt': b'' for number in range(11)}})
+    line, = said
+    assert line.startswith('left out: more, note00.txt, ') and 'note08.txt and 2 more in ' in line
 
 
 def test_pictures_that_cannot_be_used_are_named(find):

@@ -150,7 +150,7 @@ def test_wrong_files_are_answered_on_the_page(new_user, tmp_path):
     user = new_user()
     (tmp_path / 'notes.txt').write_text('some text\n')
     user.upload(tmp_path / 'notes.txt')
-    assert 'notes.txt' in user.wait_for('.toast-wrap, .toast-body').text
+    wait_until(lambda: 'notes.txt' in user.find('body')[0].text)
     (tmp_path / 'text.jpg').write_text('some text\n')
     assert user.try_out(tmp_path / 'text.jpg') == 'text.jpg is not a picture that OpenCV can read'
     user.browser.refresh()
