@@ -23,7 +23,7 @@ from src.data.images import read_picture
 from src.data.skeletons import COCO
 from src.evaluation.load_model import LoadedModel
 from src.export.model_file import open_model_file
-from src.inference.carried import RECIPE
+from src.inference.bundled import RECIPE
 from src.inference.command import run_inputs
 from src.media.inputs import find_inputs
 from src.system.files import write_json
