@@ -22,7 +22,6 @@ import numpy as np
 
 from benchmarks.annotation_reading import write_file
 from benchmarks.coco_evaluator import evaluators, make_files
-from benchmarks.decode import made_up_heatmaps
 from benchmarks.timing import machine, parser_of, print_table, use_one_core
 from src.data.annotation_checks import AnnotationFile
 from src.data.coco import load_coco_people
@@ -62,6 +61,8 @@ def annotations(folder: str) -> Pair:
 
 
 def mspn_decoder(_folder: str) -> Pair:
+    # Here, because it needs MindSpore and ONNX Runtime.
+    from benchmarks.decode import made_up_heatmaps
     maps = made_up_heatmaps(decoder.PEAK)
     whole = maps.reshape(-1, *maps.shape[2:])
     return Pair(lambda: decoder.decode_mspn(maps),

@@ -44,8 +44,11 @@ mkdir -p "$out/photos"
 if [ ${#photos[@]} -eq 0 ]; then
     # The portrait is a box as a whole; painted people come with theirs.
     "$python" -m src.synthetic --root "$out/painted" --num_train 1 --num_val 3 --seed 2 > /dev/null 2>&1
-    photos=("$("$python" -c 'import matplotlib as m; print(m.get_data_path() + "/sample_data/grace_hopper.jpg")')"
-        "$out/painted/annotations/person_keypoints_val2017.json")
+    photos=("$out/painted/annotations/person_keypoints_val2017.json")
+    portrait=$("$python" -c 'import matplotlib as m; print(m.get_data_path() + "/sample_data/grace_hopper.jpg")')
+    if [ -f "$portrait" ]; then
+        photos=("$portrait" "${photos[@]}")
+    fi
 fi
 "$python" infer.py "${photos[@]}" --img_save_dir "$out/photos" > "$out/photos/infer.log"
 tell "$(cat "$out/photos/infer.log")"

@@ -122,8 +122,11 @@ def test_the_installed_library_has_every_folder_and_every_recipe():
     tomllib = pytest.importorskip('tomllib')
     settings = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['tool']['setuptools']
     folders = {path.parent.relative_to(ROOT / 'src') for path in (ROOT / 'src').rglob('__init__.py')}
-    assert settings['package-dir'] == {'mindspore_pose': 'src'}
-    assert sorted(settings['packages']) == sorted('.'.join(['mindspore_pose', *folder.parts]) for folder in folders)
+    assert settings['package-dir'] == {'mindspore_pose': 'src', 'mindspore_pose.weights': 'weights'}
+    assert sorted(settings['packages']) == sorted(['mindspore_pose.weights', *(
+        '.'.join(['mindspore_pose', *folder.parts]) for folder in folders)])
+    endings = {path.suffix for path in (ROOT / 'weights').iterdir()} - {'.md', '.png'}
+    assert {f'*{ending}' for ending in endings} <= set(settings['package-data']['*'])
     data = {path.relative_to(ROOT / 'src').parent for path in (ROOT / 'src').rglob('*.yaml')}
     assert data - folders == {Path('recipes')} and 'recipes/*.yaml' in settings['package-data']['mindspore_pose']
     dynamic = settings['dynamic']

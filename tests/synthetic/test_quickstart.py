@@ -1,4 +1,5 @@
 """The quickstarts, with a stand-in for Python that writes down how it was called and leaves the files it should."""
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,11 @@ if words[:2] == ['-m', 'benchmarks.crowded_pairs']:
     for recipe in {recipes!r}:
         make(words[2] + '/seed_' + value('--seeds') + '/' + recipe + '/pose.ckpt')
     print('| seed | AP heavy |')
+if words[0] == '-c':
+    print(os.path.abspath('portrait.jpg'))
+    sys.exit(0)
 if words[0] == 'infer.py':
-    assert len(os.listdir(value('--data_url'))) == 12
+    assert '--data_url' not in words or len(os.listdir(value('--data_url'))) == 12
     make(value('--img_save_dir') + '/1_res.jpg')
 if words[0] == os.environ.get('FAILS'):
     sys.exit(3)
@@ -68,14 +72,40 @@ def test_quickstart(checkout):
     done = run(checkout, 'quickstart.sh out')
     assert (done.returncode, done.stderr) == (0, '')
     calls = (checkout / 'calls').read_text().splitlines()
-    assert calls[0] == '-m src.synthetic --root out/data --num_train 1600 --num_val 100 --seed 1'
-    names = [call.split()[0] for call in calls[1:]]
+    assert calls[0] == '-m src.synthetic --root out/painted --num_train 1 --num_val 3 --seed 2'
+    assert calls[2] == 'infer.py out/painted/annotations/person_keypoints_val2017.json --img_save_dir out/photos'
+    assert calls[3] == '-m src.synthetic --root out/data --num_train 1600 --num_val 100 --seed 1'
+    names = [call.split()[0] for call in calls[4:]]
     assert names == 2 * ['train.py', 'eval.py', 'train.py', 'eval.py', 'infer.py']
     assert calls[-1] == (
         'infer.py --ckpt_path out/mspn_small_synthetic_160x128/pose.ckpt --data_url out/infer_img --det_file_url '
         'out/data/annotations/val2017_detections.json --img_save_dir out/mspn_small_synthetic_160x128/pictures '
         '--score_thresh 0.3')
     assert 'after training   last line of eval.py' in done.stdout
+
+
+def test_the_portrait_of_matplotlib_is_a_photo(checkout):
+    (checkout / 'portrait.jpg').write_bytes(b'')
+    assert run(checkout, 'quickstart.sh').returncode == 0
+    assert (checkout / 'calls').read_text().splitlines()[2] == (
+        f'infer.py {checkout}/portrait.jpg quickstart/painted/annotations/person_keypoints_val2017.json '
+        '--img_save_dir quickstart/photos')
+
+
+@pytest.mark.parametrize('words, folder', [('mine.jpg', 'quickstart'), ('runs/a mine.jpg', 'runs/a')])
+def test_the_users_photos_are_taken(checkout, words, folder):
+    (checkout / 'mine.jpg').write_bytes(b'')
+    assert run(checkout, f'quickstart.sh {words}').returncode == 0
+    calls = (checkout / 'calls').read_text().splitlines()
+    assert calls[0] == f'infer.py {checkout}/mine.jpg --img_save_dir {folder}/photos'
+    assert calls[1].startswith(f'-m src.synthetic --root {folder}/data ')
+
+
+@pytest.mark.parametrize('words', ['nowhere.jpg', 'nowhere.JPEG', 'runs/a nowhere.png'])
+def test_a_photo_that_is_not_there_is_named(checkout, words):
+    done = run(checkout, f'quickstart.sh {words}')
+    assert done.returncode == 2 and re.search('error: there is no picture .*nowhere', done.stderr)
+    assert not (checkout / 'calls').exists()
 
 
 @pytest.mark.parametrize('words, variables, folder, seed', [('', {}, 'quickstart_crowded', 1),
@@ -94,7 +124,7 @@ def test_crowded_quickstart(checkout, words, variables, folder, seed):
 @LOST
 def test_lost_output_ends_no_quickstart(checkout, way):
     """As with `bash scripts/quickstart.sh | head`."""
-    for name, number in (('quickstart', 11), ('quickstart_crowded', 3)):
+    for name, number in (('quickstart', 14), ('quickstart_crowded', 3)):
         with lost_streams(way) as streams:
             done = subprocess.run(['bash', f'scripts/{name}.sh', 'out'], cwd=checkout, env={'PATH': '/usr/bin:/bin'},
                                   timeout=60, **streams)
