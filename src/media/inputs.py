@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.coco_boxes import load_coco_boxes
 from ..data.images import PICTURE_ENDINGS
+from ..data.locate_pictures import split_of
 from ..system.errors import PoseError
 from ..system.files import open_regular
 
@@ -48,7 +49,8 @@ def find_inputs(words: Sequence[str], *, folder: Optional[str] = None) -> List[I
     Args:
         words: files, folders, patterns such as `holiday/*.jpg`, .txt lists of those, COCO annotation files (.json)
             and numbers of cameras.
-        folder: of the pictures that an annotation file names; by default that of the file itself.
+        folder: of the pictures that an annotation file names; by default that of the file itself, or that of its split
+            in COCO's layout.
 
     Raises:
         PoseError: an input is missing or holds no picture or video; the message names it.
@@ -124,14 +126,20 @@ def _in_list(path: str, folder: Optional[str]) -> List[Input]:
 
 
 def _in_annotation_file(path: str, folder: Optional[str]) -> List[Input]:
-    folder = os.path.dirname(path) if folder is None else folder
+    folders = [folder]
+    if folder is None:
+        beside = os.path.dirname(path)
+        folders = [beside]
+        if split_of(path):
+            # COCO's layout: annotations/person_keypoints_val2017.json and val2017/.
+            folders.append(os.path.normpath(os.path.join(beside, os.pardir, split_of(path))))
     found = []
     for image_id, name, boxes in load_coco_boxes(path):
-        place = next((each for each in (os.path.join(folder, name), os.path.join(folder, os.path.basename(name)))
-                      if os.path.exists(each)), None)
+        place = next((each for within in folders for each in (
+            os.path.join(within, name), os.path.join(within, os.path.basename(name))) if os.path.exists(each)), None)
         if place is None:
-            raise PoseError(f'{path} names the picture {name}, which is not in {folder or "."}; give its folder with '
-                            '--data_url')
+            raise PoseError(f'{path} names the picture {name}, which is not in '
+                            f'{" or ".join(within or "." for within in folders)}; give its folder with --data_url')
         found.append(Input('picture', place, image_id, boxes))
     return found
 

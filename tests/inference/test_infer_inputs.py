@@ -12,6 +12,8 @@ from made_up_inputs import BOXES, frames_of, moving_square, write_pose_network
 from script_runs import MSPN, SIMPLE_POSE
 
 from src.inference.command import suggested_threshold
+from src.media.inputs import find_inputs
+from src.system.errors import PoseError
 
 
 def test_a_photo_is_one_command(call, material):
@@ -198,3 +200,16 @@ def test_smoothing_keeps_frames_and_numbers(call, smooth):
     assert [record['frame'] for record in outcome.results] == sorted(list(range(12)) * 2)
     assert {record['person'] for record in outcome.results} == {1, 2}
     assert len(frames_of('res_img/clip.mp4')[0]) == 12
+
+
+def test_pictures_of_an_annotation_file_in_the_layout_of_coco(tmp_path):
+    for folder in ('annotations', 'val2017'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'annotations' / 'person_keypoints_val2017.json').write_text(json.dumps({
+        'images': [{'id': 3, 'file_name': 'a.png', 'width': 20, 'height': 10}], 'annotations': []}))
+    word = str(tmp_path / 'annotations' / 'person_keypoints_val2017.json')
+    with pytest.raises(PoseError, match=f'a.png, which is not in {tmp_path}/annotations or {tmp_path}/val2017; give its'):
+        find_inputs([word])
+    (tmp_path / 'val2017' / 'a.png').write_bytes(b'')
+    found, = find_inputs([word])
+    assert (found.path, found.image_id) == (str(tmp_path / 'val2017' / 'a.png'), 3)
