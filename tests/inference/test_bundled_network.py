@@ -74,4 +74,4 @@ def test_it_is_taken_when_no_weights_are_named(people, tmp_path, monkeypatch, ca
     cv2.imwrite('photo.png', people[0][0])
     assert run_script('infer', 'photo.png --img_save_dir out') == 0
     out = capfd.readouterr().out
-    assert f'weights: {WEIGHTS}, since none are named' in out and Path('out/photo.png').is_file()
+    assert f'weights: {ONNX}, since none are named' in out and Path('out/photo.png').is_file()

@@ -1,4 +1,5 @@
 """infer.py where something ends early or is wrong: what stays is whole, and one line says what it was."""
+import importlib.util
 import json
 import os
 import re
@@ -223,13 +224,15 @@ def test_without_weights_the_bundled_network_is_taken_and_said(call, material, t
     (tmp_path / 'weights').mkdir()
     monkeypatch.setattr(bundled, 'FOLDER', str(tmp_path / 'weights'))
     monkeypatch.setattr(bundled.bundled_weights, '__defaults__', (str(tmp_path / 'weights'),))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxruntime' else find_spec(name))
     outcome = call('{material}/photos', model='')
     assert outcome.status == 2
     assert re.search(r'no weights were given and the bundled network .*pose_small.safetensors is not there; give the '
                      'name of published weights with --weights .*, a checkpoint with --ckpt_path, or an exported model '
                      'with --model_file', outcome.err)
-    # Where there is no MindSpore it is the ONNX file.
-    monkeypatch.setattr(bundled, 'installed_mindspore_version', lambda: '')
+    # Where ONNX Runtime is installed it is the ONNX file.
+    monkeypatch.setattr(importlib.util, 'find_spec', find_spec)
     assert 'pose_small.onnx is not there' in call('{material}/photos', model='').err
     (tmp_path / 'weights' / 'pose_small.onnx').write_bytes((material / 'pose.onnx').read_bytes())
     outcome = call('{material}/photos', model='')
@@ -242,6 +245,8 @@ def test_the_bundled_weights_come_with_their_recipe(tmp_path, monkeypatch):
     from src.config import recipe_names
     from src.inference import bundled
     (tmp_path / 'pose_small.safetensors').write_bytes(b'weights')
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxruntime' else find_spec(name))
     assert bundled.bundled_weights(str(tmp_path)) == (str(tmp_path / 'pose_small.safetensors'), bundled.RECIPE)
     assert bundled.RECIPE in recipe_names()
     monkeypatch.chdir(tmp_path)
