@@ -6,6 +6,7 @@ import glob
 import json
 import os
 import stat
+import tempfile
 from functools import cached_property
 from typing import IO, Any, Iterator, Optional, Union
 
@@ -190,10 +191,10 @@ def make_folder(path: str) -> None:
     """
     try:
         os.makedirs(path, exist_ok=True)
-        write_bytes(os.path.join(path, '.writable'), b'')
-        # Another process may check the same folder, and may already have removed the file.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(path, '.writable'))
+        # A name of its own: another process may check the same folder at this moment.
+        descriptor, probe = tempfile.mkstemp(prefix='.writable_', dir=path)
+        os.close(descriptor)
+        os.remove(probe)
     except OSError as error:
         raise OSError(f'cannot write into the folder {path}: {error.strerror or error}') from None
 
