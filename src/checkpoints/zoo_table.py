@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional
 
 from ..config import recipe_names
-from ..system.downloads import check_address
 from ..system.errors import PoseError
 from ..system.printing import brief, did_you_mean
 from ..system.yaml_files import read_yaml
@@ -89,6 +88,7 @@ class PublishedWeights:
         Raises:
             PoseError: a mirror cannot be one.
         """
+        from ..system.downloads import check_address
         mirrors = os.environ.get(MIRROR_VARIABLE, '').split()
         try:
             for mirror in mirrors:
@@ -147,6 +147,7 @@ def _read_table(path: str) -> Dict[str, PublishedWeights]:
 
 def _read_row(where: str, name: Any, entry: Any, source: Mapping[str, Any], project: Mapping[str, Any]
               ) -> PublishedWeights:
+    from ..system.downloads import check_address
     if not isinstance(name, str) or not re.fullmatch(r'\w+', name, re.ASCII):
         raise PoseError(f'{where}: a name should consist of letters, digits and _')
     if not isinstance(entry, dict) or not isinstance(entry.get('file'), str) or set(entry) - KEYS:

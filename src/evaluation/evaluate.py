@@ -15,13 +15,11 @@ from ..datasets.annotation_files import find_annotation_file, find_detection_fil
 from ..datasets.registry import configured_skeleton, dataset_of
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
-from ..report.write import Source
 from ..system.device import Processes
 from ..system.errors import PoseError
 from .predict import Poses, Predictor, predict_poses
 from .predictors import network_predictor
 from .results import coco_records, rank_by_protocol
-from .write_report import Boxes, analyse_results, write_pckh_report, write_report
 
 
 class Predicted(NamedTuple):
@@ -118,6 +116,9 @@ class Evaluation:
 
     def write_report(self, path: str, results: List[dict], metrics: Dict[str, float], results_file: str) -> List[str]:
         """Write the report of results and their metrics, an HTML page; return lines about it."""
+        # Imported here: trainings with an evaluation need none of it.
+        from ..report.write import Source
+        from .write_report import Boxes, analyse_results, write_pckh_report, write_report
         boxes = Boxes.of_people(self.people, str(self.box_report))
         source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
                         self.dataset.digits)

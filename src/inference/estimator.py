@@ -9,7 +9,6 @@ from typing import Callable, Iterator, List, Optional, Sequence, Union
 import numpy as np
 
 from ..checkpoints.configuration import resolve_test_config
-from ..checkpoints.zoo import fetch_checkpoint
 from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
@@ -65,6 +64,8 @@ class PoseEstimator:
         if weights is not None:
             if path is not None:
                 raise PoseError(f'give a path or the name of weights, not both: {path}, {weights}')
+            # Imported here: nobody else has to wait for the modules of downloads.
+            from ..checkpoints.zoo import fetch_checkpoint
             path = fetch_checkpoint(weights)
         if path is None:
             bundled = bundled_weights()

@@ -11,7 +11,6 @@ from mindspore import nn
 from ..checkpoints.configuration import warn_of_other_flavour
 from ..checkpoints.load import adopt_source, load_weights, read_weights
 from ..checkpoints.names import named_parameters
-from ..checkpoints.zoo import fetch_start
 from ..checkpoints.zoo_table import read_zoo
 from ..models.common.blocks import freeze_weights, recompute_blocks, set_precision, synchronise_batch_norm
 from ..models.common.normalise import build_normaliser
@@ -45,6 +44,7 @@ def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.
     """
     path, model = config.MODEL.PRETRAINED, model_of(config)
     if config.MODEL.INIT_WEIGHTS and path and not os.path.isfile(path) and path in read_zoo():
+        from ..checkpoints.zoo import fetch_start
         path = fetch_start(path)
     elif config.MODEL.INIT_WEIGHTS and 'MODEL.PRETRAINED' not in overrides and not os.path.isfile(path):
         usual = model.usual_start(config)
