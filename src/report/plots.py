@@ -7,6 +7,15 @@ from ..metrics.calibration import Reliability
 from .page import Html, escape
 
 WIDTH, HEIGHT = 400, 260
+# What every page with plots needs; the colors of lines are its own.
+STYLE = '''
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px; }
+.plots figure { background: var(--card); border: 1px solid var(--line); padding: 10px 12px; }
+.plots figcaption { font-size: 13px; color: var(--dim); max-width: none; }
+svg.plot { display: block; width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
+.grid { stroke: var(--line); }
+'''
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40
 
 

@@ -10,7 +10,16 @@ from ..checkpoints.load import read_weights
 from ..config import differing_keys
 from ..system.errors import PoseError
 from ..system.printing import printable
-from .curve_parts import TEXT_COLOR, new_figure, read_columns, read_times, running_median, tidy_axes, write_figure
+from .curve_parts import (
+    TEXT_COLOR,
+    columns_of,
+    load_metrics,
+    new_figure,
+    running_median,
+    tidy_axes,
+    times_of,
+    write_figure,
+)
 
 # Safe for color-blind readers (Okabe and Ito); one picture shows at most this many runs.
 COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#555555')
@@ -64,8 +73,9 @@ def load_runs(paths: Sequence[str]) -> List[Run]:
 
 
 def _load_run(path: str, name: str) -> Run:
-    epochs, steps, losses, rates, evaluations, metric = read_columns(path)
-    seconds, data_seconds = read_times(path).T
+    lines = load_metrics(path)
+    epochs, steps, losses, rates, evaluations, metric = columns_of(lines, path)
+    seconds, data_seconds = times_of(lines).T
     config, checkpoint = None, re.sub(r'(_metrics)?\.jsonl$', '', path) + '.ckpt'
     if os.path.isfile(checkpoint):
         _, config = read_weights(checkpoint)
@@ -82,13 +92,8 @@ def short_names(paths: Sequence[str]) -> List[str]:
     return [os.sep.join(each) for each in parts]
 
 
-def compare_runs(paths: Sequence[str]) -> List[str]:
-    """Return the lines of a table: the results of each run, and each setting in which the runs differ.
-
-    Raises:
-        PoseError, OSError: see `load_runs`.
-    """
-    runs = load_runs(paths)
+def compare_runs(runs: Sequence[Run]) -> List[str]:
+    """Return the lines of a table: the results of each run, and each setting in which the runs differ."""
     differing, told = describe_settings(runs)
     return [*_table(summary_table(runs)), '', *([f'settings: {told}'] if told else _table(differing))]
 
@@ -130,17 +135,18 @@ def _table(rows: List[List[str]]) -> List[str]:
     return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def draw_comparison(paths: Sequence[str], png_path: str, *, title: str = '') -> None:
+def draw_comparison(runs: Sequence[Run], png_path: str, *, title: str = '') -> None:
     """Draw the running medians of the losses of several runs, their learning rates and the main metric of their
     evaluations, if there are any, as a PNG.
 
     Raises:
         ImportError: matplotlib is not installed.
-        PoseError, OSError: see `load_runs`; or there are too many runs, or the PNG cannot be written.
+        PoseError: there are too many runs, or one has no finite loss.
+        OSError: the PNG cannot be written.
     """
-    if len(paths) > len(COLORS):
-        raise PoseError(f'{len(paths)} runs are too many for one picture; at most {len(COLORS)}')
-    figure, runs = new_figure(), load_runs(paths)
+    if len(runs) > len(COLORS):
+        raise PoseError(f'{len(runs)} runs are too many for one picture; at most {len(COLORS)}')
+    figure = new_figure()
     has_scores = any(len(run.evaluations) for run in runs)
     heights = (4, 1.5, 1.2) if has_scores else (4, 1)
     panels = figure.subplots(len(heights), 1, sharex=True, gridspec_kw={'height_ratios': heights})

@@ -85,9 +85,15 @@ def read_columns(
     A run that was resumed may have written some steps twice; the later line counts. If the step numbers restart in
     every epoch, the steps are numbered from 1 over the whole run.
     """
+    return columns_of(load_metrics(jsonl_path), jsonl_path)
+
+
+def columns_of(lines: List[Dict[str, Any]], jsonl_path: str
+               ) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return the same of lines that have been read."""
     rows, scores, metric = {}, {}, 'AP'
     main_metrics = {dataset.main_metric for dataset in DATASETS.values()}
-    for row in load_metrics(jsonl_path):
+    for row in lines:
         numbers = [name for name in row if name in main_metrics and 'loss' not in row]
         metric = numbers[0] if numbers else metric
         # The loss of a step whose gradients overflowed may be null (NaN or infinity).
@@ -112,10 +118,10 @@ def read_columns(
     return epochs, steps, losses, rates, np.array(evaluations, np.float64).reshape(-1, 2), metric
 
 
-def read_times(jsonl_path: str) -> np.ndarray:
+def times_of(lines: List[Dict[str, Any]]) -> np.ndarray:
     """Return the seconds of every step, and the part of them that it waited for data, (S, 2), in the order of
-    `read_columns`; NaN where the file has none."""
-    rows = {(row['epoch'], row['step']): row for row in load_metrics(jsonl_path) if 'loss' in row}
+    `columns_of`; NaN where the lines have none."""
+    rows = {(row['epoch'], row['step']): row for row in lines if 'loss' in row}
     times = [[row.get(key) for key in ('seconds', 'data_seconds')] for _, row in sorted(rows.items())]
     return np.array([[value if is_number(value) else math.nan for value in pair] for pair in times], np.float64)
 

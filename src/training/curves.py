@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument('--title', default='')
     chosen = parser.parse_args()
     # Imported only now, because it imports MindSpore to read checkpoints: --help stays quick.
-    from .comparison import compare_runs, draw_comparison
+    from .comparison import compare_runs, draw_comparison, load_runs
     from .page import write_page
     try:
         output = chosen.output
@@ -100,19 +100,22 @@ def main() -> None:
             output = re.sub(r'(_metrics)?\.jsonl$', '', chosen.metrics[0]) + '_curve.png'
         if output is not None:
             check_output(output)
-        if len(chosen.metrics) > 1:
-            for line in compare_runs(chosen.metrics):
-                print(printable(line, sys.stdout))
-        if output is not None and output.lower().endswith('.html'):
-            write_page(chosen.metrics, output, title=chosen.title)
-        elif len(chosen.metrics) == 1:
+        is_page = output is not None and output.lower().endswith('.html')
+        if len(chosen.metrics) == 1 and not is_page:
             draw_loss_curve(chosen.metrics[0], output, title=chosen.title)
-        elif output is not None:
-            draw_comparison(chosen.metrics, output, title=chosen.title)
+        else:
+            runs = load_runs(chosen.metrics)
+            if len(runs) > 1:
+                for line in compare_runs(runs):
+                    print(printable(line, sys.stdout))
+            if is_page:
+                write_page(runs, output, title=chosen.title)
+            elif output is not None:
+                draw_comparison(runs, output, title=chosen.title)
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     if output is not None:
-        print(printable(f'{"page" if output.lower().endswith(".html") else "loss curve"}: {output}', sys.stdout))
+        print(printable(f'{"page" if is_page else "loss curve"}: {output}', sys.stdout))
 
 
 if __name__ == '__main__':

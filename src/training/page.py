@@ -4,21 +4,16 @@ from typing import Callable, List, Sequence
 import numpy as np
 
 from ..config import to_yaml
+from ..report import plots
 from ..report.page import Html, escape, table, whole_page
 from ..report.plots import Line, curves
 from ..system.errors import PoseError
 from ..system.files import write_bytes
-from .comparison import COLORS, Run, describe_settings, load_runs, summary_table
+from .comparison import COLORS, Run, describe_settings, summary_table
 from .curve_parts import LOG_SPAN, running_median
 
-STYLE = '''
-h1 { margin-bottom: 14px; } .plots { display: grid; gap: 16px;
-         grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
-.plots figure { background: var(--card); border: 1px solid var(--line); padding: 10px 12px; }
-.plots figcaption { font-size: 13px; max-width: none; }
-svg.plot { display: block; width: 100%; height: auto; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
-.grid { stroke: var(--line); } .line { fill: none; stroke-width: 1.8; }
+STYLE = plots.STYLE + '''
+h1 { margin-bottom: 14px; } .line { fill: none; stroke-width: 1.8; }
 .key { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 12px 0; font-size: 14px; overflow-wrap: anywhere; }
 .key span::before { content: ''; display: inline-block; width: 12px; height: 12px; border-radius: 2px;
                     margin-right: 6px; vertical-align: -1px; background: currentColor; }
@@ -29,16 +24,15 @@ pre { background: var(--card); border: 1px solid var(--line); padding: 12px 14px
                 f'.key .run-{number} {{ color: {color}; }}' for number, color in enumerate(COLORS))
 
 
-def write_page(paths: Sequence[str], page_path: str, *, title: str = '') -> None:
-    """Write the page of the runs with these metrics files, whole or not at all.
+def write_page(runs: Sequence[Run], page_path: str, *, title: str = '') -> None:
+    """Write the page of some runs, whole or not at all.
 
     Raises:
-        PoseError: a file is damaged or holds no step, or there are too many runs; the message names it.
-        OSError: one cannot be read, or the page cannot be written.
+        PoseError: there are too many runs.
+        OSError: the page cannot be written.
     """
-    if len(paths) > len(COLORS):
-        raise PoseError(f'{len(paths)} runs are too many for one page; at most {len(COLORS)}')
-    runs = load_runs(paths)
+    if len(runs) > len(COLORS):
+        raise PoseError(f'{len(runs)} runs are too many for one page; at most {len(COLORS)}')
     title = title or ('Training: ' + ', '.join(run.name for run in runs))
     body = [f'<h1>{escape(title)}</h1>', table(summary_table(runs))]
     if len(runs) > 1:
