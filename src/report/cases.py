@@ -1,5 +1,7 @@
 """The worst cases of each kind of error, for the gallery."""
-from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
+from collections import Counter
+from itertools import islice
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple, TypeVar
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from .analysis import Analysis
 
 # Cases of a kind that may be from one picture, so that one odd picture does not fill the page.
 MOST_OF_PICTURE = 2
+Item = TypeVar('Item')
 
 
 class WrongKeypoint(NamedTuple):
@@ -124,15 +127,15 @@ CASES: Dict[str, Callable[[Analysis], Iterable[Case]]] = {
 
 def worst_cases(analysis: Analysis, most: int) -> List[Case]:
     """Return up to `most` cases of each kind, the worst first."""
-    chosen: List[Case] = []
-    for cases in CASES.values():
-        of_picture: Dict[int, int] = {}
-        kept: List[Case] = []
-        for case in cases(analysis) if most > 0 else ():
-            if of_picture.get(case.image, 0) < MOST_OF_PICTURE:
-                of_picture[case.image] = of_picture.get(case.image, 0) + 1
-                kept.append(case)
-                if len(kept) == most:
-                    break
-        chosen += kept
-    return chosen
+    return [case for cases in CASES.values()
+            for case in islice(few_of_a_picture(cases(analysis), lambda case: case.image), most)]
+
+
+def few_of_a_picture(cases: Iterable[Item], image_of: Callable[[Item], int]) -> Iterator[Item]:
+    """Yield the first MOST_OF_PICTURE cases of each picture."""
+    of_picture: Counter = Counter()
+    for case in cases:
+        image = image_of(case)
+        if of_picture[image] < MOST_OF_PICTURE:
+            of_picture[image] += 1
+            yield case

@@ -1,11 +1,12 @@
 """Two results on the same annotations: the differences beyond chance, and the people that got better or worse."""
+from itertools import islice, takewhile
 from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
 from ..metrics.paired import Difference, PersonTable, compare_means, compare_numbers, person_table
 from .analysis import Analysis
-from .cases import MOST_OF_PICTURE
+from .cases import few_of_a_picture
 
 
 class Comparison(NamedTuple):
@@ -70,16 +71,10 @@ def changed_people(comparison: Comparison, most: int) -> List[Change]:
     change = np.where(truth.is_ignored, 0.0, comparison.tables[1].oks - comparison.tables[0].oks)
     found: List[Change] = []
     for kind, sign in (('better', 1.0), ('worse', -1.0)):
-        of_picture: Dict[int, int] = {}
-        kept = 0
-        for person in np.argsort(-sign * change, kind='stable').tolist():
-            image = int(truth.image_index[person])
-            if kept >= most or sign * change[person] < 1e-6:
-                break
-            if of_picture.get(image, 0) < MOST_OF_PICTURE:
-                of_picture[image] = of_picture.get(image, 0) + 1
-                found.append(Change(kind, person))
-                kept += 1
+        people = takewhile(lambda person: sign * change[person] >= 1e-6,  # noqa: B023  used at once
+                           np.argsort(-sign * change, kind='stable').tolist())
+        chosen = few_of_a_picture(people, lambda person: int(truth.image_index[person]))
+        found += [Change(kind, person) for person in islice(chosen, most)]
     return found
 
 

@@ -20,7 +20,7 @@ from .cards import (
     plain,
 )
 from .comparison import Change, Comparison, signed, verdict_sentence
-from .page import Html, Sorted, escape, table, whole_page
+from .page import Html, Sorted, escape, notes_list, table, whole_page
 from .plots import stacked
 from .sections import KEY, number
 from .write import Source, read_assets
@@ -128,7 +128,7 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
                         (('worst', 'largest change first'), ('oks', 'OKS, lowest first'), ('name', 'file name')))]
     notes = list(dict.fromkeys([*sources[0].notes, *sources[1].notes]))
     if notes:
-        body.append(f'<h2>Notes</h2><ul class="notes">{"".join(f"<li>{escape(each)}</li>" for each in notes)}</ul>')
+        body.append(f'<h2>Notes</h2>{notes_list(notes)}')
     style, script = read_assets()
     return whole_page('Two results compared', body, style=style, script=script)
 

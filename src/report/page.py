@@ -101,6 +101,11 @@ def bars(rows: Sequence[Tuple[str, int]], total: int) -> Html:
     return Html(f'<div class="bars">{"".join(cells)}</div>')
 
 
+def notes_list(notes: Sequence[str]) -> Html:
+    """Return what the reader should know, as a list."""
+    return Html(f'<ul class="notes">{"".join(f"<li>{escape(each)}</li>" for each in notes)}</ul>')
+
+
 def jpeg_source(encoded: bytes) -> str:
     """Return the address of an inlined JPEG picture."""
     return f'data:image/jpeg;base64,{base64.b64encode(encoded).decode()}'

@@ -6,8 +6,9 @@ import numpy as np
 from ..data.skeletons import Skeleton
 from ..metrics.bootstrap import RESAMPLES, SEED, interval
 from ..metrics.mpii import COLUMNS, THRESHOLD, HeadDistances
-from .page import Html, Sorted, escape, table, whole_page
+from .page import Html, Sorted, escape, notes_list, table, whole_page
 from .plots import Line, lines
+from .sections import count
 from .write import Source, read_assets
 
 # Shares of the head size that the curves show; beyond it hardly anything changes.
@@ -28,7 +29,7 @@ def pckh_page(distances: HeadDistances, numbers: Dict[str, float], skeleton: Ske
     body = [f'<h1>What the poses get wrong</h1><p class="dim">{escape(facts)}</p>', _numbers(distances, numbers),
             _keypoints(distances, skeleton), _curves(distances, skeleton), _sizes(distances)]
     if source.notes:
-        body.append('<ul class="notes">' + ''.join(f'<li>{escape(note)}</li>' for note in source.notes) + '</ul>')
+        body.append(notes_list(source.notes))
     return whole_page(f'PCKh {numbers["Mean"]:.3f}', body, style=style, script=script)
 
 
@@ -40,9 +41,9 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> Sorted:
 
 def _numbers(distances: HeadDistances, numbers: Dict[str, float]) -> Html:
     right, counted = (distances.own <= THRESHOLD) & distances.is_counted, distances.is_counted
-    rng, count = np.random.default_rng(SEED), len(right)
+    rng, people = np.random.default_rng(SEED), len(right)
     of_people = np.stack([right.sum(axis=1), counted.sum(axis=1)])
-    draws = of_people[:, rng.integers(0, count, (RESAMPLES, count))].sum(axis=2)
+    draws = of_people[:, rng.integers(0, people, (RESAMPLES, people))].sum(axis=2)
     limits = interval(np.where(draws[1] > 0, 100 * draws[0] / np.maximum(draws[1], 1), np.nan))
     beside = (f'95 % between {limits.low:.1f} and {limits.high:.1f}' if limits
               else 'no interval: undefined for some draws of people')
@@ -65,7 +66,7 @@ def _keypoints(distances: HeadDistances, skeleton: Skeleton) -> Html:
         rows.append([name, _percent(own <= THRESHOLD, visible), _percent(own <= TIGHT, visible),
                      _percent(swapped, visible), _percent((own > THRESHOLD) & ~swapped, visible),
                      Sorted(f'{median:.3f}' if visible.any() else '–', median),
-                     Sorted(str(int(visible.sum())), float(visible.sum()))])
+                     count(int(visible.sum()))])
     return Html(f'<section><h2 id="keypoints">Keypoints</h2>{table(rows, "table-keypoints")}'
                 '<p class="dim">Percent of the visible labels; distances in head sizes. Swapped: too far from its own '
                 f'label and within {THRESHOLD} of the label of its left or right partner.</p></section>')
@@ -114,5 +115,5 @@ def _sizes(distances: HeadDistances) -> Html:
         if chosen.any():
             rows.append([Sorted(f'{limits[number]:.0f} to {limits[number + 1]:.0f}', float(limits[number])),
                          _percent(own <= THRESHOLD, counted), _percent(own <= TIGHT, counted),
-                         Sorted(str(int(chosen.sum())), float(chosen.sum()))])
+                         count(int(chosen.sum()))])
     return Html(f'<section><h2 id="where">Size of the head</h2>{table(rows, "table-where-sizes")}</section>')

@@ -26,7 +26,8 @@ def _share(part: float, whole: float) -> Sorted:
     return Sorted(f'{100 * part / whole:.1f} %' if whole else '–', part / whole if whole else -1.0)
 
 
-def _count(value: int) -> Sorted:
+def count(value: int) -> Sorted:
+    """Return a number of people or the like."""
     return Sorted(f'{value}', float(value))
 
 
@@ -135,7 +136,7 @@ def keypoint_section(analysis: Analysis) -> Html:
         counts = np.bincount(kinds[kinds != UNLABELLED], minlength=len(KINDS)).tolist()
         total = sum(counts)
         rows.append([name.replace('_', ' '), number(numbers.average_precision), number(numbers.oks_error),
-                     _count(total), *(_share(each, total) for each in counts), stacked(counts, KINDS)])
+                     count(total), *(_share(each, total) for each in counts), stacked(counts, KINDS)])
     return Html(
         f'<section><h2 id="keypoints">Keypoints</h2>{KEY}{table(rows, "table-keypoints")}'
         '<p class="dim">AP alone: as if the layout had this keypoint only. OKS error: what it takes from the OKS of a '
@@ -147,7 +148,7 @@ def groups_section(analysis: Analysis) -> Html:
     parts = []
     for place, (condition, groups) in enumerate(zip(analysis.conditions, analysis.groups)):
         rows: List[list] = [[condition.measure, 'people', 'found', 'AP', 'AR', 'mean OKS', 'keypoints']]
-        rows += [[name, _count(each.people),
+        rows += [[name, count(each.people),
                   Sorted('–' if each.people == 0 else f'{100 * each.found:.1f} %', each.found), number(each.ap),
                   number(each.ar), number(each.oks), stacked(each.kinds.tolist(), KINDS)]
                  for name, each in zip(condition.groups, groups)]
@@ -163,18 +164,18 @@ def boxes_section(analysis: Analysis, boxes: str, with_truth_boxes: Optional[flo
     """Return what is lost by the boxes and what by the network."""
     ap, counted = analysis.numbers['AP'], int((~analysis.truth.is_ignored).sum())
     no_pose = int((analysis.people.person_state == MISSED).sum())
-    rows: List[list] = [['', 'people', 'AP'], [f'as given{f" ({boxes})" if boxes else ""}', _count(counted),
+    rows: List[list] = [['', 'people', 'AP'], [f'as given{f" ({boxes})" if boxes else ""}', count(counted),
                                                number(ap)]]
     if analysis.boxes is not None:
         without = int(analysis.boxes.people_without_box.sum())
-        rows.append(['people without a box (IoU below 0.5) do not count', _count(counted - without),
+        rows.append(['people without a box (IoU below 0.5) do not count', count(counted - without),
                      number(analysis.boxes.ap_with_box)])
         text = (f'{without} of {counted} people have no box with an IoU of 0.5: no network can find them. '
                 f'{no_pose} people have no pose.')
     else:
         text = f'{no_pose} of {counted} people have no pose. Give the boxes (--boxes) to see who had none.'
     if with_truth_boxes is not None:
-        rows.append(['the network on ground-truth boxes', _count(counted), number(with_truth_boxes)])
+        rows.append(['the network on ground-truth boxes', count(counted), number(with_truth_boxes)])
         text += f' With ground-truth boxes AP is {with_truth_boxes:.3f}: the difference of ' \
                 f'{with_truth_boxes - ap:+.3f} is the part of the detector.'
     else:

@@ -2,11 +2,12 @@
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from . import plots
 from .analysis import Analysis
 from .cards import Gallery, gallery_section
 from .cases import Case
 from .gallery import keypoints_of, kinds_of
-from .page import Html, escape, whole_page
+from .page import Html, escape, notes_list, whole_page
 from .sections import boxes_section, curves_section, error_section, groups_section, keypoint_section, numbers_section
 from .texts import KIND_TEXTS
 
@@ -39,7 +40,7 @@ class Source(NamedTuple):
 def read_assets() -> Tuple[str, str]:
     """Return the style and the script of the pages."""
     style, script = ((FOLDER / name).read_text(encoding='utf-8') for name in ('report.css', 'report.js'))
-    return style, script
+    return plots.STYLE + style, script
 
 
 def report_page(analysis: Analysis, source: Source, cases: Sequence[Case], gallery: Gallery) -> str:
@@ -58,7 +59,7 @@ def report_page(analysis: Analysis, source: Source, cases: Sequence[Case], galle
         [f'{analysis.poses_beyond} poses are beyond the 20 best of their picture and do not count']
         if analysis.poses_beyond else [])]
     if notes:
-        body.append(f'<h2>Notes</h2><ul class="notes">{"".join(f"<li>{escape(each)}</li>" for each in notes)}</ul>')
+        body.append(f'<h2>Notes</h2>{notes_list(notes)}')
     style, script = read_assets()
     return whole_page('Pose report', body, style=style, script=script)
 
