@@ -58,14 +58,14 @@ def cost_of(config: EasyDict) -> Cost:
     parameters = sum(parameter.size for parameter in network.trainable_params())
     counted = {'multiply_adds': 0, 'values': 0}
 
-    def count(cell: nn.Cell, _inputs, output) -> None:
+    def count(cell: nn.Cell, inputs, output) -> None:
         values = output.size
         if isinstance(cell, (nn.Conv2d, nn.Dense)):
             # The weights of one output channel are applied for every value of it.
             counted['multiply_adds'] += values * cell.weight.size // cell.weight.shape[0]
         elif isinstance(cell, nn.Conv2dTranspose):
             # Every input value is multiplied with the weights of its channel.
-            counted['multiply_adds'] += _inputs[0].size * cell.weight.size // cell.weight.shape[0]
+            counted['multiply_adds'] += inputs[0].size * cell.weight.size // cell.weight.shape[0]
         if not isinstance(cell, (BatchNorm, nn.ReLU, nn.ReLU6)):
             counted['values'] += values
 

@@ -14,14 +14,12 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
 
-from script_runs import ROOT, SIMPLE_POSE, TINY, TOY_POSE, run_script
+from script_runs import ROOT, SIMPLE_POSE, TINY, run_script
 
 # Eight people, two in a step: four steps an epoch.
 STEPS_PER_EPOCH = 4
 FLAGS = (f'--recipe {SIMPLE_POSE} --data_url {{data}} --ckpt_save_path pose.ckpt --batch_size 2 --input_shape 64 64 '
          f'{TINY[SIMPLE_POSE]} DATASET.ROT_FACTOR=30 DATASET.SCALE_FACTOR=0.3')
-# Behind FLAGS, for tests of which any network will do: one of two convolutions, which compiles at once.
-TOY = f'MODEL.NAME=toy TOY.HEATMAP_SIZE=[16,16] --plugin {TOY_POSE} --set'
 TIMES = ('seconds', 'data_seconds')
 
 

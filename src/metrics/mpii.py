@@ -45,8 +45,8 @@ def measure_distances(truth: MPIITruth, results: List[dict]) -> HeadDistances:
     Raises:
         PoseError: there are more or fewer results than people.
     """
-    own = head_distances(truth, results)
-    found = read_records(results, MPII.num_keypoints).keypoints
+    found = _found_keypoints(truth, results)
+    own = np.linalg.norm(found - truth.keypoints, axis=2) / truth.head_sizes[:, None]
     partners = MPII.flip_index
     to_partner = np.linalg.norm(found - truth.keypoints[:, partners], axis=2) / truth.head_sizes[:, None]
     has_partner = truth.is_visible[:, partners] & (partners != np.arange(len(partners)))
@@ -84,11 +84,14 @@ def head_distances(truth: MPIITruth, results: List[dict]) -> np.ndarray:
     Raises:
         PoseError: there are more or fewer results than people.
     """
+    return np.linalg.norm(_found_keypoints(truth, results) - truth.keypoints, axis=2) / truth.head_sizes[:, None]
+
+
+def _found_keypoints(truth: MPIITruth, results: List[dict]) -> np.ndarray:
     if len(results) != len(truth.head_sizes):
         raise PoseError(f'{len(results)} results, should be {len(truth.head_sizes)}: one of each person, in the order '
                         'of the annotation file')
-    found = read_records(results, MPII.num_keypoints)
-    return np.linalg.norm(found.keypoints - truth.keypoints, axis=2) / truth.head_sizes[:, None]
+    return read_records(results, MPII.num_keypoints).keypoints
 
 
 def keypoint_pckh(truth: MPIITruth, distances: np.ndarray, threshold: float) -> np.ndarray:

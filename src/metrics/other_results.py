@@ -145,7 +145,7 @@ def _openpose(path: str, content: Any, skeleton: Skeleton) -> Found:
     for number, person in enumerate(people):
         where = f'{path}, person {number}'
         values = person.get('pose_keypoints_2d') if isinstance(person, dict) else None
-        points = _numbers(values, where, 'pose_keypoints_2d').reshape(-1, 3)
+        points = _numbers(values, where, 'pose_keypoints_2d', 3).reshape(-1, 3)
         names = OPENPOSE_NAMES.get(len(points))
         if names is None:
             raise PoseError(f'{where}: pose_keypoints_2d has {len(points)} keypoints; OpenPose has 25 (BODY_25) or 18')
@@ -174,8 +174,8 @@ def _mmpose(path: str, content: Any, skeleton: Skeleton) -> Found:
         where = f'{path}, instance {number}'
         if not isinstance(instance, dict):
             raise PoseError(f'{where} should be an object, is {brief(instance)}')
-        points = _numbers(instance.get('keypoints'), where, 'keypoints').reshape(-1, 2)
-        scores = _numbers(instance.get('keypoint_scores'), where, 'keypoint_scores').reshape(-1)
+        points = _numbers(instance.get('keypoints'), where, 'keypoints', 2).reshape(-1, 2)
+        scores = _numbers(instance.get('keypoint_scores'), where, 'keypoint_scores', 1).reshape(-1)
         if len(points) != len(scores):
             raise PoseError(f'{where} has {len(points)} keypoints and {len(scores)} keypoint_scores')
         box_score = instance.get('bbox_score')
@@ -184,13 +184,13 @@ def _mmpose(path: str, content: Any, skeleton: Skeleton) -> Found:
     return found, ''
 
 
-def _numbers(values: Any, where: str, key: str) -> np.ndarray:
+def _numbers(values: Any, where: str, key: str, each: int) -> np.ndarray:
+    """Return finite numbers, `each` of every keypoint."""
     try:
         array = np.array(values, np.float64)
     except (TypeError, ValueError):
         array = np.array(np.nan)
-    if array.ndim == 0 or array.size == 0 or not np.isfinite(array).all() or (key != 'keypoint_scores' and
-                                                                              array.size % (3 if '2d' in key else 2)):
+    if array.ndim == 0 or array.size == 0 or array.size % each or not np.isfinite(array).all():
         raise PoseError(f'{where}: {key!r} should be a list of numbers, is {brief(values)}')
     return array
 

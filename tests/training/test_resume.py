@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from script_runs import TOY
 from training_runs import (
     STEPS_PER_EPOCH,
-    TOY,
     Training,
     assert_same_ending,
     rows_of,

@@ -10,10 +10,9 @@ import numpy as np
 import psutil
 import pytest
 from mindspore import Parameter, Tensor, nn
-from script_runs import run_script
+from script_runs import TOY, run_script
 from training_runs import (
     STEPS_PER_EPOCH,
-    TOY,
     assert_same_ending,
     rows_of,
     states_of,
