@@ -3,13 +3,15 @@
     pip install torch
     python -m benchmarks.training_step [--recipes simplepose_r50_coco_256x192 …] [--batch_size 8] [--rounds 5]
     python -m benchmarks.training_step --convolutions
+    python -m benchmarks.training_step --depthwise --batch_size 16
 
 Each side is a process of its own, and takes one step in turn while the others wait. All start from the same weights and
 see the same crops and label maps; the losses of the first step are printed, so that one sees that the work is the same.
 A step is normalisation, forward pass, loss, gradients and Adam; ours also makes the label maps. Nobody reads pictures.
 
 With --convolutions it times single convolutions instead, in MindSpore with each setting of ONEDNN_MAX_CPU_ISA and in
-PyTorch: how much of the difference is MindSpore's oneDNN.
+PyTorch: how much of the difference is MindSpore's oneDNN. With --depthwise it takes steps of the small MobileNetV2,
+with and without our gradient of depthwise convolutions.
 """
 import argparse
 import os
@@ -23,6 +25,7 @@ from benchmarks.timing import machine, parser_of, print_table
 
 RECIPES = ('simplepose_r50_coco_256x192', 'mspn_2stg_coco_256x192', 'hrnet_w32_coco_256x192')
 SIDES = ('this package', 'PyTorch', 'PyTorch, channels last')
+SMALL_RECIPE, PLAIN = 'simplepose_mobilenetv2_small_people18k_192x160', "MindSpore's depthwise gradient"
 # Input and output channels, kernel, stride, height and width of the input.
 CONVOLUTIONS = ((64, 64, 3, 1, 64, 48), (256, 64, 1, 1, 64, 48), (128, 128, 3, 2, 64, 48), (256, 256, 1, 1, 16, 12))
 INSTRUCTION_SETS = ('AVX2', 'AVX512_CORE', 'DEFAULT')
@@ -38,15 +41,18 @@ def _answer(step) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
 
 
-def run_ours(recipe: str, batch_size: int, path: str) -> None:
+def run_ours(recipe: str, batch_size: int, path: str, *, is_plain: bool) -> None:
     import src.system.with_mindspore  # noqa: F401, I001
     import numpy as np
     from mindspore import Tensor
     from src.checkpoints.names import named_parameters, pytorch_names
     from src.config import input_shape, load_recipe, resolve
     from src.models.registry import build_configured_network
+    from src.models.simple_pose import mobilenet
     from src.system.device import join_processes
     from src.training.setup import build_train_step
+    if is_plain:
+        mobilenet.MANY_CELLS = float('inf')
     config = resolve(load_recipe(recipe), {'TRAIN.AMP_LEVEL': 'O0'})
     network = build_configured_network(config)
     step = build_train_step(config, network, np.full(1000, 1e-3), join_processes('CPU', 0))
@@ -101,7 +107,7 @@ class Side:
     def __init__(self, *arguments: str):
         # A process that waits must not take the cores from the one that works.
         environment = {**os.environ, 'OMP_WAIT_POLICY': 'passive'}
-        if SIDES[0] not in arguments:
+        if 'PyTorch' in arguments[1]:
             # The limit that this package sets for MindSpore must not slow PyTorch down.
             environment['ONEDNN_MAX_CPU_ISA'] = 'DEFAULT'
         self.process = subprocess.Popen([sys.executable, '-m', 'benchmarks.training_step', *arguments], text=True,
@@ -128,12 +134,12 @@ class Side:
         return megabytes
 
 
-def compare(recipe: str, batch_size: int, rounds: int) -> list:
-    """Return a row of the table for each side."""
+def compare(recipe: str, names: tuple, batch_size: int, rounds: int) -> list:
+    """Return a row of the table for each of the named sides."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'start.npz')
-        sides, losses, seconds = [], [], {name: [] for name in SIDES}
-        for name in SIDES:
+        sides, losses, seconds = [], [], {name: [] for name in names}
+        for name in names:
             side = Side('--side', name, '--recipes', recipe, '--batch_size', str(batch_size), '--path', path)
             loss, first = side.step()
             print(f'{recipe}: {name}: loss of the first step {loss:.6g}, which took {first:.1f} s', flush=True)
@@ -142,12 +148,12 @@ def compare(recipe: str, batch_size: int, rounds: int) -> list:
         if max(losses) - min(losses) > 1e-3 * max(losses):
             sys.exit('the losses differ: the sides do not do the same work')
         for _ in range(rounds):
-            for name, side in zip(SIDES, sides):
+            for name, side in zip(names, sides):
                 seconds[name].append(side.step()[1])
         peaks = [side.end() for side in sides]
     rows = []
-    for name, peak in zip(SIDES, peaks):
-        ratio = statistics.median(other / ours for other, ours in zip(seconds[name], seconds[SIDES[0]]))
+    for name, peak in zip(names, peaks):
+        ratio = statistics.median(other / ours for other, ours in zip(seconds[name], seconds[names[0]]))
         rows.append((recipe, name, f'{ratio:.2f}', f'{batch_size / statistics.median(seconds[name]):.2f}',
                      f'{peak:.0f}'))
     return rows
@@ -209,15 +215,16 @@ def _seconds(side: str, **environment: str) -> list:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument('--recipes', nargs='+', default=RECIPES, choices=RECIPES)
+    parser.add_argument('--recipes', nargs='+', default=RECIPES, choices=(*RECIPES, SMALL_RECIPE))
     parser.add_argument('--batch_size', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--convolutions', action='store_true')
+    parser.add_argument('--depthwise', action='store_true')
     parser.add_argument('--side', help=argparse.SUPPRESS)
     parser.add_argument('--path', help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.side == SIDES[0]:
-        run_ours(given.recipes[0], given.batch_size, given.path)
+    if given.side in (SIDES[0], PLAIN):
+        run_ours(given.recipes[0], given.batch_size, given.path, is_plain=given.side == PLAIN)
     elif given.side in SIDES:
         run_torch(given.recipes[0], given.path, given.side == SIDES[2])
     elif given.side == 'mindspore':
@@ -229,8 +236,9 @@ def main() -> None:
         if given.convolutions:
             compare_convolutions()
             return
-        rows = [row for recipe in given.recipes for row in compare(recipe, given.batch_size, given.rounds)]
-        print_table(('recipe', 'side', "time of ours", 'images/s', 'peak MB'), rows)
+        recipes, names = ((SMALL_RECIPE,), (SIDES[0], PLAIN)) if given.depthwise else (given.recipes, SIDES)
+        rows = [row for recipe in recipes for row in compare(recipe, names, given.batch_size, given.rounds)]
+        print_table(('recipe', 'side', 'time of ours', 'images/s', 'peak MB'), rows)
 
 
 if __name__ == '__main__':
