@@ -6,16 +6,17 @@ the graph. A test sample is a crop with the center and scale that map its poses 
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Callable, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from .crops import Crop, CropRule
-from .images import check_size, read_picture
+from .images import check_size, read_picture, read_upper_rows
 from .neighbours import nearest_neighbours
 from .people import People
-from .photo_changes import PhotoChanges, end_at_frame
+from .photo_changes import PhotoChanges, PhotoDice, end_at_frame
+from .regions import Region, mirrored_part, region_of_crop
 from .skeletons import Skeleton
 
 
@@ -25,12 +26,19 @@ def cut_crop(picture: np.ndarray, crop: Crop, out: np.ndarray) -> np.ndarray:
     Returns:
         The (2, 3) matrix from pixels of the picture (mirrored, if the crop is) to crop pixels.
     """
-    if crop.flip:
-        picture = cv2.flip(picture, 1)
     size = (out.shape[1], out.shape[0])
     matrix = crop.matrix(size)
-    cv2.warpAffine(picture, matrix, size, dst=out, flags=cv2.INTER_LINEAR)
+    height, width = picture.shape[:2]
+    region = region_of_crop(matrix, size, (width, height)).mirrored(width) if crop.flip else None
+    _cut(picture, matrix, region, out)
     return matrix
+
+
+def _cut(picture: np.ndarray, matrix: np.ndarray, mirrored_region: Optional[Region], out: np.ndarray) -> None:
+    """Cut a crop from a picture, of which the region is mirrored first, if one is given."""
+    if mirrored_region is not None:
+        picture = mirrored_part(picture, mirrored_region)
+    cv2.warpAffine(picture, matrix, (out.shape[1], out.shape[0]), dst=out, flags=cv2.INTER_LINEAR)
 
 
 def mirror_keypoints(keypoints: np.ndarray, picture_width: int, flip_index: np.ndarray) -> np.ndarray:
@@ -38,6 +46,26 @@ def mirror_keypoints(keypoints: np.ndarray, picture_width: int, flip_index: np.n
     mirrored = keypoints[..., flip_index, :]
     mirrored[..., 0] = picture_width - mirrored[..., 0] - 1
     return mirrored
+
+
+class _Plan(NamedTuple):
+    """How a training sample is made.
+
+    Attributes:
+        matrix: (2, 3) from pixels of the (mirrored) photo to those of the crop.
+        flip: whether the photo is mirrored.
+        keypoints: (K, 3) or (I, K, 3) in pixels of the (mirrored) photo, and visibility.
+        region: of the photo, not mirrored, that the crop shows.
+        photo: the part of the picture that is the photo: all of it, unless it ends within the person.
+        photo_dice: for changed colors.
+    """
+
+    matrix: np.ndarray
+    flip: bool
+    keypoints: np.ndarray
+    region: Region
+    photo: Region
+    photo_dice: Optional[PhotoDice]
 
 
 @dataclass(frozen=True)
@@ -53,7 +81,7 @@ class PersonSamples:
         seed: of every augmentation.
         honour_exif: whether pictures are turned as their EXIF orientation says; None leaves it to the crop rule.
         photo: augmentation of the photos of training samples.
-        read: (path, honour_exif) -> picture.
+        read: (path, honour_exif) -> picture, for test samples.
     """
 
     people: People
@@ -83,9 +111,11 @@ class PersonSamples:
         names = [os.fsdecode(self.people.file_names[self.people.image_index[row]]) for row in rows]
         return ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
 
+    def _honours_exif(self) -> bool:
+        return self.crops.honours_exif if self.honour_exif is None else self.honour_exif
+
     def _picture(self, index: int) -> np.ndarray:
-        row = self.people.image_index[index]
-        honour_exif = self.crops.honours_exif if self.honour_exif is None else self.honour_exif
+        row, honour_exif = self.people.image_index[index], self._honours_exif()
         picture = self.read(self.paths[row], honour_exif=honour_exif)
         check_size(picture, self.people.picture_sizes[row], self.paths[row], honour_exif=honour_exif)
         return picture
@@ -97,29 +127,42 @@ class PersonSamples:
         neighbours. The crop and its augmentation follow from the person alone. The random numbers depend only on seed,
         epoch and index, not on the worker that makes the sample.
         """
-        picture, box = self._picture(index), self.people.boxes_xywh[index]
-        rows = [index, *self.neighbours[index]] if self.crops.num_neighbours else [index]
-        keypoints = self.people.keypoints[rows]
+        row = self.people.image_index[index]
+        size, picture = self.people.picture_sizes[row], None
+        if not size.all():
+            picture = self._picture(index)
+            size = picture.shape[1::-1]
+        plan = self._plan(index, epoch, size)
+        if picture is None:
+            picture = read_upper_rows(self.paths[row], size, plan.photo.top + plan.region.bottom,
+                                      honour_exif=self._honours_exif())
+        picture = picture[plan.photo.slices]
+        if plan.photo_dice is not None:
+            picture = self.photo.recolored(picture, plan.photo_dice)
+        _cut(picture, plan.matrix, plan.region if plan.flip else None, out)
+        return self.crops.place_keypoints(plan.keypoints, plan.matrix, self.input_shape)
+
+    def _plan(self, index: int, epoch: int, picture_size: Tuple[int, int]) -> _Plan:
+        """Draw the augmentation of a training sample from a picture of (width, height)."""
+        box = self.people.boxes_xywh[index]
+        keypoints = self.people.keypoints[[index, *self.neighbours[index]] if self.crops.num_neighbours else [index]]
         rng = np.random.default_rng((self.seed, epoch, index))
         dice = self.crops.draw_dice(rng)
+        photo, photo_dice = Region(0, 0, int(picture_size[0]), int(picture_size[1])), None
         if not self.photo.are_off:
-            picture, box, keypoints = self._changed_photo(picture, box, keypoints, rng)
-        crop = self.crops.train_crop(box, keypoints[0], self.crops.upper_body(self.skeleton), self.aspect,
-                                      picture.shape[1], dice)
+            photo_dice = self.photo.draw_dice(rng)
+            frame = self.photo.frame(box, keypoints[0], picture_size[::-1], photo_dice)
+            if frame is not None:
+                box, keypoints = end_at_frame(box, keypoints, frame)
+                photo = Region(*frame.tolist())
+        width, size = photo.right - photo.left, self.input_shape[::-1]
+        crop = self.crops.train_crop(box, keypoints[0], self.crops.upper_body(self.skeleton), self.aspect, width, dice)
         keypoints = keypoints if self.crops.num_neighbours else keypoints[0]
         if crop.flip:
-            keypoints = mirror_keypoints(keypoints, picture.shape[1], self.skeleton.flip_index)
-        matrix = cut_crop(picture, crop, out)
-        return self.crops.place_keypoints(keypoints, matrix, self.input_shape)
-
-    def _changed_photo(self, picture, box, keypoints, rng) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        dice = self.photo.draw_dice(rng)
-        frame = self.photo.frame(box, keypoints[0], picture.shape[:2], dice)
-        if frame is not None:
-            left, top, right, bottom = frame
-            picture = picture[top:bottom, left:right]
-            box, keypoints = end_at_frame(box, keypoints, frame)
-        return self.photo.recolored(picture, dice), box, keypoints
+            keypoints = mirror_keypoints(keypoints, width, self.skeleton.flip_index)
+        matrix = crop.matrix(size)
+        region = region_of_crop(matrix, size, (width, photo.bottom - photo.top))
+        return _Plan(matrix, crop.flip, keypoints, region.mirrored(width) if crop.flip else region, photo, photo_dice)
 
     def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the crops (P, H, W, 3) uint8 of some people, with their centers (P, 2) and scales (P, 2), float32.
