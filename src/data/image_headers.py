@@ -37,24 +37,30 @@ def claimed_size(content: bytes) -> Optional[Tuple[int, int]]:
     return None
 
 
-def shortened_jpeg(content: bytes, rows: int, *, turns: bool) -> Optional[ShortJpeg]:
+def shortened_jpeg(content: bytes, rows: int) -> Optional[ShortJpeg]:
     """Return a JPEG of the same pixels in at least the first `rows` rows, and none or few more, which takes less time
     to decode: its header claims a smaller height. The decoder then finds superfluous bytes at the end.
 
-    Args:
-        turns: whether the picture will be turned as its EXIF orientation says.
-
     Returns:
-        None if this saves nothing, or is not possible: other formats, JPEGs that are progressive, have restart markers
-        or have to be turned, damaged headers.
+        None if this saves nothing, or is not possible: other formats, JPEGs that are progressive or have restart
+        markers, damaged headers.
     """
     try:
-        return _shortened(content, rows, turns) if content.startswith(b'\xff\xd8') else None
+        return _shortened(content, rows) if content.startswith(b'\xff\xd8') else None
     except (struct.error, IndexError):
         return None
 
 
-def _shortened(content: bytes, rows: int, turns: bool) -> Optional[ShortJpeg]:
+def is_turned(content: bytes) -> bool:
+    """Whether a JPEG has an EXIF orientation other than upright, or one that cannot be read."""
+    try:
+        return any(marker == _APPLICATION_1 and _orientation(content, start) != 1
+                   for marker, start in _jpeg_segments(content))
+    except (struct.error, IndexError):
+        return True
+
+
+def _shortened(content: bytes, rows: int) -> Optional[ShortJpeg]:
     frame = components = None
     for marker, start in _jpeg_segments(content):
         if marker in _JPEG_FRAMES:
@@ -63,8 +69,6 @@ def _shortened(content: bytes, rows: int, turns: bool) -> Optional[ShortJpeg]:
             frame, components = start, content[start + 7]
         elif marker == _RESTARTS:
             # The bytes before the next of these markers would be told like damaged ones.
-            return None
-        elif marker == _APPLICATION_1 and turns and _orientation(content, start) != 1:
             return None
         elif marker == _START_OF_SCAN:
             # With one scan per component, their numbers of rows would be mistaken.

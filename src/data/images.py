@@ -12,8 +12,10 @@ from ..system.errors import PoseError
 from ..system.files import open_regular
 from ..system.printing import printable
 from .decoder_warnings import SUPERFLUOUS, can_listen, decode_and_listen
-from .image_headers import ShortJpeg, claimed_size, shortened_jpeg
+from .image_headers import ShortJpeg, claimed_size, is_turned, shortened_jpeg
 from .locate_pictures import check_picture_folder
+from .regions import Region
+from .turbojpeg import decode_region
 
 # Endings of files that OpenCV reads as one picture.
 PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.jp2', '.jpe', '.pbm', '.pgm',
@@ -121,34 +123,45 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
     return _decode(name, content, honour_exif)
 
 
-def read_upper_rows(path: Union[str, bytes], said_size: np.ndarray, rows: int, *, honour_exif: bool) -> np.ndarray:
-    """Read at least the first `rows` rows of a picture, and fewer rows than it has where this saves time: (rows or
-    more, width, 3) uint8 BGR.
+def read_part(path: Union[str, bytes], said_size: np.ndarray, region: Region, *, honour_exif: bool) -> np.ndarray:
+    """Read a picture of which no more than a region is needed, in less time than the whole takes.
 
-    Damage is named in a warning only where the decoder stumbles over it within these rows.
+    Damage is named in a warning only where the decoder stumbles over it on its way.
 
     Args:
         said_size: (width, height) that the annotation file states.
+
+    Returns:
+        (region.bottom or more rows, width, 3) uint8 BGR; what lies outside of the region is undefined.
 
     Raises:
         PoseError: see `read_picture`; or the picture is not of this size, see `check_size`.
     """
     name, content, size = _read_content(path)
-    # Where its warnings are not caught, the decoder would tell everybody of the rows that are left.
-    if tuple(map(int, said_size)) == size and can_listen():
-        short = shortened_jpeg(content, rows, turns=honour_exif)
-        upper = None if short is None else _decode_short(short, honour_exif)
-        if upper is not None:
-            return upper
+    if tuple(map(int, said_size)) == size and content.startswith(JPEG_START):
+        part = None if honour_exif and is_turned(content) else _decode_part(content, region, size)
+        if part is not None:
+            return part
     picture = _decode(name, content, honour_exif)
     check_size(picture, said_size, path, honour_exif=honour_exif)
     return picture
 
 
-def _decode_short(short: ShortJpeg, honour_exif: bool) -> Optional[np.ndarray]:
+def _decode_part(content: bytes, region: Region, size: Tuple[int, int]) -> Optional[np.ndarray]:
+    """Return at least the region of a JPEG as stored, None if that saves nothing, is not possible, or the data is
+    damaged."""
+    part = decode_region(content, region, size)
+    # Where its warnings are not caught, the decoder would tell everybody of the rows that are left.
+    if part is not None or not can_listen():
+        return part
+    short = shortened_jpeg(content, region.bottom)
+    return None if short is None else _decode_short(short)
+
+
+def _decode_short(short: ShortJpeg) -> Optional[np.ndarray]:
     """Return the picture, None if anything is damaged."""
     try:
-        picture, warning = decode_and_listen(lambda: _imdecode(short.content, honour_exif))
+        picture, warning = decode_and_listen(lambda: _imdecode(short.content, False))
     except cv2.error:
         return None
     is_good = picture is not None and len(picture) == short.height and (

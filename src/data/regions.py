@@ -28,6 +28,10 @@ class Region(NamedTuple):
         """Return the region in a picture of `width` pixels that is mirrored left to right."""
         return Region(width - self.right, self.top, width - self.left, self.bottom)
 
+    def moved(self, right: int, down: int) -> 'Region':
+        """Return the region in a picture that has more pixels on the left and at the top."""
+        return Region(self.left + right, self.top + down, self.right + right, self.bottom + down)
+
     def contains(self, other: 'Region') -> bool:
         """Whether the other region lies in this one."""
         return (self.left <= other.left and self.top <= other.top and self.right >= other.right

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from .crops import Crop, CropRule
-from .images import check_size, read_picture, read_upper_rows
+from .images import check_size, read_part, read_picture
 from .neighbours import nearest_neighbours
 from .people import People
 from .photo_changes import PhotoChanges, PhotoDice, end_at_frame
@@ -134,8 +134,8 @@ class PersonSamples:
             size = picture.shape[1::-1]
         plan = self._plan(index, epoch, size)
         if picture is None:
-            picture = read_upper_rows(self.paths[row], size, plan.photo.top + plan.region.bottom,
-                                      honour_exif=self._honours_exif())
+            in_picture = plan.region.moved(plan.photo.left, plan.photo.top)
+            picture = read_part(self.paths[row], size, in_picture, honour_exif=self._honours_exif())
         picture = picture[plan.photo.slices]
         if plan.photo_dice is not None:
             picture = self.photo.recolored(picture, plan.photo_dice)
