@@ -16,6 +16,7 @@ from .images import check_size, read_part, read_picture
 from .neighbours import nearest_neighbours
 from .people import People
 from .photo_changes import PhotoChanges, PhotoDice, end_at_frame
+from .precut import PrecutPeople
 from .regions import Region, mirrored_part, region_of_crop
 from .skeletons import Skeleton
 
@@ -67,6 +68,11 @@ class _Plan(NamedTuple):
     photo: Region
     photo_dice: Optional[PhotoDice]
 
+    @property
+    def shown(self) -> Region:
+        """The region of the picture that the crop shows."""
+        return self.region.moved(self.photo.left, self.photo.top)
+
 
 @dataclass(frozen=True)
 class PersonSamples:
@@ -82,6 +88,7 @@ class PersonSamples:
         honour_exif: whether pictures are turned as their EXIF orientation says; None leaves it to the crop rule.
         photo: augmentation of the photos of training samples.
         read: (path, honour_exif) -> picture, for test samples.
+        precut: where training samples are cut from; None: from the pictures.
     """
 
     people: People
@@ -93,6 +100,7 @@ class PersonSamples:
     honour_exif: Optional[bool] = None
     photo: PhotoChanges = PhotoChanges()
     read: Callable[..., np.ndarray] = read_picture
+    precut: Optional[PrecutPeople] = None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -111,11 +119,18 @@ class PersonSamples:
         names = [os.fsdecode(self.people.file_names[self.people.image_index[row]]) for row in rows]
         return ', '.join(names[:8]) + (f' and {len(names) - 8} more' if len(names) > 8 else '')
 
-    def _honours_exif(self) -> bool:
+    @property
+    def honours_exif(self) -> bool:
+        """Whether pictures are turned as their EXIF orientation says."""
         return self.crops.honours_exif if self.honour_exif is None else self.honour_exif
 
-    def _picture(self, index: int) -> np.ndarray:
-        row, honour_exif = self.people.image_index[index], self._honours_exif()
+    def checked_picture(self, index: int) -> np.ndarray:
+        """Return the whole picture of a person.
+
+        Raises:
+            PoseError: it cannot be read, or is not of the size that the annotation file states.
+        """
+        row, honour_exif = self.people.image_index[index], self.honours_exif
         picture = self.read(self.paths[row], honour_exif=honour_exif)
         check_size(picture, self.people.picture_sizes[row], self.paths[row], honour_exif=honour_exif)
         return picture
@@ -130,17 +145,26 @@ class PersonSamples:
         row = self.people.image_index[index]
         size, picture = self.people.picture_sizes[row], None
         if not size.all():
-            picture = self._picture(index)
+            picture = self.checked_picture(index)
             size = picture.shape[1::-1]
         plan = self._plan(index, epoch, size)
         if picture is None:
-            in_picture = plan.region.moved(plan.photo.left, plan.photo.top)
-            picture = read_part(self.paths[row], size, in_picture, honour_exif=self._honours_exif())
+            picture = self._read_part(index, plan.shown, size)
         picture = picture[plan.photo.slices]
         if plan.photo_dice is not None:
             picture = self.photo.recolored(picture, plan.photo_dice)
         _cut(picture, plan.matrix, plan.region if plan.flip else None, out)
         return self.crops.place_keypoints(plan.keypoints, plan.matrix, self.input_shape)
+
+    def _read_part(self, index: int, region: Region, size: np.ndarray) -> np.ndarray:
+        part = None if self.precut is None else self.precut.read(index, region, int(size[0]))
+        if part is None:
+            part = read_part(self.paths[self.people.image_index[index]], size, region, honour_exif=self.honours_exif)
+        return part
+
+    def shown_region(self, index: int, epoch: int) -> Region:
+        """Return the region of its picture that a training sample shows, where the size of the picture is known."""
+        return self._plan(index, epoch, self.people.picture_sizes[self.people.image_index[index]]).shown
 
     def _plan(self, index: int, epoch: int, picture_size: Tuple[int, int]) -> _Plan:
         """Draw the augmentation of a training sample from a picture of (width, height)."""
@@ -174,7 +198,7 @@ class PersonSamples:
         picture, shown = None, -1
         for place, row in enumerate(rows):
             if self.people.image_index[row] != shown:
-                picture, shown = self._picture(row), self.people.image_index[row]
+                picture, shown = self.checked_picture(row), self.people.image_index[row]
             crop = self.crops.test_crop(self.people.boxes_xywh[row], self.aspect)
             cut_crop(picture, crop, crops[place])
             centers[place], scales[place] = crop.center, crop.scale

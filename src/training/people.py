@@ -10,6 +10,7 @@ from ..data.keypoint_names import open_annotations
 from ..data.locate_pictures import describe_folders, locate_pictures, other_split
 from ..data.people import release_memory
 from ..data.photo_changes import build_photo_changes
+from ..data.precut_writing import precut_samples
 from ..data.samples import PersonSamples
 from ..data.skeleton_files import describe_lines
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -46,8 +47,9 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
                             needed=people.image_index)
     notes = [text for text in (*people.notes, other_split(paths, gt_file)) if text]
     say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in notes))
-    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
-                         exif_rule(config.DATASET.EXIF), build_photo_changes(config))
+    samples = PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
+                            exif_rule(config.DATASET.EXIF), build_photo_changes(config))
+    return precut_samples(samples, config.DATASET.PRECUT, say) if config.DATASET.PRECUT else samples
 
 
 def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str], *, epochs: float
