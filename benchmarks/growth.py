@@ -98,18 +98,24 @@ def draw(path: str, counts: List[int], found: Dict[str, List[dict]]) -> None:
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout='constrained')
     for name, values in found.items():
         for axis, key in zip(axes, ('seconds', 'megabytes')):
             axis.plot(counts, [each[key] for each in values], marker='o', markersize=4, linewidth=1.4, label=name)
-    for axis, title in zip(axes, ('Time of the processor, seconds', 'Peak memory, MB')):
-        axis.set(xscale='log', yscale='log', xlabel='pictures')
-        axis.set_title(title, fontsize=10, loc='left')
+    start = found['JSON alone'][0]['seconds'] / 2
+    axes[0].plot([counts[0], counts[-1]], [start, start * counts[-1] / counts[0]], color='0.5', linestyle='--',
+                 linewidth=1, label='slope of linear growth')
+    axes[0].set(xscale='log', yscale='log')
+    axes[1].set(ylim=0)
+    axes[1].xaxis.set_major_formatter(lambda value, _: f'{value:,.0f}')
+    axes[1].yaxis.set_major_formatter(lambda value, _: f'{value:,.0f}')
+    for axis, title in zip(axes, ('Time of the processor, s (logarithmic)', 'Peak memory, MB')):
+        axis.set_title(title, fontsize=9.5, loc='left')
+        axis.set_xlabel('pictures', fontsize=9)
+        axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3, linewidth=0.6)
         axis.spines[['top', 'right']].set_visible(False)
-    low, high = counts[0], counts[-1]
-    axes[0].plot([low, high], [0.01, 0.01 * high / low], color='0.5', linestyle='--', linewidth=1, label='linear')
-    axes[0].legend(fontsize=7.5, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside right center', fontsize=8, frameon=False)
     figure.savefig(path, dpi=90)
 
 
