@@ -10,7 +10,6 @@ from ..data.keypoint_names import open_annotations
 from ..data.locate_pictures import describe_folders, locate_pictures, other_split
 from ..data.people import release_memory
 from ..data.photo_changes import build_photo_changes
-from ..data.precut_writing import precut_samples
 from ..data.samples import PersonSamples
 from ..data.skeleton_files import describe_lines
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
@@ -49,7 +48,11 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
     say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in notes))
     samples = PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
                             exif_rule(config.DATASET.EXIF), build_photo_changes(config))
-    return precut_samples(samples, config.DATASET.PRECUT, say) if config.DATASET.PRECUT else samples
+    if not config.DATASET.PRECUT:
+        return samples
+    # Here, because of what it imports.
+    from ..data.precut_writing import precut_samples
+    return precut_samples(samples, config.DATASET.PRECUT, say)
 
 
 def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str], *, epochs: float

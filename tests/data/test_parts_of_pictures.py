@@ -57,7 +57,7 @@ SHORTENED = {
 WHOLE = {
     'restarts': encoded(cv2.IMWRITE_JPEG_RST_INTERVAL, 3), 'progressive': encoded(cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
     'turned': with_exif(encoded(), 6),
-    'upside down, big-endian': with_exif(encoded(), 3, '>'), 'PNG': cv2.imencode('.png', painted())[1].tobytes(),
+    'upside down': with_exif(encoded(), 3, '>'), 'PNG': cv2.imencode('.png', painted())[1].tobytes(),
     'EXIF that is none': with_exif(encoded(), 1).replace(b'II*\0', b'XX*\0')}
 
 

@@ -296,7 +296,7 @@ SAMPLES = (
              'the interpolation takes the next pixels as well'),
     Mutation('turned_pictures_as_stored', 'src/data/images.py',
              'None if honour_exif and is_turned(content) else', 'None if False else',
-             'tests/data/test_parts_of_pictures.py::test_what_cannot_be_shortened_is_read_whole[OpenCV-upside down, big-endian]',
+             'tests/data/test_parts_of_pictures.py::test_what_cannot_be_shortened_is_read_whole[OpenCV-upside down]',
              'the first rows of a picture may be stored as the last ones'),
     Mutation('damaged_pixels_are_used', 'src/data/precut.py',
              'if not self._is_checked[rank]:', 'if False:',
