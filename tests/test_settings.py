@@ -343,6 +343,7 @@ KEY_ROWS = [
     *rows('DATASET.RANDOM_EXTENSION', ['false'], CROPS, start='mspn'),
     *rows('DATASET.CUT_OFF_PROBABILITY DATASET.COVER_PROBABILITY DATASET.COLOR_JITTER', [1.0, 1.0, 0.5], CROPS),
     *rows('DATASET.ABSENT_AS_EMPTY', ['true'], CROPS, also={'DATASET.CUT_OFF_PROBABILITY': 1.0}),
+    *rows('DATASET.PRECUT', ['precut'], FILES),
     *rows('TRAIN.BATCH_SIZE', [4], ORDER),
     *rows('TRAIN.DROP_REMAINDER', ['false'], METRICS_ROWS, also={'TRAIN.BATCH_SIZE': 3}),
     *rows('TRAIN.NUM_PARALLEL_WORKERS', [2], Observation(found('num_workers'), 'train', {

@@ -2,13 +2,22 @@
 import contextlib
 import ctypes
 import os
+import re
 import sys
 import threading
+from functools import lru_cache
 from typing import Callable, Iterator, Tuple, TypeVar
 
 Result = TypeVar('Result')
 # How libjpeg's warnings begin, about damaged data for which it fills in something else.
+# About bytes between the last row and the end marker.
+SUPERFLUOUS = re.compile('Corrupt JPEG data: [0-9]+ extraneous bytes before marker 0xd9')
 STARTS = (b'Corrupt JPEG data', b'Premature end of JPEG', b'Invalid JPEG file', b'Inconsistent progression')
+
+
+@lru_cache(maxsize=1)
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 class _ErrorStream:
@@ -39,13 +48,13 @@ class _ErrorStream:
 
     @staticmethod
     def _pointer() -> ctypes.c_void_p:
-        return ctypes.c_void_p.in_dll(ctypes.CDLL(None), 'stderr')
+        return ctypes.c_void_p.in_dll(_c_library(), 'stderr')
 
     def _open(self) -> bool:
         """Open the file in memory; return False if that is not possible."""
         if self._file is None:
             try:
-                library = ctypes.CDLL(None)
+                library = _c_library()
                 # In other C libraries the pointer may be in read-only memory.
                 if not hasattr(library, 'gnu_get_libc_version'):
                     raise OSError
@@ -60,6 +69,10 @@ class _ErrorStream:
             except (AttributeError, ValueError, OSError):
                 self._file = ()
         return bool(self._file)
+
+    def can_hear(self) -> bool:
+        with self._changed:
+            return self._open()
 
     @property
     def heard(self) -> int:
@@ -103,6 +116,11 @@ class _ErrorStream:
 _STREAM = _ErrorStream()
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_STREAM.after_fork)
+
+
+def can_listen() -> bool:
+    """Whether warnings of the decoder are caught here; else they appear on standard error."""
+    return sys.platform.startswith('linux') and _STREAM.can_hear()
 
 
 def decode_and_listen(decode: Callable[[], Result]) -> Tuple[Result, str]:

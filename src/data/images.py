@@ -11,9 +11,11 @@ from ..system.device import MAX_PIXELS, MAX_PIXELS_VARIABLE
 from ..system.errors import PoseError
 from ..system.files import open_regular
 from ..system.printing import printable
-from .decoder_warnings import decode_and_listen
-from .image_headers import claimed_size
+from .decoder_warnings import SUPERFLUOUS, can_listen, decode_and_listen
+from .image_headers import ShortJpeg, claimed_size, is_turned, shortened_jpeg
 from .locate_pictures import check_picture_folder
+from .regions import Region
+from .turbojpeg import decode_region
 
 # Endings of files that OpenCV reads as one picture.
 PICTURE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.jp2', '.jpe', '.pbm', '.pgm',
@@ -117,16 +119,67 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
             environment variable OPENCV_IO_MAX_IMAGE_PIXELS allows; the message names it. A JPEG with damaged data is
             no error: it is named in a warning on standard error.
     """
+    name, content, _ = _read_content(path)
+    return _decode(name, content, honour_exif)
+
+
+def read_part(path: Union[str, bytes], said_size: np.ndarray, region: Region, *, honour_exif: bool) -> np.ndarray:
+    """Read a picture of which no more than a region is needed, in less time than the whole takes.
+
+    Damage is named in a warning only where the decoder stumbles over it on its way.
+
+    Args:
+        said_size: (width, height) that the annotation file states.
+
+    Returns:
+        (region.bottom or more rows, width, 3) uint8 BGR; what lies outside of the region is undefined.
+
+    Raises:
+        PoseError: see `read_picture`; or the picture is not of this size, see `check_size`.
+    """
+    name, content, size = _read_content(path)
+    if tuple(map(int, said_size)) == size and content.startswith(JPEG_START):
+        part = None if honour_exif and is_turned(content) else _decode_part(content, region, size)
+        if part is not None:
+            return part
+    picture = _decode(name, content, honour_exif)
+    check_size(picture, said_size, path, honour_exif=honour_exif)
+    return picture
+
+
+def _decode_part(content: bytes, region: Region, size: Tuple[int, int]) -> Optional[np.ndarray]:
+    """Return at least the region of a JPEG as stored, None if that saves nothing, is not possible, or the data is
+    damaged."""
+    part = decode_region(content, region, size)
+    # Where its warnings are not caught, the decoder would tell everybody of the rows that are left.
+    if part is not None or not can_listen():
+        return part
+    short = shortened_jpeg(content, region.bottom)
+    return None if short is None else _decode_short(short)
+
+
+def _decode_short(short: ShortJpeg) -> Optional[np.ndarray]:
+    """Return the picture, None if anything is damaged."""
+    try:
+        picture, warning = decode_and_listen(lambda: _imdecode(short.content, False))
+    except cv2.error:
+        return None
+    is_good = picture is not None and len(picture) == short.height and (
+        not warning or SUPERFLUOUS.fullmatch(warning))
+    return picture if is_good else None
+
+
+def _read_content(path: Union[str, bytes]) -> Tuple[str, bytes, Tuple[int, int]]:
+    """Return the printable name of a picture's file, its bytes, and the (width, height) of its header, (0, 0) if
+    unknown, after checking its size and its end."""
     # Made printable here, since a name that is not UTF-8 cannot be written everywhere.
     name, most = printable(os.fsdecode(path)), _max_pixels()
-    too_large = (f'is larger than the bound of {most} pixels; to read it, raise {MAX_PIXELS_VARIABLE} in the '
-                 'environment')
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             # No format needs more than 8 bytes per pixel, plus some for headers.
             if size > 8 * most + 2 ** 24:
-                raise PoseError(f'the picture {name} of {size} bytes {too_large}')
+                raise PoseError(f'the picture {name} of {size} bytes {_too_large(most)}')
             content = file.read()
     except OSError as error:
         raise PoseError(f'cannot read the picture {name}: {error.strerror or error}') from None
@@ -134,18 +187,31 @@ def read_picture(path: Union[str, bytes], *, honour_exif: bool = True) -> np.nda
         raise PoseError(f'the picture {name} is empty')
     width, height = claimed_size(content) or (0, 0)
     if width * height > most:
-        raise PoseError(f'the picture {name} of {width} x {height} pixels {too_large}')
+        raise PoseError(f'the picture {name} of {width} x {height} pixels {_too_large(most)}')
     if _is_truncated_jpeg(content):
         raise PoseError(f'the picture {name} is truncated: its JPEG data has no end')
+    return name, content, (width, height)
+
+
+def _too_large(most: int) -> str:
+    return (f'is larger than the bound of {most} pixels; to read it, raise {MAX_PIXELS_VARIABLE} in the '
+            'environment')
+
+
+def _imdecode(content: bytes, honour_exif: bool) -> Optional[np.ndarray]:
     flags = cv2.IMREAD_COLOR if honour_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+
+
+def _decode(name: str, content: bytes, honour_exif: bool) -> np.ndarray:
     try:
         if content.startswith(JPEG_START):
-            picture, warning = decode_and_listen(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+            picture, warning = decode_and_listen(lambda: _imdecode(content, honour_exif))
         else:
-            picture, warning = cv2.imdecode(np.frombuffer(content, np.uint8), flags), ''
+            picture, warning = _imdecode(content, honour_exif), ''
     except cv2.error as error:
         if 'CV_IO_MAX_IMAGE_PIXELS' in error.err:
-            raise PoseError(f'the picture {name} {too_large}') from None
+            raise PoseError(f'the picture {name} {_too_large(_max_pixels())}') from None
         raise PoseError(f'{name} cannot be decoded as a picture: {error.err}') from None
     if picture is None:
         raise PoseError(f'{name} is not a picture that OpenCV can read')

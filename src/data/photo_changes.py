@@ -29,7 +29,7 @@ class PhotoDice:
         second: whether a second side is cut as well.
         depths: (2,) how much is cut away at each of the two.
         colors: (3,) brightness, contrast, saturation.
-        cover: whether part of the person is covered.
+        covered: whether part of the person is covered.
         cover_side: chooses the side from which it is.
         cover_extent: (3,) how far into the box the cover reaches, how broad it is, and where along the side it lies.
         piece: (3,) which other photo the piece is from, and its position there.
@@ -40,7 +40,7 @@ class PhotoDice:
     second: float
     depths: np.ndarray
     colors: np.ndarray
-    cover: float
+    covered: float
     cover_side: float
     cover_extent: np.ndarray
     piece: np.ndarray
@@ -73,7 +73,7 @@ class PhotoChanges:
     def draw_dice(self, rng: np.random.Generator) -> PhotoDice:
         uniform = rng.random(17)
         return PhotoDice(cut=uniform[0], sides=uniform[1:3], second=uniform[3], depths=uniform[4:6],
-                         colors=uniform[6:9], cover=uniform[9], cover_side=uniform[10], cover_extent=uniform[11:14],
+                         colors=uniform[6:9], covered=uniform[9], cover_side=uniform[10], cover_extent=uniform[11:14],
                          piece=uniform[14:17])
 
     def frame(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
@@ -105,8 +105,8 @@ class PhotoChanges:
         has_area = min(x + width, right) - max(x, left) >= 2 and min(y + height, bottom) - max(y, top) >= 2
         return frame if has_area and (is_inside & (keypoints[:, 2] > 0)).sum() >= self.min_keypoints else None
 
-    def covered(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
-                dice: PhotoDice) -> Optional[np.ndarray]:
+    def cover(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
+              dice: PhotoDice) -> Optional[np.ndarray]:
         """Return (left, top, right, bottom) in whole pixels of the part of the picture that is covered; None covers
         nothing.
 
@@ -117,7 +117,7 @@ class PhotoChanges:
             keypoints: (K, 3) x, y in picture pixels and visibility.
             picture_shape: (height, width).
         """
-        if dice.cover >= self.cover_probability:
+        if dice.covered >= self.cover_probability:
             return None
         side = int(np.searchsorted(np.cumsum(CUT_SIDES), dice.cover_side, side='right'))
         depth, breadth, place = dice.cover_extent
@@ -171,24 +171,12 @@ def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray,
     return np.concatenate((low - [left, top], high - low)), moved
 
 
-def cover_with_piece(picture: np.ndarray, box_xywh: np.ndarray, keypoints: np.ndarray, area: np.ndarray,
-                     other: np.ndarray, piece: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the picture with a piece of `other` on `area`, the box and the keypoints (..., K, 3).
+def cover_person(box_xywh: np.ndarray, keypoints: np.ndarray, area: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the box and the keypoints (..., K, 3) of a person of whom `area` (left, top, right, bottom) is covered.
 
     Covered keypoints become unlabelled. Where the cover is as broad as the box, the box ends at it: annotated boxes
     hold what can be seen of a person.
-
-    Args:
-        picture, other: BGR, (H, W, 3) uint8.
-        area: (left, top, right, bottom) in whole pixels, as `PhotoChanges.covered` returns it.
-        piece: (3,) the last two say where in `other` the piece is from.
     """
-    size = area[2:] - area[:2]
-    taken = np.minimum(size, (other.shape[1], other.shape[0]))
-    column, row = ((np.array([other.shape[1], other.shape[0]]) - taken) * piece[1:]).astype(int)
-    part = other[row:row + taken[1], column:column + taken[0]]
-    result = picture.copy()
-    result[area[1]:area[3], area[0]:area[2]] = cv2.resize(part, tuple(int(side) for side in size))
     seen = keypoints.copy()
     seen[_inside(keypoints, area) & (keypoints[..., 2] > 0)] = 0
     low, high = box_xywh[:2].copy(), box_xywh[:2] + box_xywh[2:]
@@ -198,7 +186,21 @@ def cover_with_piece(picture: np.ndarray, box_xywh: np.ndarray, keypoints: np.nd
             low[axis] = min(area[2 + axis], high[axis] - 2)
         elif is_as_broad and area[2 + axis] >= high[axis]:
             high[axis] = max(area[axis], low[axis] + 2)
-    return result, np.concatenate((low, high - low)), seen
+    return np.concatenate((low, high - low)), seen
+
+
+def lay_piece(picture: np.ndarray, area: np.ndarray, other: np.ndarray, dice: PhotoDice) -> np.ndarray:
+    """Return the picture with a piece of `other`, both BGR (H, W, 3) uint8, on `area` (left, top, right, bottom).
+
+    The piece is from the place in `other` that the last two of `dice.piece` say; it keeps its size where it fits.
+    """
+    size = area[2:] - area[:2]
+    taken = np.minimum(size, (other.shape[1], other.shape[0]))
+    column, row = ((np.array([other.shape[1], other.shape[0]]) - taken) * dice.piece[1:]).astype(int)
+    part = other[row:row + taken[1], column:column + taken[0]]
+    result = picture.copy()
+    result[area[1]:area[3], area[0]:area[2]] = cv2.resize(part, tuple(int(side) for side in size))
+    return result
 
 
 def build_photo_changes(config) -> PhotoChanges:

@@ -69,7 +69,7 @@ def build_exported_model(config: EasyDict, network: nn.Cell, plan: ExportPlan, f
 
 # Settings of the machine that exports, which do not belong to the model.
 LOCAL_KEYS = ('DEVICE.TARGET', 'DEVICE.ID', 'DATASET.ROOT', 'DATASET.TRAIN_JSON', 'DATASET.TEST_JSON',
-              'MODEL.PRETRAINED', 'TEST.MODEL_FILE', 'TEST.COCO_BBOX_FILE', 'TRAIN.CKPT_SAVE_PATH')
+              'DATASET.PRECUT', 'MODEL.PRETRAINED', 'TEST.MODEL_FILE', 'TEST.COCO_BBOX_FILE', 'TRAIN.CKPT_SAVE_PATH')
 
 
 def exported_config(config: EasyDict, plan: ExportPlan) -> EasyDict:

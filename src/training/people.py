@@ -46,8 +46,13 @@ def load_samples(config: EasyDict, explicit_keys: Iterable[str]) -> PersonSample
                             needed=people.image_index)
     notes = [text for text in (*people.notes, other_split(paths, gt_file)) if text]
     say(f'data: {people.describe(gt_file)}', describe_folders(paths), *(f'note: {text}' for text in notes))
-    return PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
-                         exif_rule(config.DATASET.EXIF), build_photo_changes(config))
+    samples = PersonSamples(people, paths, crops, skeleton, input_shape(config), config.GENERAL.SEED,
+                            exif_rule(config.DATASET.EXIF), build_photo_changes(config))
+    if not config.DATASET.PRECUT:
+        return samples
+    # Here, because of what it imports.
+    from ..data.precut_writing import precut_samples
+    return precut_samples(samples, config.DATASET.PRECUT, say)
 
 
 def load_evaluation(config: EasyDict, processes: Processes, explicit_keys: Iterable[str], *, epochs: float

@@ -7,7 +7,7 @@ import pytest
 
 from src.config import load_recipe, resolve
 from src.data.people import People
-from src.data.photo_changes import ABSENT, PhotoChanges, build_photo_changes, cover_with_piece, end_at_frame
+from src.data.photo_changes import ABSENT, PhotoChanges, build_photo_changes, cover_person, end_at_frame, lay_piece
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.models.common.crops import SimplePoseCrops
@@ -28,7 +28,7 @@ def grid() -> np.ndarray:
 
 def dice(**thrown):
     plain = {'cut': 0.0, 'sides': np.array([BOTTOM, 0.0]), 'second': 1.0, 'depths': np.zeros(2),
-             'colors': np.full(3, 0.5), 'cover': 1.0, 'cover_side': BOTTOM, 'cover_extent': np.array([0.5, 0.5, 0.5]),
+             'colors': np.full(3, 0.5), 'covered': 1.0, 'cover_side': BOTTOM, 'cover_extent': np.array([0.5, 0.5, 0.5]),
              'piece': np.zeros(3), **thrown}
     return dataclasses.replace(ALWAYS.draw_dice(np.random.default_rng(0)), **plain)
 
@@ -116,13 +116,13 @@ COVERED = PhotoChanges(cover_probability=1.0)
                                             (RIGHT, [160, 30, 220, 270]), (BOTTOM, [90, 170, 210, 290])])
 def test_a_cover_reaches_into_the_box_from_one_side(side, expected):
     """From a fifth of the box outside it; depth 0.5 is 40 % of the box, breadth 0.5 is 1.2 boxes around the middle."""
-    area = COVERED.covered(BOX, grid(), SHAPE, dice(cover=0.0, cover_side=side))
+    area = COVERED.cover(BOX, grid(), SHAPE, dice(covered=0.0, cover_side=side))
     assert area.tolist() == expected
 
 
 def test_how_often_and_how_much_is_covered():
     rng, recipe = np.random.default_rng(1), PhotoChanges(cover_probability=0.3)
-    areas = [recipe.covered(BOX, grid(), SHAPE, recipe.draw_dice(rng)) for _ in range(3000)]
+    areas = [recipe.cover(BOX, grid(), SHAPE, recipe.draw_dice(rng)) for _ in range(3000)]
     areas = np.array([area for area in areas if area is not None])
     # A few covers would hide all keypoints or all but one.
     assert 0.24 < len(areas) / 3000 <= 0.32
@@ -135,11 +135,11 @@ def test_how_often_and_how_much_is_covered():
 def test_nobody_is_covered_of_whom_nothing_would_be_left():
     low = grid()
     low[:, 1] = 249
-    thrown = dice(cover=0.0, cover_extent=np.array([0.9, 1.0, 0.5]))
-    assert COVERED.covered(BOX, low, SHAPE, thrown) is None
+    thrown = dice(covered=0.0, cover_extent=np.array([0.9, 1.0, 0.5]))
+    assert COVERED.cover(BOX, low, SHAPE, thrown) is None
     # Two are enough.
     low[:2, 1] = 51
-    assert COVERED.covered(BOX, low, SHAPE, thrown) is not None
+    assert COVERED.cover(BOX, low, SHAPE, thrown) is not None
 
 
 def test_a_cover_hides_keypoints_and_ends_the_box_if_it_is_as_broad():
@@ -148,7 +148,8 @@ def test_a_cover_hides_keypoints_and_ends_the_box_if_it_is_as_broad():
     before = keypoints.copy()
     keypoints[0, 2] = ABSENT
     area = np.array([90, 200, 210, 290])
-    covered, box, seen = cover_with_piece(picture, BOX, keypoints, area, other, np.array([0.0, 0.9, 0.9]))
+    covered = lay_piece(picture, area, other, dice(piece=np.array([0.0, 0.9, 0.9])))
+    box, seen = cover_person(BOX, keypoints, area)
     assert (picture == 255).all() and (covered[200:290, 90:210] == 7).all()
     assert (covered == 7).all(axis=2).sum() == 90 * 120
     assert box.tolist() == [100, 50, 100, 150]
@@ -157,12 +158,12 @@ def test_a_cover_hides_keypoints_and_ends_the_box_if_it_is_as_broad():
     np.testing.assert_array_equal(seen[~hidden], keypoints[~hidden])
     assert seen[0, 2] == ABSENT
     narrow = np.array([120, 200, 210, 290])
-    assert cover_with_piece(picture, BOX, keypoints, narrow, other, np.zeros(3))[1].tolist() == BOX.tolist()
+    assert cover_person(BOX, keypoints, narrow)[0].tolist() == BOX.tolist()
     left = np.array([80, 40, 130, 260])
-    assert cover_with_piece(picture, BOX, keypoints, left, other, np.zeros(3))[1].tolist() == [130, 50, 70, 200]
+    assert cover_person(BOX, keypoints, left)[0].tolist() == [130, 50, 70, 200]
     # The whole box: two pixels of it are left.
     whole = np.array([80, 40, 230, 260])
-    assert cover_with_piece(picture, BOX, keypoints, whole, other, np.zeros(3))[1][2:].min() == 2
+    assert cover_person(BOX, keypoints, whole)[0][2:].min() == 2
 
 
 def test_the_piece_is_from_the_other_photo_and_keeps_its_size():
@@ -170,7 +171,7 @@ def test_the_piece_is_from_the_other_photo_and_keeps_its_size():
     other = np.arange(60 * 50, dtype=np.float32).reshape(60, 50)
     other = np.repeat((other % 251).astype(np.uint8)[..., None], 3, axis=2)
     picture = np.zeros((*SHAPE, 3), np.uint8)
-    covered, _, _ = cover_with_piece(picture, BOX, grid(), np.array([10, 20, 30, 50]), other, np.array([0, 0.5, 0.2]))
+    covered = lay_piece(picture, np.array([10, 20, 30, 50]), other, dice(piece=np.array([0, 0.5, 0.2])))
     np.testing.assert_array_equal(covered[20:50, 10:30], other[6:36, 15:35])
 
 
