@@ -186,7 +186,7 @@ def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str, *, precisi
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
                         'onnxruntime by the ending of a model file')
     parser.add_argument('--precision', default=precision, choices=PRECISIONS, help='of openvino; auto is bf16 where '
-                        'the processor computes in it (default: %(default)s)')
+                        'the processor computes faster in it (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
 
 

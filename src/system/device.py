@@ -306,5 +306,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
+def is_fast_in_bfloat16(processor_file: str = '/proc/cpuinfo') -> bool:
+    """Return whether a processor that has bfloat16 instructions also computes faster with them, or this is unknown.
+
+    Intel's with AVX512_BF16 take longer than in float32 if they lack AMX; AMD's (from Zen 4 on) are twice as fast
+    (docs/benchmarks.md).
+    """
+    try:
+        with open(processor_file, encoding='utf-8', errors='replace') as file:
+            words = set(file.read().split())
+    except OSError:
+        return True
+    return 'avx512_bf16' not in words or 'amx_bf16' in words or 'GenuineIntel' not in words
+
+
 open_missing_streams()
 prepare_environment()

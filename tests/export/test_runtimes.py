@@ -24,6 +24,7 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
+from src.export import runtimes
 from src.export.compare import run_in_batches
 from src.export.example_crops import random_crops
 from src.export.model_file import open_model_file
@@ -228,8 +229,10 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
     assert settings.get('INFERENCE_NUM_THREADS', 0) == threads
 
 
-@pytest.mark.parametrize('own, chosen', [('bf16', 'bf16'), ('f32', 'f32'), ('f16', 'f32')])
-def test_auto_is_bfloat16_where_openvino_itself_chooses_it(own, chosen, material):
+@pytest.mark.parametrize('own, is_fast, chosen', [('bf16', True, 'bf16'), ('bf16', False, 'f32'), ('f32', True, 'f32'),
+                                                  ('f16', True, 'f32')])
+def test_auto_is_bfloat16_where_openvino_itself_chooses_it_and_it_is_fast(own, is_fast, chosen, material, monkeypatch):
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: is_fast)
     openvino = pytest.importorskip('openvino')
     told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
     with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
@@ -246,6 +249,7 @@ def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
     """Scores are computed exactly unless asked otherwise."""
     path, seen = export('simplepose', '.onnx', '--batch_size dynamic'), []
     openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: True)
     monkeypatch.setattr(openvino.Core, 'get_property', lambda _, device, name: {
         'INFERENCE_PRECISION_HINT': openvino.Type.bf16, 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}[name])
     for script, flags in (('infer', 'pictures/1.jpg --img_save_dir quick'), ('eval', '--data_url data --use_gt_bbox')):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from script_runs import ROOT
 
+from src.system import device
 from src.system.device import installed_mindspore_version
 
 RESHAPE = 'print(ms.Tensor([1.0, 2.0]).reshape(2, 1).asnumpy().tolist())'
@@ -37,3 +38,17 @@ def test_importing_the_package_does_not_import_mindspore():
     """Rank tables and made-up data have no use for it."""
     done = run('import sys, src; print("mindspore" in sys.modules)')
     assert (done.returncode, done.stdout, done.stderr) == (0, 'False\n', '')
+
+
+@pytest.mark.parametrize('vendor, flags, is_fast', [
+    ('GenuineIntel', 'avx512_bf16 amx_bf16 amx_tile', True), ('GenuineIntel', 'avx512_bf16', False),
+    ('GenuineIntel', 'avx2', True), ('AuthenticAMD', 'avx512_bf16', True)])
+def test_bfloat16_that_is_slower_than_float32_is_known(vendor, flags, is_fast, tmp_path):
+    """Intel's processors without AMX; what has no bfloat16 at all is OpenVINO's own affair."""
+    path = tmp_path / 'cpuinfo'
+    path.write_text(f'processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu avx {flags}\n')
+    assert device.is_fast_in_bfloat16(str(path)) == is_fast
+
+
+def test_bfloat16_of_an_unknown_processor_is_taken_for_fast(tmp_path):
+    assert device.is_fast_in_bfloat16(str(tmp_path / 'none'))
