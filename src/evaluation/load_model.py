@@ -106,8 +106,11 @@ class LoadedModel:
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
         from ..checkpoints.load import load_weights
+        from ..export.folding import fold_batch_norms
         network = build_empty_network(config)
         load_weights(network, self.weights, config, self.path)
+        if model_of(config).folds_batch_norms:
+            fold_batch_norms(network)
         return network_predictor(config, network, flip_index)
 
 

@@ -204,6 +204,18 @@ def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool 
     return target
 
 
+@contextlib.contextmanager
+def operator_by_operator() -> Iterator[None]:
+    """Within the block nothing is compiled: each operator of a cell runs at once, in every thread."""
+    import mindspore as ms
+    mode = ms.get_context('mode')
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=mode)
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of a job and this one's place among them.
