@@ -319,17 +319,14 @@ def usable_cores() -> int:
 
 
 def is_fast_in_bfloat16(processor_file: str = '/proc/cpuinfo') -> bool:
-    """Return whether a processor that has bfloat16 instructions also computes faster with them, or this is unknown.
-
-    Intel's with AVX512_BF16 take longer than in float32 if they lack AMX; AMD's (from Zen 4 on) are twice as fast
-    (docs/benchmarks.md).
-    """
+    """Return whether the processor is known to compute faster in bfloat16 than in float32: Intel's with AMX, AMD's from
+    Zen 4 on. Intel's with AVX512_BF16 alone take longer in it (docs/benchmarks.md)."""
     try:
         with open(processor_file, encoding='utf-8', errors='replace') as file:
             words = set(file.read().split())
     except OSError:
-        return True
-    return 'avx512_bf16' not in words or 'amx_bf16' in words or 'GenuineIntel' not in words
+        return False
+    return 'amx_bf16' in words or {'avx512_bf16', 'AuthenticAMD'} <= words
 
 
 open_missing_streams()

@@ -24,6 +24,7 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
+from src.evaluation import load_model
 from src.export import runtimes
 from src.export.compare import run_in_batches
 from src.export.example_crops import random_crops
@@ -257,6 +258,18 @@ def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
         assert outcome.status == 0, outcome.err
         seen.append('precision: bf16, in which this processor computes faster' in outcome.out)
     assert seen == [True, False]
+
+
+def test_drawing_names_the_quicker_runtime(material, monkeypatch):
+    """Where OpenVINO is installed and would compute in bfloat16, unless the runtime is named."""
+    pytest.importorskip('openvino')
+    path, flags, seen = export('simplepose', '.onnx', '--batch_size dynamic'), 'pictures/1.jpg --img_save_dir quick', []
+    for is_fast, named in ((True, ''), (False, ''), (True, '--runtime onnxruntime')):
+        monkeypatch.setattr(load_model, 'is_fast_in_bfloat16', lambda: is_fast)
+        outcome = call('infer', f'--model_file {path} {named} {flags}')
+        assert outcome.status == 0, outcome.err
+        seen.append('--runtime openvino is faster on this processor' in outcome.out)
+    assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize('threads', [0, 1])
