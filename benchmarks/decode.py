@@ -28,7 +28,7 @@ from src.models.registry import model_of
 PEOPLE, KEYPOINTS, SHAPE, ROUNDS = 64, 17, (64, 48), 15
 # Name, peak of the heatmaps, recipe, settings.
 DECODERS = (('MSPN, blur 5', 255, 'mspn_2stg_coco_256x192', {}),
-            ('MSPN, blur 9', 255, 'mspn_2stg_mpii_256x256', {}),
+            ('MSPN, blur 9', 255, 'mspn_2stg_coco_256x192', {'TEST.BLUR_KERNEL': 9}),
             ('SimplePoseNet, HRNet', 1, 'simplepose_r50_coco_256x192', {}),
             ('DARK, kernel 11', 1, 'simplepose_r50_dark_coco_256x192', {}),
             ('DARK, kernel 17', 1, 'simplepose_r50_dark_coco_256x192', {'TEST.DECODER_KERNEL': 17}),

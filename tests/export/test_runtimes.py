@@ -233,7 +233,7 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
 @pytest.mark.parametrize('own, is_fast, chosen', [('bf16', True, 'bf16'), ('bf16', False, 'f32'), ('f32', True, 'f32'),
                                                   ('f16', True, 'f32')])
 def test_auto_is_bfloat16_where_openvino_itself_chooses_it_and_it_is_fast(own, is_fast, chosen, material, monkeypatch):
-    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: is_fast)
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda answer=is_fast: answer)
     openvino = pytest.importorskip('openvino')
     told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
     with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
@@ -265,7 +265,7 @@ def test_drawing_names_the_quicker_runtime(material, monkeypatch):
     pytest.importorskip('openvino')
     path, flags, seen = export('simplepose', '.onnx', '--batch_size dynamic'), 'pictures/1.jpg --img_save_dir quick', []
     for is_fast, named in ((True, ''), (False, ''), (True, '--runtime onnxruntime')):
-        monkeypatch.setattr(load_model, 'is_fast_in_bfloat16', lambda: is_fast)
+        monkeypatch.setattr(load_model, 'is_fast_in_bfloat16', lambda answer=is_fast: answer)
         outcome = call('infer', f'--model_file {path} {named} {flags}')
         assert outcome.status == 0, outcome.err
         seen.append('--runtime openvino is faster on this processor' in outcome.out)
