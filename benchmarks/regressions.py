@@ -2,9 +2,10 @@
 
     python -m benchmarks.regressions [--rounds 5]
 
-For before a release, by hand: about a minute on an idle machine, one core. Both sides of a pair alternate, and what
+For before a release, by hand: about two minutes on an idle machine, one core. Both sides of a pair alternate, and what
 counts is the median ratio of their times, so the speed of the machine hardly matters. The exit status is 1 if a ratio
-is above its bound. A bound is about one and a half times the ratio that was measured when it was written down.
+is above its bound. A bound is about one and a half times the ratio that was measured when it was written down; a folded
+network just has to be the faster one.
 """
 import os
 import statistics

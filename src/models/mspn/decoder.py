@@ -15,8 +15,9 @@ from ..record import PIXELS_PER_CELL
 PEAK = 255.0
 # The release pads a heatmap with this many zero cells on each side before decoding.
 FRAME = 10
-# Distance from the peak of a map, in cells, within which its two largest blurred values nearly always lie.
-REACH = 3
+# {kernel of the blur: distance from a map's peak, in cells, beyond which values are nearly always below the second
+# maximum of the blurred map}.
+REACH = {5: 2, 9: 3}
 
 
 def decode_mspn(heatmaps: np.ndarray, *, blur_kernel: int = 5) -> Tuple[np.ndarray, np.ndarray]:
@@ -70,12 +71,13 @@ def _maxima_around_the_peak(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndar
     count, _, width = maps.shape
     maps, numbers, radius = np.ascontiguousarray(maps, np.float32), np.arange(count), blur_kernel // 2
     peak_y, peak_x = np.divmod(maps.reshape(count, -1).argmax(axis=1), width)
+    reach = REACH.get(blur_kernel, radius)
     # Blurred values farther away come from values outside the square alone.
-    farthest = REACH + radius
+    farthest = reach + radius
     windows = _values_around(maps, peak_x, peak_y, farthest + radius)
-    outside = _largest_outside(maps, peak_x, peak_y, REACH)
+    outside = _largest_outside(maps, peak_x, peak_y, reach)
     # More than any rounding of a blur, whose weights add up to 1.
-    margin = 1e-5 * np.abs(windows).max(axis=(1, 2))
+    margin = 1e-5 * np.maximum(maps[numbers, peak_y, peak_x], -windows.reshape(count, -1).min(axis=1))
     side = 2 * farthest + 1
     blur = _blur_matrix(blur_kernel, side)
     # Many small products take less time than one large one, for which NumPy would start threads. Infinity times 0 is
