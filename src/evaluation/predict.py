@@ -57,8 +57,8 @@ class Predictor(NamedTuple):
         batch_size: N. A smaller last batch is filled up, so that a graph is compiled for one shape only.
         needs_whole_batches: the batch size is fixed, even if there are fewer people in all.
         num_hypotheses: I, the number of people predicted in a crop.
-        run_uncompiled: what `run` does and to the same bits, without compiling a graph, which takes seconds, but
-            slower; None if `run` compiles nothing.
+        run_uncompiled: like `run` and to the same bits, but slower and without compiling a graph first, which takes
+            seconds; None if `run` compiles nothing, or there is no such way.
     """
 
     run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
