@@ -69,7 +69,7 @@ def mspn_decoder(_folder: str) -> Pair:
     maps = made_up_heatmaps(decoder.PEAK)
     whole = maps.reshape(-1, *maps.shape[2:])
     return Pair(lambda: decoder.decode_mspn(maps),
-                lambda: decoder._maxima_of_all_cells(whole, 5), 0.36)
+                lambda: decoder._maxima_of_all_cells(whole, 5), 0.4)
 
 
 def loader(folder: str) -> Pair:
