@@ -42,7 +42,7 @@ NOT_NEGATIVE = (
     'TRAIN.END_EPOCH', 'TRAIN.MAX_STEPS', 'TRAIN.CLIP_NORM', 'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS',
     'TRAIN.EARLY_STOP', 'TRAIN.SAVE_EPOCHS', 'TRAIN.KEEP_CHECKPOINTS', 'TRAIN.PRINT_STEP', 'TEST.MULTI_SHIFT')
 SHARES = ('DATASET.HALF_BODY_PROBABILITY', 'DATASET.SCALE_FACTOR', 'DATASET.CUT_OFF_PROBABILITY',
-          'DATASET.COLOR_JITTER', 'TEST.OKS_THRE')
+          'DATASET.COVER_PROBABILITY', 'DATASET.COLOR_JITTER', 'TEST.OKS_THRE')
 
 
 def recipe_names() -> List[str]:
@@ -250,6 +250,9 @@ def _check_dataset(config: EasyDict) -> None:
                         f'{shown_value(dataset.SKELETON)}')
     if dataset.SKELETON.startswith('{'):
         find_skeleton(dataset.SKELETON)
+    if dataset.ABSENT_AS_EMPTY and not model_of(config).learns_absence:
+        able = ', '.join(name for name, model in MODELS.items() if model.learns_absence)
+        raise PoseError(f'DATASET.ABSENT_AS_EMPTY is not for {config.MODEL.NAME}; it is for {able}')
     if dataset.SCALE_FACTOR == 1:
         raise PoseError('DATASET.SCALE_FACTOR should be below 1, or crops shrink to nothing')
     if min(dataset.STDS) <= 0:

@@ -47,7 +47,8 @@ def test_published_settings_of_every_recipe(name):
         'DATASET.COLOR_RGB': body in ('HRNET', 'POSE_MOBILENET') or encoding in MMPOSE,
         'DATASET.ROT_FACTOR': rotation, 'DATASET.ENCODING': encoding,
         'DATASET.SCALE_FACTOR': scale, 'DATASET.HALF_BODY_PROBABILITY': half_body, 'DATASET.FLIP': True,
-        'DATASET.CUT_OFF_PROBABILITY': 0, 'DATASET.COLOR_JITTER': 0,
+        'DATASET.CUT_OFF_PROBABILITY': 0, 'DATASET.COVER_PROBABILITY': 0, 'DATASET.COLOR_JITTER': 0,
+        'DATASET.ABSENT_AS_EMPTY': False,
         'DATASET.RANDOM_EXTENSION': is_mspn and dataset != 'mpii'})
     if is_mspn:
         assert_set(config, {'MSPN.PLANES': [64, 128, 256, 512], 'MSPN.BLOCKS': [3, 4, 6, 3],

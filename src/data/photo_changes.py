@@ -1,7 +1,8 @@
-"""Augmentation of the photo before the crop is cut: the photo may end within the person, and its colors may change.
+"""Augmentation of the photo before the crop is cut: the photo may end within the person, a piece of another photo may
+cover part of the person, and colors may change.
 
 As in `crops.py`, the random numbers are drawn separately from their use. No published recipe here uses these
-augmentations; both are off by default.
+augmentations; all are off by default.
 """
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -12,6 +13,8 @@ import numpy as np
 # Weights of blue, green and red in the perceived brightness.
 LUMINANCE_OF_BGR = np.array([0.114, 0.587, 0.299])
 MIDDLE_GREY = 128.0
+# Visibility of a keypoint that is known to lie beyond the end of the photo.
+ABSENT = -1
 # Probability that a person is cut off first at the (left, top, right, bottom). In most photos the legs are missing.
 CUT_SIDES = (0.2, 0.1, 0.2, 0.5)
 
@@ -26,6 +29,10 @@ class PhotoDice:
         second: whether a second side is cut as well.
         depths: (2,) how much is cut away at each of the two.
         colors: (3,) brightness, contrast, saturation.
+        cover: whether part of the person is covered.
+        cover_side: chooses the side from which it is.
+        cover_extent: (3,) how far into the box the cover reaches, how broad it is, and where along the side it lies.
+        piece: (3,) which other photo the piece is from, and its position there.
     """
 
     cut: float
@@ -33,39 +40,48 @@ class PhotoDice:
     second: float
     depths: np.ndarray
     colors: np.ndarray
+    cover: float
+    cover_side: float
+    cover_extent: np.ndarray
+    piece: np.ndarray
 
 
 @dataclass(frozen=True)
 class PhotoChanges:
-    """Augmentation by photos that end within the person, and by changed colors.
+    """Augmentation by photos that end within the person, by pieces of other photos, and by changed colors.
 
     Attributes:
         cut_off_probability: probability that the photo ends within the person's box, at one side or at two.
         color_jitter: brightness, contrast and saturation are multiplied by uniform random factors within 1 ± this.
+        cover_probability: probability that a piece of another photo covers part of the person.
+        absent_as_empty: keypoints beyond the end of a cut photo get visibility `ABSENT` instead of 0.
     """
 
     cut_off_probability: float = 0.0
     color_jitter: float = 0.0
+    cover_probability: float = 0.0
+    absent_as_empty: bool = False
 
     second_side_probability = 0.3
-    largest_loss = 0.6
-    min_keypoints = 4
+    largest_loss = 0.7
+    min_keypoints = 2
 
     @property
     def are_off(self) -> bool:
-        return not self.cut_off_probability and not self.color_jitter
+        return not (self.cut_off_probability or self.color_jitter or self.cover_probability)
 
     def draw_dice(self, rng: np.random.Generator) -> PhotoDice:
-        uniform = rng.random(9)
+        uniform = rng.random(17)
         return PhotoDice(cut=uniform[0], sides=uniform[1:3], second=uniform[3], depths=uniform[4:6],
-                         colors=uniform[6:9])
+                         colors=uniform[6:9], cover=uniform[9], cover_side=uniform[10], cover_extent=uniform[11:14],
+                         piece=uniform[14:17])
 
     def frame(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
               dice: PhotoDice) -> Optional[np.ndarray]:
         """Return (left, top, right, bottom) in whole pixels of the part of the picture that is kept; None keeps
         all of it.
 
-        A person is not cut off if fewer than four labelled keypoints, or hardly anything of the box, would be left.
+        A person is not cut off if fewer than two labelled keypoints, or hardly anything of the box, would be left.
 
         Args:
             keypoints: (K, 3) x, y in picture pixels and visibility.
@@ -85,10 +101,40 @@ class PhotoChanges:
             frame[side] = round(start + loss if side < 2 else start + length - loss)
         frame = np.clip(frame, 0, [picture_width, picture_height] * 2)
         left, top, right, bottom = frame
-        is_inside = (keypoints[:, :2] >= [left, top]).all(axis=1) & (keypoints[:, :2] <= [right - 1, bottom - 1]).all(
-            axis=1)
+        is_inside = _inside(keypoints, frame)
         has_area = min(x + width, right) - max(x, left) >= 2 and min(y + height, bottom) - max(y, top) >= 2
         return frame if has_area and (is_inside & (keypoints[:, 2] > 0)).sum() >= self.min_keypoints else None
+
+    def covered(self, box_xywh: np.ndarray, keypoints: np.ndarray, picture_shape: Tuple[int, int],
+                dice: PhotoDice) -> Optional[np.ndarray]:
+        """Return (left, top, right, bottom) in whole pixels of the part of the picture that is covered; None covers
+        nothing.
+
+        The cover reaches into the person's box from one side. Nobody is covered of whom fewer than two labelled
+        keypoints would be left.
+
+        Args:
+            keypoints: (K, 3) x, y in picture pixels and visibility.
+            picture_shape: (height, width).
+        """
+        if dice.cover >= self.cover_probability:
+            return None
+        side = int(np.searchsorted(np.cumsum(CUT_SIDES), dice.cover_side, side='right'))
+        depth, breadth, place = dice.cover_extent
+        along, across = side % 2, 1 - side % 2
+        start, length = box_xywh[along], box_xywh[2 + along]
+        low, high = np.empty(2), np.empty(2)
+        reach = (0.1 + (self.largest_loss - 0.1) * depth) * length
+        low[along], high[along] = ((start - 0.2 * length, start + reach) if side < 2
+                                   else (start + length - reach, start + 1.2 * length))
+        middle = box_xywh[across] + place * box_xywh[2 + across]
+        half = (0.2 + 0.8 * breadth) * box_xywh[2 + across]
+        low[across], high[across] = middle - half, middle + half
+        area = np.clip(np.concatenate((low, high)).round(), 0, [picture_shape[1], picture_shape[0]] * 2).astype(int)
+        if (area[2:] - area[:2]).min() < 2:
+            return None
+        left = (keypoints[:, 2] > 0) & ~_inside(keypoints, area)
+        return area if left.sum() >= self.min_keypoints else None
 
     def recolored(self, picture: np.ndarray, dice: PhotoDice) -> np.ndarray:
         """Return a BGR picture (H, W, 3) uint8 with changed brightness, contrast and saturation."""
@@ -100,10 +146,16 @@ class PhotoChanges:
         return cv2.transform(picture, np.hstack((brightness * contrast * of_color, shift)))
 
 
-def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def _inside(keypoints: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """Return which keypoints (..., K, 3) lie on a pixel of (left, top, right, bottom)."""
+    return ((keypoints[..., :2] >= area[:2]) & (keypoints[..., :2] <= area[2:] - 1)).all(axis=-1)
+
+
+def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray, *, absent_as_empty: bool = False
+                 ) -> Tuple[np.ndarray, np.ndarray]:
     """Return the box and the keypoints (..., K, 3) in pixels of the photo that is cut to `frame`.
 
-    The box is clipped to the photo; keypoints outside become unlabelled.
+    The box is clipped to the photo; keypoints outside become unlabelled, or `ABSENT` if they were labelled.
     """
     left, top, right, bottom = frame
     x, y, width, height = box_xywh
@@ -111,11 +163,46 @@ def end_at_frame(box_xywh: np.ndarray, keypoints: np.ndarray, frame: np.ndarray)
     moved = keypoints.copy()
     moved[..., 0] -= left
     moved[..., 1] -= top
-    outside = (moved[..., :2] < 0).any(axis=-1) | (moved[..., :2] > [right - left - 1, bottom - top - 1]).any(axis=-1)
+    outside = ~_inside(keypoints, frame)
+    was_labelled = outside & (keypoints[..., 2] > 0)
     moved[outside] = 0
+    if absent_as_empty:
+        moved[was_labelled, 2] = ABSENT
     return np.concatenate((low - [left, top], high - low)), moved
+
+
+def cover_with_piece(picture: np.ndarray, box_xywh: np.ndarray, keypoints: np.ndarray, area: np.ndarray,
+                     other: np.ndarray, piece: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the picture with a piece of `other` on `area`, the box and the keypoints (..., K, 3).
+
+    Covered keypoints become unlabelled. Where the cover is as broad as the box, the box ends at it: annotated boxes
+    hold what can be seen of a person.
+
+    Args:
+        picture, other: BGR, (H, W, 3) uint8.
+        area: (left, top, right, bottom) in whole pixels, as `PhotoChanges.covered` returns it.
+        piece: (3,) the last two say where in `other` the piece is from.
+    """
+    size = area[2:] - area[:2]
+    taken = np.minimum(size, (other.shape[1], other.shape[0]))
+    column, row = ((np.array([other.shape[1], other.shape[0]]) - taken) * piece[1:]).astype(int)
+    part = other[row:row + taken[1], column:column + taken[0]]
+    result = picture.copy()
+    result[area[1]:area[3], area[0]:area[2]] = cv2.resize(part, tuple(int(side) for side in size))
+    seen = keypoints.copy()
+    seen[_inside(keypoints, area) & (keypoints[..., 2] > 0)] = 0
+    low, high = box_xywh[:2].copy(), box_xywh[:2] + box_xywh[2:]
+    for axis in (0, 1):
+        is_as_broad = area[1 - axis] <= low[1 - axis] and area[3 - axis] >= high[1 - axis]
+        if is_as_broad and area[axis] <= low[axis]:
+            low[axis] = min(area[2 + axis], high[axis] - 2)
+        elif is_as_broad and area[2 + axis] >= high[axis]:
+            high[axis] = max(area[axis], low[axis] + 2)
+    return result, np.concatenate((low, high - low)), seen
 
 
 def build_photo_changes(config) -> PhotoChanges:
     """Return the photo augmentation of a resolved configuration."""
-    return PhotoChanges(config.DATASET.CUT_OFF_PROBABILITY, config.DATASET.COLOR_JITTER)
+    dataset = config.DATASET
+    return PhotoChanges(dataset.CUT_OFF_PROBABILITY, dataset.COLOR_JITTER, dataset.COVER_PROBABILITY,
+                        dataset.ABSENT_AS_EMPTY)

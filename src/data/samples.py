@@ -15,7 +15,7 @@ from .crops import Crop, CropRule
 from .images import check_size, read_picture
 from .neighbours import nearest_neighbours
 from .people import People
-from .photo_changes import PhotoChanges, end_at_frame
+from .photo_changes import PhotoChanges, cover_with_piece, end_at_frame
 from .skeletons import Skeleton
 
 
@@ -118,7 +118,11 @@ class PersonSamples:
         if frame is not None:
             left, top, right, bottom = frame
             picture = picture[top:bottom, left:right]
-            box, keypoints = end_at_frame(box, keypoints, frame)
+            box, keypoints = end_at_frame(box, keypoints, frame, absent_as_empty=self.photo.absent_as_empty)
+        area = self.photo.covered(box, keypoints[0], picture.shape[:2], dice)
+        if area is not None:
+            other = self._picture(int(dice.piece[0] * len(self)))
+            picture, box, keypoints = cover_with_piece(picture, box, keypoints, area, other, dice.piece)
         return self.photo.recolored(picture, dice), box, keypoints
 
     def test_samples(self, rows: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -61,4 +61,5 @@ def _like(linear: Linear) -> Linear:
         return nn.Dense(linear.in_channels, linear.out_channels, **options)
     options.update(stride=linear.stride, pad_mode='pad', padding=linear.padding, dilation=linear.dilation,
                    group=linear.group)
-    return type(linear)(linear.in_channels, linear.out_channels, linear.kernel_size, **options)
+    kind = nn.Conv2dTranspose if isinstance(linear, nn.Conv2dTranspose) else nn.Conv2d
+    return kind(linear.in_channels, linear.out_channels, linear.kernel_size, **options)

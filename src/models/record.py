@@ -99,6 +99,8 @@ class PoseModel:
         draw_threshold: keypoints of lower scores are not drawn unless asked for.
         draw_person_threshold: people whose keypoints score less on average are not drawn unless asked for.
         encodings: the values of DATASET.ENCODING that `crops`, `targets` and `codec` follow.
+        learns_absence: whether its targets and its loss take keypoints that are known to be absent
+            (DATASET.ABSENT_AS_EMPTY).
         shifts_flipped: whether TEST.SHIFT_HEATMAP moves the mirrored heatmaps of the flip test by one cell.
         formats: () -> the published formats of its weights; its own checkpoints need none.
         hypotheses: config -> how many people it looks for in a box.
@@ -128,6 +130,7 @@ class PoseModel:
     check: Callable[[Any], None] = _nothing
     draw_person_threshold: float = 0.4
     encodings: Tuple[str, ...] = ENCODINGS[:1]
+    learns_absence: bool = False
     shifts_flipped: bool = True
     formats: Callable[[], Sequence] = tuple
     hypotheses: Callable[[Any], int] = lambda config: 1

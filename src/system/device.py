@@ -47,6 +47,12 @@ def _major_minor(version: str) -> tuple:
     return tuple(int(re.match(r'\d+', part)[0]) for part in version.split('.')[:2])
 
 
+def is_mindspore_at_least(major: int, minor: int) -> bool:
+    """Return whether this version of MindSpore or a later one is installed, without importing it."""
+    version = installed_mindspore_version()
+    return bool(version) and _major_minor(version) >= (major, minor)
+
+
 def open_missing_streams() -> None:
     """Open the null device for a closed stdin, stdout or stderr, which `>&-` and some job schedulers leave behind.
 
@@ -76,7 +82,7 @@ def prepare_environment() -> None:
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     version = installed_mindspore_version()
-    is_affected = version and _major_minor(version) >= (2, 8) and platform.machine() in ('x86_64', 'AMD64')
+    is_affected = is_mindspore_at_least(2, 8) and platform.machine() in ('x86_64', 'AMD64')
     if is_affected and 'ONEDNN_MAX_CPU_ISA' not in os.environ:
         os.environ['ONEDNN_MAX_CPU_ISA'] = 'AVX2'
         # Tells child processes that the limit was not set by the user.

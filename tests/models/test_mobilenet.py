@@ -16,7 +16,7 @@ from golden_data import (
     seeded_state,
     small_mobilenet,
 )
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 from published_names import (
     mindcv_mobilenet,
@@ -45,7 +45,8 @@ from src.models.common.blocks import BatchNorm, set_precision, without_initial_v
 from src.models.common.gaussian_targets import GaussianTargets
 from src.models.common.mse_loss import JointsMSELoss
 from src.models.registry import build_configured_network, build_network, model_of, network_name
-from src.models.simple_pose.mobilenet import ConvNorm, scaled_channels
+from src.models.simple_pose import mobilenet
+from src.models.simple_pose.mobilenet import ConvNorm, DepthwiseConv, scaled_channels
 from src.models.simple_pose.network import SimplePoseMobileNet
 from src.training.setup import build_started_network
 from src.training.step import LossGraph
@@ -53,6 +54,40 @@ from src.training.step import LossGraph
 RECIPE = 'simplepose_mobilenetv2_coco_256x192'
 SMALL_KEYS = {'MODEL.IMAGE_SIZE': [64, 64], 'POSE_MOBILENET.WIDTH': 0.25, 'POSE_MOBILENET.LAST_CHANNELS': 24,
               'POSE_MOBILENET.NUM_DECONV_FILTERS': [16, 16, 16]}
+
+
+class Gradients(nn.Cell):
+    """Gradients of maps and weights of a convolution."""
+
+    def __init__(self, convolution):
+        super().__init__()
+        self.convolution, self.weights = convolution, ms.ParameterTuple(convolution.trainable_params())
+        self.gradient = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
+
+    def construct(self, maps, gradient):
+        return self.gradient(self.convolution, self.weights)(maps, gradient)
+
+
+@pytest.mark.parametrize('stride, height, width, is_own', [(1, 20, 18, True), (2, 40, 36, True), (2, 41, 37, True),
+                                                          (1, 10, 8, False)])
+def test_gradients_of_a_depthwise_convolution_are_those_of_mindspore(monkeypatch, stride, height, width, is_own):
+    monkeypatch.setattr(mobilenet, 'is_mindspore_at_least', lambda *_: True)
+    rng = np.random.default_rng(0)
+    ours = DepthwiseConv(6, stride)
+    plain = nn.Conv2d(6, 6, 3, stride, 'pad', 1, group=6, has_bias=False)
+    weights = Tensor(rng.standard_normal((6, 1, 3, 3)).astype(np.float32))
+    ours.weight.set_data(weights)
+    plain.weight.set_data(weights)
+    maps = Tensor(rng.standard_normal((3, 6, height, width)).astype(np.float32))
+    result = plain(maps)
+    np.testing.assert_array_equal(ours(maps).asnumpy(), result.asnumpy())
+    gradient = Tensor(rng.standard_normal(result.shape).astype(np.float32))
+    (of_maps,), (of_weights,) = Gradients(ours)(maps, gradient)
+    (maps_expected,), (weights_expected,) = Gradients(plain)(maps, gradient)
+    np.testing.assert_allclose(of_maps.asnumpy(), maps_expected.asnumpy(), atol=1e-6)
+    np.testing.assert_allclose(of_weights.asnumpy(), weights_expected.asnumpy(), atol=1e-4)
+    # The same sums in another order; and where the maps are small, the very same.
+    assert np.array_equal(of_weights.asnumpy(), weights_expected.asnumpy()) != is_own
 
 
 def small_config(**overrides):

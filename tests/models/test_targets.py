@@ -48,6 +48,13 @@ def _gaussian(joints, validity=None, heatmap_sigma=2):
     return target.asnumpy()[0], weight.asnumpy()[0]
 
 
+def test_an_absent_joint_has_an_empty_map_that_counts():
+    """Beside a labelled and an unlabelled one, and one beyond the map."""
+    target, weight = _gaussian([(40, 40), (40, 40), (40, 40), (900, 40)], [1, 0, -1, 1])
+    assert weight.tolist() == [1, 0, 1, 0]
+    assert target[0].max() == 1 and not target[1:].any()
+
+
 def _peaks(maps):
     """(..., h, w) -> indices of the first maximum of each map."""
     return maps.reshape(maps.shape[:-2] + (-1,)).argmax(-1)

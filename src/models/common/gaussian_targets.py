@@ -65,7 +65,8 @@ class GaussianTargets(nn.Cell):
 
         Args:
             joints: (N, K, 2) float32.
-            validity: (N, K) float32, 0 or 1.
+            validity: (N, K) float32: 0 unlabelled, 1 labelled, -1 known to be absent, which has weight 1 and an empty
+                map.
 
         Returns:
             target (N, K, h, w) and target weight (N, K), float32.
@@ -73,8 +74,9 @@ class GaussianTargets(nn.Cell):
         center_x, window_x = self._centers(joints[:, :, 0], 1)
         center_y, window_y = self._centers(joints[:, :, 1], 0)
         touches = ops.logical_and(self._touches_map(window_x, 1), self._touches_map(window_y, 0))
-        weight = validity * ops.cast(touches, mstype.float32)
-        drawn = ops.expand_dims(ops.cast(weight > 0.5, mstype.float32), 2)
+        is_drawn = ops.cast(validity * ops.cast(touches, mstype.float32) > 0.5, mstype.float32)
+        weight = is_drawn + ops.cast(validity < -0.5, mstype.float32)
+        drawn = ops.expand_dims(is_drawn, 2)
         return outer_product(self._rows(center_y, window_y, 0) * drawn, self._rows(center_x, window_x, 1)), weight
 
 

@@ -40,5 +40,5 @@ MODEL = PoseModel(
     name='hrnet', section='HRNET', defaults=os.path.join(os.path.dirname(__file__), 'defaults.yaml'), check=_check,
     variant=lambda config: f'hrnet_w{config.HRNET.WIDTH}', build=_build, crops=build_simple_pose_crops,
     targets=gaussian_targets('HRNET'), loss=mse_loss, codec=GAUSSIAN_CODEC, keypoint_threshold=scored_above,
-    draw_threshold=0.2, encodings=ENCODINGS, formats=_formats, resnet_hint=resnet_hint, published=_published,
-    folds_batch_norms=True)
+    draw_threshold=0.2, encodings=ENCODINGS, learns_absence=True, formats=_formats, resnet_hint=resnet_hint,
+    published=_published, folds_batch_norms=True)

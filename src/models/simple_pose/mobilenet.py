@@ -1,20 +1,18 @@
 """MobileNetV2 without the classifier (Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 arXiv 1801.04381), with MMPose's cell names.
 """
+import mindspore as ms
+from mindspore import nn, ops
 
-from mindspore import nn
-
+from ...system.device import is_mindspore_at_least
 from ...system.errors import PoseError
-from ..common.blocks import BatchNorm, Identity
+from ..common.blocks import BatchNorm, Identity, conv
 
 # Expansion, channels, blocks and stride of the layers 1 to 7.
 LAYERS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
-
-
-
-
-
+# Cells of a map above which a CPU computes the gradient of depthwise weights as `DepthwiseProduct` does.
+MANY_CELLS = 300
 
 
 def scaled_channels(channels: int, width: float) -> int:
@@ -24,14 +22,64 @@ def scaled_channels(channels: int, width: float) -> int:
     return nearest if nearest >= 0.9 * product else nearest + 8
 
 
-class ConvNorm(nn.Cell):
-    """Convolution, BatchNorm and, unless `linear`, ReLU6."""
+class DepthwiseProduct(nn.Cell):
+    """3x3 convolution of every channel by itself: maps (N, C, H, W), weights (C, 1, 3, 3) -> maps (N, C, h, w), padded
+    by one pixel.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, group: int = 1,
-                 linear: bool = False):
+    The gradient of the weights is computed as a convolution of the maps by the gradients of the output, in which each
+    channel of each sample is a group: the same sums in another order.
+    """
+
+    def __init__(self, channels: int, stride: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, pad_mode='pad',
-                              padding=kernel_size // 2, group=group, has_bias=False, weight_init='zeros')
+        self.stride = stride
+        options = {'pad_mode': 'pad', 'pad': (1, 1, 1, 1), 'stride': stride, 'group': channels}
+        self.product = ops.Conv2D(channels, 3, **options)
+        self.gradient_of_maps = ops.Conv2DTranspose(channels, 3, **options)
+
+    def construct(self, maps, weights):
+        return self.product(maps, weights)
+
+    def bprop(self, maps, weights, _output, gradient):
+        """Return the gradients of maps and weights."""
+        number, channels, height, width = maps.shape
+        groups, size = number * channels, gradient.shape[2:]
+        sums = ops.Conv2D(groups, size, pad_mode='pad', pad=(1, 1, 1, 1), dilation=self.stride, group=groups)(
+            ops.reshape(maps, (1, groups, height, width)), ops.reshape(gradient, (groups, 1, *size)))
+        # With stride 2 an even side is one position more than the kernel has.
+        of_weights = ops.sum(ops.reshape(sums[:, :, :3, :3], (number, channels, 9)), 0)
+        return (self.gradient_of_maps(gradient, weights, maps.shape),
+                ops.reshape(of_weights, (channels, 1, 3, 3)))
+
+
+class DepthwiseConv(nn.Conv2d):
+    """3x3 convolution of every channel by itself, padded by one pixel.
+
+    On a CPU, oneDNN 3.10 (MindSpore 2.8 and later) multiplies a row by a column for each sample and channel to get the
+    gradient of the weights, which takes 2 to 25 times as long as `DepthwiseProduct` on maps of more than `MANY_CELLS`.
+    """
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__(channels, channels, 3, stride=stride, pad_mode='pad', padding=1, group=channels,
+                         has_bias=False, weight_init='zeros')
+        self.depthwise = DepthwiseProduct(channels, stride)
+        is_slow = ms.get_context('device_target') == 'CPU' and is_mindspore_at_least(2, 8)
+        self.fewest_cells = MANY_CELLS * stride ** 2 if is_slow else float('inf')
+
+    def construct(self, x):
+        if x.shape[2] * x.shape[3] >= self.fewest_cells:
+            return self.depthwise(x, self.weight)
+        return super().construct(x)
+
+
+class ConvNorm(nn.Cell):
+    """Convolution, of every channel by itself where `depthwise`, BatchNorm and, unless `linear`, ReLU6."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1,
+                 depthwise: bool = False, linear: bool = False):
+        super().__init__()
+        self.conv = (DepthwiseConv(out_channels, stride) if depthwise
+                     else conv(in_channels, out_channels, kernel_size, stride=stride))
         self.bn = BatchNorm(out_channels)
         self.activate = Identity() if linear else nn.ReLU6()
 
@@ -49,7 +97,7 @@ class InvertedResidual(nn.Cell):
         super().__init__()
         hidden = in_channels * expansion
         cells = [ConvNorm(in_channels, hidden, 1)] if expansion != 1 else []
-        self.conv = nn.SequentialCell([*cells, ConvNorm(hidden, hidden, 3, stride=stride, group=hidden),
+        self.conv = nn.SequentialCell([*cells, ConvNorm(hidden, hidden, 3, stride=stride, depthwise=True),
                                        ConvNorm(hidden, out_channels, 1, linear=True)])
         self.is_residual = stride == 1 and in_channels == out_channels
 
