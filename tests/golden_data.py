@@ -21,11 +21,9 @@ seeded with the CRC-32 of its PyTorch name, so the weights need not be stored an
 Where the full files are at hand (`../shared/golden` beside the repository), `golden` adds their arrays.
 """
 import zlib
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -37,6 +35,7 @@ from src.models.common.mse_loss import JointsMSELoss
 from src.models.mspn.loss import JointsL2Loss
 from src.models.mspn.targets import MSPNTargets
 from src.models.registry import build_network
+from src.system.device import operator_by_operator
 
 COMPACT_FOLDER = Path(__file__).resolve().parent / 'golden'
 FULL_FOLDER = Path(__file__).resolve().parent.parent.parent / 'shared' / 'golden'
@@ -150,18 +149,6 @@ def targets_and_loss_of(name: str):
     if name in MSPN_TRAINED:
         return MSPNTargets(TRAINED_SHAPE, HEATMAP_SHAPE), JointsL2Loss()
     return GaussianTargets(TRAINED_SHAPE, HEATMAP_SHAPE, 2), JointsMSELoss()
-
-
-@contextmanager
-def operator_by_operator():
-    """Within the block nothing is compiled."""
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    # MindSpore 2.10 looks for NumPy 1 at the first operator of this mode, and only some operators survive its absence.
-    _ = Tensor(np.zeros(1, np.float32)) + Tensor(np.zeros(1, np.float32))
-    try:
-        yield
-    finally:
-        ms.set_context(mode=ms.GRAPH_MODE)
 
 
 class TrainingOutputs(nn.Cell):

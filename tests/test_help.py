@@ -16,7 +16,8 @@ MODULES = ['src.checkpoints.zoo', 'src.synthetic', 'src.synthetic.animals', 'src
            *(f'benchmarks.{name}' for name in BENCHMARKS)]
 # These build on MindSpore's cells.
 NEED_MINDSPORE = {f'benchmarks.{name}' for name in (
-    'cost', 'decode', 'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets', 'whole_path')}
+    'cost', 'decode', 'folded', 'hypotheses', 'imagenet_start', 'inference', 'recompute', 'runtime_ap', 'targets',
+    'whole_path')}
 SCRIPTS = sorted(path.name for path in ROOT.glob('scripts/*.sh') if not path.stem.endswith('_functions'))
 # It hands its words to a root script.
 EXPORT = 'run_export.sh'

@@ -15,11 +15,11 @@ from ..checkpoints.configuration import resolve_test_config
 from ..checkpoints.zoo_table import find_weights
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
-from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime
+from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime, installed_runtimes
 from ..models.record import is_udp
 from ..models.registry import build_empty_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
-from ..system.device import share_of_cores
+from ..system.device import is_fast_in_bfloat16, share_of_cores
 from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
@@ -106,8 +106,11 @@ class LoadedModel:
         if self.model is not None:
             return file_predictor(config, self.model, flip_index)
         from ..checkpoints.load import load_weights
+        from ..export.folding import fold_batch_norms
         network = build_empty_network(config)
         load_weights(network, self.weights, config, self.path)
+        if model_of(config).folds_batch_norms:
+            fold_batch_norms(network)
         return network_predictor(config, network, flip_index)
 
 
@@ -186,7 +189,7 @@ def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str, *, precisi
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
                         'onnxruntime by the ending of a model file')
     parser.add_argument('--precision', default=precision, choices=PRECISIONS, help='of openvino; auto is bf16 where '
-                        'the processor computes in it (default: %(default)s)')
+                        'the processor computes faster in it (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
 
 
@@ -246,6 +249,9 @@ def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
         if arguments.precision == 'auto' and model.precision == 'bf16':
             say('precision: bf16, in which this processor computes faster; --precision f32 is exact')
+        elif arguments.precision == 'auto' and not arguments.runtime and is_fast_in_bfloat16() and (
+                'openvino' in installed_runtimes(model.path)):
+            say(f'runtime: {runtime}; --runtime openvino is faster on this processor, which is good at bf16')
         return [LoadedModel(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
         raise PoseError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Deque, List, NamedTuple, Tuple
+from typing import Callable, Deque, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -57,6 +57,8 @@ class Predictor(NamedTuple):
         batch_size: N. A smaller last batch is filled up, so that a graph is compiled for one shape only.
         needs_whole_batches: the batch size is fixed, even if there are fewer people in all.
         num_hypotheses: I, the number of people predicted in a crop.
+        run_uncompiled: like `run` and to the same bits, but slower and without compiling a graph first, which takes
+            seconds; None if `run` compiles nothing, or there is no such way.
     """
 
     run: Callable[[np.ndarray], Tuple[np.ndarray, ...]]
@@ -64,6 +66,7 @@ class Predictor(NamedTuple):
     batch_size: int
     needs_whole_batches: bool = False
     num_hypotheses: int = 1
+    run_uncompiled: Optional[Callable[[np.ndarray], Tuple[np.ndarray, ...]]] = None
 
 
 def describe_progress(done: int, count: int, seconds: float) -> str:

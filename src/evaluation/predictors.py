@@ -1,15 +1,20 @@
 """Predictors, which compute poses from crops: a network in MindSpore, an exported file in its runtime, or an ensemble
 of networks."""
-from typing import Any, Callable, Sequence, Tuple
+import threading
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..export.model_file import ModelFile
 from ..models.record import pixels_per_cell
 from ..models.registry import build_flip_test, model_of, num_hypotheses, shifts_heatmap
+from ..system.device import operator_by_operator
 from ..system.errors import PoseError
 from .multi_shift import average_over_shifts
 from .predict import Predictor
+
+# Held while MindSpore runs a network: whether it compiles is a setting of the whole process.
+_EXECUTION_MODE = threading.Lock()
 
 
 def network_predictor(config, network: Any, flip_index: np.ndarray) -> Predictor:
@@ -20,7 +25,7 @@ def network_predictor(config, network: Any, flip_index: np.ndarray) -> Predictor
         flip_index: (K,), for the flip test, if the configuration asks for it.
     """
     # Imported here, because exported files also run without MindSpore.
-    from mindspore import Tensor
+    from mindspore import Tensor, get_context
 
     from ..models.common.flip_test import AllHypotheses
     from ..models.common.normalise import build_normaliser
@@ -30,10 +35,18 @@ def network_predictor(config, network: Any, flip_index: np.ndarray) -> Predictor
     cell.set_train(False)
 
     def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-        return (cell(Tensor(crops)).asnumpy(),)
+        with _EXECUTION_MODE:
+            return (cell(Tensor(crops)).asnumpy(),)
 
+    def run_uncompiled(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
+        with _EXECUTION_MODE, operator_by_operator():
+            return (cell(Tensor(crops)).asnumpy(),)
+
+    # That both give the same bits is only known of CPUs.
+    is_cpu = get_context('device_target') == 'CPU'
     return Predictor(_with_shifts(config, run), build_decoder(config), config.TEST.BATCH_SIZE,
-                     num_hypotheses=hypotheses)
+                     num_hypotheses=hypotheses,
+                     run_uncompiled=_with_shifts(config, run_uncompiled) if is_cpu else None)
 
 
 def file_predictor(config, model: ModelFile, flip_index: np.ndarray) -> Predictor:
@@ -78,11 +91,13 @@ def mean_predictor(predictors: Sequence[Predictor]) -> Predictor:
     Args:
         predictors: all with heatmaps of the same shape and the same peak value.
     """
-    def run(crops: np.ndarray) -> Tuple[np.ndarray, ...]:
-        total = sum(predictor.run(crops)[0] for predictor in predictors)
-        return (total / np.float32(len(predictors)),)
+    def mean_of(runs: Sequence[Callable]) -> Optional[Callable[[np.ndarray], Tuple[np.ndarray, ...]]]:
+        if None in runs:
+            return None
+        return lambda crops: (sum(run(crops)[0] for run in runs) / np.float32(len(runs)),)
 
-    return predictors[0]._replace(run=run)
+    return predictors[0]._replace(run=mean_of([each.run for each in predictors]),
+                                  run_uncompiled=mean_of([each.run_uncompiled for each in predictors]))
 
 
 def build_decoder(config) -> Callable[..., Tuple[np.ndarray, np.ndarray]]:

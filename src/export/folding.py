@@ -42,13 +42,14 @@ def _folded(linear: Linear, norm: BatchNorm) -> Linear:
     gamma, beta, mean, variance = (each.asnumpy().astype(np.float64) for each in (
         norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
     factor = gamma / np.sqrt(variance + norm.eps)
-    weight = linear.weight.asnumpy().astype(np.float64)
+    weight = linear.weight.asnumpy()
     bias = linear.bias.asnumpy().astype(np.float64) if linear.has_bias else 0.0
     # Axes (O, I, ...), but (I, O, k, k) for a transposed convolution.
     out_axis = 1 if isinstance(linear, nn.Conv2dTranspose) else 0
-    weight = weight * np.expand_dims(factor, tuple(axis for axis in range(weight.ndim) if axis != out_axis))
+    per_channel = np.expand_dims(factor, tuple(axis for axis in range(weight.ndim) if axis != out_axis))
     result = _like(linear)
-    result.weight.set_data(Tensor(weight.astype(np.float32)))
+    # Computed in float64, part by part: a whole copy in float64 takes four times as long.
+    result.weight.set_data(Tensor(np.multiply(weight, per_channel, out=np.empty_like(weight), casting='same_kind')))
     result.bias.set_data(Tensor((beta + (bias - mean) * factor).astype(np.float32)))
     return result
 

@@ -7,12 +7,12 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 
-from ..system.device import instruction_sets_unlimited, usable_cores
+from ..system.device import instruction_sets_unlimited, is_fast_in_bfloat16, usable_cores
 from ..system.errors import MissingPackageError, PoseError
 
 RUNTIMES = ('mindspore', 'mindir', 'onnxruntime', 'openvino')
 # Not float16: OpenVINO would also run a decoder inside the file in it, and coordinates need more precision. 'auto' is
-# bfloat16 in OpenVINO where the processor computes in it, otherwise float32.
+# bfloat16 in OpenVINO where the processor computes faster in it, otherwise float32.
 PRECISIONS = ('f32', 'bf16', 'auto')
 # Height and width of the first, empty input for a graph with dynamic height and width.
 FREE_SIDE = 64
@@ -152,9 +152,9 @@ def _load_with_openvino(path: str, precision: str, threads: int) -> LoadedGraph:
                    for each in model.inputs)
     with instruction_sets_unlimited():
         if precision == 'auto':
-            # OpenVINO's own choice, but never float16.
+            # OpenVINO's own choice, but never float16, nor bfloat16 that is slower than float32.
             own = core.get_property('CPU', 'INFERENCE_PRECISION_HINT')
-            precision = 'bf16' if own == openvino.Type.bf16 else 'f32'
+            precision = 'bf16' if own == openvino.Type.bf16 and is_fast_in_bfloat16() else 'f32'
         if precision == 'bf16' and 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
             raise UnsupportedPrecisionError('this processor has no bfloat16 for --precision bf16; f32 runs everywhere')
         compiled = core.compile_model(model, 'CPU', openvino_settings(precision, threads))

@@ -1,5 +1,5 @@
 """Boxes on pictures in memory -> poses, with the scores and the suppression of the network's protocol."""
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from ..system.errors import PoseError
 
 # MindSpore compiles a graph for each batch size; only two are used: the full one, and this one for few people.
 SMALL_BATCH = 4
+# So many people are computed without compiling: more of them would take longer than the compilation.
+UNCOMPILED_PEOPLE = 16
 
 
 class PosesOfPicture(NamedTuple):
@@ -55,6 +57,7 @@ class BoxPoser:
     def __init__(self, config, predictor: Predictor, skeleton: Skeleton, *, is_compiled: bool):
         self.config, self.skeleton, self._predictor, self._is_compiled = config, skeleton, predictor, is_compiled
         self._crops, self._shape = model_of(config).crops(config), input_shape(config)
+        self._uncompiled_people = 0
 
     @property
     def batch_size(self) -> int:
@@ -66,14 +69,15 @@ class BoxPoser:
         hypotheses, found, scales_of_all = self._predictor.num_hypotheses, [], []
         for start in range(0, len(boxes_xywh), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(boxes_xywh)))
-            crops = np.empty((self._size_for(len(rows)), height, width, 3), np.uint8)
+            run, size = self._way_for(len(rows))
+            crops = np.empty((size, height, width, 3), np.uint8)
             centers, scales = np.empty((len(rows), 2), np.float32), np.empty((len(rows), 2), np.float32)
             for place, row in enumerate(rows):
                 crop = self._crops.test_crop(boxes_xywh[row], width / height)
                 cut_crop(pictures[owners[row]], crop, crops[place])
                 centers[place], scales[place] = crop.center, crop.scale
             crops[len(rows):] = crops[0]
-            outputs = [first_crops(each, hypotheses, len(rows)) for each in self._predictor.run(crops)]
+            outputs = [first_crops(each, hypotheses, len(rows)) for each in run(crops)]
             positions, scores = self._predictor.decode(*outputs, np.tile(centers, (hypotheses, 1)),
                                                        np.tile(scales, (hypotheses, 1)))
             keypoints = np.concatenate([positions, scores[..., None]], axis=2)
@@ -89,12 +93,18 @@ class BoxPoser:
         return Poses(keypoints, np.tile(areas, hypotheses), np.tile(np.arange(count), hypotheses),
                      np.repeat(np.arange(hypotheses), count))
 
-    def _size_for(self, count: int) -> int:
-        if self._predictor.needs_whole_batches:
-            return self.batch_size
+    def _way_for(self, count: int) -> Tuple[Callable, int]:
+        """Return the function that runs the next `count` crops, and the size of the batch that they are filled up to.
+        """
+        predictor = self._predictor
+        if predictor.needs_whole_batches:
+            return predictor.run, self.batch_size
         if not self._is_compiled:
-            return count
-        return min(SMALL_BATCH, self.batch_size) if count <= SMALL_BATCH else self.batch_size
+            return predictor.run, count
+        if predictor.run_uncompiled is not None and self._uncompiled_people + count <= UNCOMPILED_PEOPLE:
+            self._uncompiled_people += count
+            return predictor.run_uncompiled, count
+        return predictor.run, min(SMALL_BATCH, self.batch_size) if count <= SMALL_BATCH else self.batch_size
 
     def in_order_of_boxes(self, pictures: Sequence[np.ndarray], boxes: Sequence[np.ndarray],
                           box_scores: Sequence[np.ndarray]) -> List[PosesOfPicture]:

@@ -40,7 +40,8 @@ class PoseEstimator:
         recipe: of the network, for weights without a recipe inside.
         runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by default chosen by the
             file's ending.
-        precision: of openvino: 'f32', 'bf16', or 'auto', which is bf16 where the processor computes in it.
+        precision: of openvino: 'f32', 'bf16', or 'auto', which is bf16 where the processor computes
+            faster in it.
         threads: of onnxruntime and openvino; 0 lets them choose.
         flip_test: average with the mirrored crops; None takes the setting of the recipe or of the exported file.
         device: of MindSpore: 'auto', 'Ascend', 'GPU' or 'CPU'.

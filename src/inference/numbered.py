@@ -16,6 +16,7 @@ from ..system.command_line import say
 from ..system.device import Processes
 from ..system.errors import PoseError
 from ..system.files import make_folder, write_json
+from .box_poses import UNCOMPILED_PEOPLE
 
 CLASSIC_FOLDER, CLASSIC_SCORE = './infer_img', 0.7
 
@@ -27,8 +28,11 @@ def run_numbered(arguments: argparse.Namespace, config, source, skeleton, target
     pictures, samples = load_boxed_pictures(model_of(config).crops(config), input_shape(config), skeleton,
                                             arguments.data_url or CLASSIC_FOLDER, arguments.det_file_url, say)
     people = samples.people
-    poses = predict.predict_poses(source.build_predictor(config, skeleton.flip_index), samples,
-                          num_threads=config.TEST.NUM_PARALLEL_WORKERS, processes=Processes(target))
+    predictor = source.build_predictor(config, skeleton.flip_index)
+    if predictor.run_uncompiled is not None and len(people) <= UNCOMPILED_PEOPLE:
+        predictor = predictor._replace(run=predictor.run_uncompiled)
+    poses = predict.predict_poses(predictor, samples, num_threads=config.TEST.NUM_PARALLEL_WORKERS,
+                                  processes=Processes(target))
     rows, scores = rank_by_protocol(config, people, poses, skeleton)
     problems = []
     attempt(problems, lambda: write_json(

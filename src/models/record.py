@@ -112,6 +112,8 @@ class PoseModel:
         usual_start: config -> path of the start file that is taken if it exists and no other is given.
         trunk: regular expression of the names of the parameters before the heads, which TRAIN.FREEZE=trunk keeps.
         published: () -> {name: function that builds the published network of this name}.
+        folds_batch_norms: whether each BatchNorm follows, among the cells of its parent, right after the layer whose
+            outputs it normalises. Then it is folded into that layer where a checkpoint is only run.
     """
 
     name: str
@@ -140,3 +142,4 @@ class PoseModel:
     usual_start: Callable[[Any], str] = _nothing
     trunk: str = r'(?!(deconv_layers|final_layer)\.).+'
     published: Callable[[], Mapping[str, Callable]] = dict
+    folds_batch_norms: bool = False

@@ -210,6 +210,18 @@ def set_up_device(target: str = 'auto', device_id: int = 0, *, graph_mode: bool 
     return target
 
 
+@contextlib.contextmanager
+def operator_by_operator() -> Iterator[None]:
+    """Within the block nothing is compiled: each operator of a cell runs at once, in every thread."""
+    import mindspore as ms
+    mode = ms.get_context('mode')
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=mode)
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of a job and this one's place among them.
@@ -310,6 +322,17 @@ def share_of_cores() -> int:
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def is_fast_in_bfloat16(processor_file: str = '/proc/cpuinfo') -> bool:
+    """Return whether the processor is known to compute faster in bfloat16 than in float32: Intel's with AMX, AMD's from
+    Zen 4 on. Intel's with AVX512_BF16 alone take longer in it (docs/benchmarks.md)."""
+    try:
+        with open(processor_file, encoding='utf-8', errors='replace') as file:
+            words = set(file.read().split())
+    except OSError:
+        return False
+    return 'amx_bf16' in words or {'avx512_bf16', 'AuthenticAMD'} <= words
 
 
 open_missing_streams()

@@ -2,14 +2,16 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
 import mindspore as ms
 import numpy as np
 import pytest
-from golden_data import operator_by_operator
+from golden_data import load_seeded, operator_by_operator
 from mindspore import Tensor, nn, ops
+from script_runs import MSPN, SIMPLE_POSE, TINY
 from tiny_mipnet import mipnet_config, tiny_mipnet
 
 from src.config import load_recipe, resolve
@@ -17,13 +19,16 @@ from src.data.coco import load_coco_people
 from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
+from src.evaluation.load_model import LoadedModel
 from src.evaluation.predict import WAITING_BATCHES, Predictor, predict_poses
 from src.evaluation.predictors import file_predictor, network_predictor
 from src.export.example_crops import random_crops
+from src.models import registry
 from src.models.common.crops import SimplePoseCrops
 from src.models.common.flip_test import FlipTest
 from src.models.common.normalise import build_normaliser
 from src.models.mipnet.codes import instance_codes
+from src.models.registry import build_configured_network, model_of
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
 
@@ -281,3 +286,31 @@ def test_all_hypotheses_of_a_network_are_those_of_its_codes(flip_test, num_insta
         ours = heatmaps[3 * number:3 * number + 3]
         assert np.abs(ours - expected).max() <= 1e-5 * np.abs(expected).max()
         assert number == 0 or np.abs(ours - heatmaps[:3]).max() > 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize('recipe', [SIMPLE_POSE, MSPN])
+def test_a_checkpoint_that_is_only_run_has_its_batch_norms_folded(recipe):
+    """Its heatmaps differ by rounding alone, and its weights stay what they were. A network from elsewhere, whose cells
+    may be in another order, is run as it is."""
+    config = resolve(load_recipe(recipe), {**dict(item.split('=') for item in TINY[recipe].split()[1:]),
+                                           'MODEL.IMAGE_SIZE': '64 96'})
+    network, crops = build_configured_network(config), random_crops(config, 2)
+    load_seeded(network)
+    weights = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
+    source = LoadedModel('a.ckpt', None, weights={name: values.copy() for name, values in weights.items()})
+    plain, = network_predictor(config, network, COCO.flip_index).run_uncompiled(crops)
+    folded, = source.build_predictor(config, COCO.flip_index).run_uncompiled(crops)
+    assert 0 < np.abs(folded - plain).max() <= 1e-5 * np.abs(plain).max()
+    assert all(np.array_equal(source.weights[name], values) for name, values in weights.items())
+    model = replace(model_of(config), folds_batch_norms=False)
+    with mock.patch.dict(registry.MODELS, {model.name: model}):
+        unfolded, = source.build_predictor(config, COCO.flip_index).run_uncompiled(crops)
+    np.testing.assert_array_equal(unfolded, plain)
+
+
+def test_a_graph_and_its_operators_one_by_one_give_the_same_bits():
+    config = resolve(load_recipe('simplepose_small_synthetic_160x128'), {'MODEL.IMAGE_SIZE': [64, 64]})
+    crops, predictor = random_crops(config, 2), network_predictor(config, Thirds(), COCO.flip_index)
+    mode = ms.get_context('mode')
+    np.testing.assert_array_equal(predictor.run_uncompiled(crops)[0], predictor.run(crops)[0])
+    assert ms.get_context('mode') == mode

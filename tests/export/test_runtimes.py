@@ -24,6 +24,8 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
+from src.evaluation import load_model
+from src.export import runtimes
 from src.export.compare import run_in_batches
 from src.export.example_crops import random_crops
 from src.export.model_file import open_model_file
@@ -228,8 +230,10 @@ def test_openvino_is_told_precision_and_threads(precision, threads, material):
     assert settings.get('INFERENCE_NUM_THREADS', 0) == threads
 
 
-@pytest.mark.parametrize('own, chosen', [('bf16', 'bf16'), ('f32', 'f32'), ('f16', 'f32')])
-def test_auto_is_bfloat16_where_openvino_itself_chooses_it(own, chosen, material):
+@pytest.mark.parametrize('own, is_fast, chosen', [('bf16', True, 'bf16'), ('bf16', False, 'f32'), ('f32', True, 'f32'),
+                                                  ('f16', True, 'f32')])
+def test_auto_is_bfloat16_where_openvino_itself_chooses_it_and_it_is_fast(own, is_fast, chosen, material, monkeypatch):
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda answer=is_fast: answer)
     openvino = pytest.importorskip('openvino')
     told = {'INFERENCE_PRECISION_HINT': getattr(openvino.Type, own), 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}
     with mock.patch.object(openvino.Core, 'get_property', lambda _, device, name: told[name]):
@@ -246,6 +250,7 @@ def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
     """Scores are computed exactly unless asked otherwise."""
     path, seen = export('simplepose', '.onnx', '--batch_size dynamic'), []
     openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: True)
     monkeypatch.setattr(openvino.Core, 'get_property', lambda _, device, name: {
         'INFERENCE_PRECISION_HINT': openvino.Type.bf16, 'OPTIMIZATION_CAPABILITIES': ['FP32', 'BF16']}[name])
     for script, flags in (('infer', 'pictures/1.jpg --img_save_dir quick'), ('eval', '--data_url data --use_gt_bbox')):
@@ -253,6 +258,18 @@ def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
         assert outcome.status == 0, outcome.err
         seen.append('precision: bf16, in which this processor computes faster' in outcome.out)
     assert seen == [True, False]
+
+
+def test_drawing_names_the_quicker_runtime(material, monkeypatch):
+    """Where OpenVINO is installed and would compute in bfloat16, unless the runtime is named."""
+    pytest.importorskip('openvino')
+    path, flags, seen = export('simplepose', '.onnx', '--batch_size dynamic'), 'pictures/1.jpg --img_save_dir quick', []
+    for is_fast, named in ((True, ''), (False, ''), (True, '--runtime onnxruntime')):
+        monkeypatch.setattr(load_model, 'is_fast_in_bfloat16', lambda answer=is_fast: answer)
+        outcome = call('infer', f'--model_file {path} {named} {flags}')
+        assert outcome.status == 0, outcome.err
+        seen.append('--runtime openvino is faster on this processor' in outcome.out)
+    assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize('threads', [0, 1])

@@ -13,6 +13,9 @@ import src
 from src import PoseError, PoseEstimator
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
+from src.data.skeletons import COCO
+from src.evaluation.predict import Predictor
+from src.inference.box_poses import BoxPoser
 from src.models.registry import build_configured_network
 from src.synthetic.pictures import make_picture
 
@@ -127,3 +130,34 @@ def test_the_public_face(material):
         assert getattr(src, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'PoseEstimater'"):
         src.PoseEstimater  # noqa: B018
+
+
+def test_the_first_people_are_computed_without_compiling():
+    """In batches of just their number. The 17th needs a graph, and from then on there are two batch sizes."""
+    config, calls = load_recipe(SIMPLE_POSE), []
+
+    def runs_as(name):
+        def run(crops):
+            calls.append((name, len(crops)))
+            return (np.zeros((len(crops), 17, 64, 48), np.float32),)
+        return run
+
+    def decode(heatmaps, center, scale):
+        return np.zeros((len(heatmaps), 17, 2)), np.zeros((len(heatmaps), 17))
+
+    predictor = Predictor(runs_as('graph'), decode, 8, run_uncompiled=runs_as('operators'))
+    picture, box = np.zeros((90, 60, 3), np.uint8), np.array([[0.0, 0.0, 60.0, 90.0]])
+
+    def poses_of(*counts, **options):
+        calls.clear()
+        poser = BoxPoser(config, options.pop('predictor', predictor), COCO, is_compiled=True)
+        for count in counts:
+            found, = poser.in_order_of_boxes([picture], [np.tile(box, (count, 1))], [np.ones(count)])
+            assert len(found.keypoints) == count
+        return list(calls)
+
+    assert poses_of(1, 5, 9, 1, 1, 5) == [('operators', 1), ('operators', 5), ('operators', 8), ('operators', 1),
+                                          ('operators', 1), ('graph', 4), ('graph', 8)]
+    assert poses_of(20) == [('operators', 8), ('operators', 8), ('graph', 4)]
+    assert poses_of(1, predictor=predictor._replace(run_uncompiled=None)) == [('graph', 4)]
+    assert poses_of(1, predictor=predictor._replace(needs_whole_batches=True)) == [('graph', 8)]

@@ -233,6 +233,45 @@ def test_mspn_looks_beyond_the_peak_where_another_hill_may_be_higher(kernel):
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize('shape', [(9, 12), (4, 5), (1, 3)])
+def test_mspn_bound_of_what_lies_outside(shape):
+    """Around every cell, also in corners and in maps smaller than the square: never below the largest value outside,
+    and equal to it where the square does not touch the border."""
+    rng = np.random.default_rng(7)
+    y, x = (grid.ravel() for grid in np.mgrid[:shape[0], :shape[1]])
+    maps = rng.normal(0, 60, (len(y), *shape)).astype(np.float32)
+    bounds = decoder._largest_outside(maps, x, y, 2)
+    rows, columns = np.mgrid[:shape[0], :shape[1]]
+    for bound, heatmap, center_x, center_y in zip(bounds, maps, x, y):
+        outside = np.maximum(abs(rows - center_y), abs(columns - center_x)) > 2
+        largest = heatmap[outside].max(initial=-np.inf)
+        assert bound >= largest
+        if 2 < center_x < shape[1] - 3:
+            assert bound == largest
+
+
+def test_mspn_blurs_whole_maps_only_where_it_has_to():
+    """Of noisy blobs, some of them at the border, hardly any."""
+    rng = np.random.default_rng(8)
+    rows, columns = np.mgrid[:HEATMAP_SHAPE[0], :HEATMAP_SHAPE[1]]
+    center = rng.uniform(0, HEATMAP_SHAPE, (200, 2))
+    maps = 255 * np.exp(-((rows - center[:, :1, None]) ** 2 + (columns - center[:, 1:, None]) ** 2) / 8)
+    maps = (maps + rng.normal(0, 5, maps.shape)).astype(np.float32)
+    for kernel in (5, 9):
+        assert decoder._maxima_around_the_peak(maps, kernel)[2].mean() > 0.97
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('value', [np.inf, -np.inf, np.nan])
+def test_mspn_maps_that_are_not_finite_go_the_steps_of_the_release(value):
+    heatmaps = np.tile(bell_map(), (1, 3, 1, 1))
+    heatmaps[0, 0, 40, 22] = heatmaps[0, 1, 2, 3] = value
+    keypoints, scores = decode_mspn(heatmaps, IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256))
+    alone, score = decode_mspn(heatmaps[:, 2:], IDENTITY_CENTER, IDENTITY_SCALE, input_size=(192, 256))
+    np.testing.assert_array_equal(keypoints[0, 2], alone[0, 0])
+    assert scores[0, 2] == score
+
+
 def test_mspn_second_maximum_may_lie_in_the_frame():
     """Where nothing but the peak is positive after the blur, it is the first zero of the frame's corner."""
     heatmaps = constant_map(-1)

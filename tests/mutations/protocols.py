@@ -27,7 +27,7 @@ PROTOCOLS = (
              'tests/models/test_heatmaps.py::test_mspn_second_maximum_may_lie_in_the_frame',
              'a second maximum of 0 is the corner of the frame'),
     Mutation('mspn_rival_far_away', 'src/models/mspn/decoder.py',
-             'values[2], framed.max(axis=(1, 2)), np.zeros(count))', 'values[2], np.zeros(count))',
+             'np.maximum(np.maximum(third, outside), 0)', 'np.maximum(third, 0)',
              'tests/models/test_heatmaps.py::test_mspn_looks_beyond_the_peak_where_another_hill_may_be_higher',
              'another hill may be higher once it is blurred'),
     Mutation('mspn_ties_by_float32', 'src/models/mspn/decoder.py',

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from script_runs import ROOT
 
+from src.system import device
 from src.system.device import installed_mindspore_version
 
 RESHAPE = 'print(ms.Tensor([1.0, 2.0]).reshape(2, 1).asnumpy().tolist())'
@@ -37,3 +38,13 @@ def test_importing_the_package_does_not_import_mindspore():
     """Rank tables and made-up data have no use for it."""
     done = run('import sys, src; print("mindspore" in sys.modules)')
     assert (done.returncode, done.stdout, done.stderr) == (0, 'False\n', '')
+
+
+@pytest.mark.parametrize('vendor, flags, is_fast', [
+    ('GenuineIntel', 'avx512_bf16 amx_bf16 amx_tile', True), ('GenuineIntel', 'avx512_bf16', False),
+    ('GenuineIntel', 'avx2', False), ('AuthenticAMD', 'avx512_bf16', True), ('AuthenticAMD', 'avx2', False)])
+def test_processors_that_are_fast_in_bfloat16_are_known(vendor, flags, is_fast, tmp_path):
+    path = tmp_path / 'cpuinfo'
+    path.write_text(f'processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu avx {flags}\n')
+    assert device.is_fast_in_bfloat16(str(path)) == is_fast
+    assert not device.is_fast_in_bfloat16(str(tmp_path / 'none'))

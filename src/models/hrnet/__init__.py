@@ -41,4 +41,4 @@ MODEL = PoseModel(
     variant=lambda config: f'hrnet_w{config.HRNET.WIDTH}', build=_build, crops=build_simple_pose_crops,
     targets=gaussian_targets('HRNET'), loss=mse_loss, codec=GAUSSIAN_CODEC, keypoint_threshold=scored_above,
     draw_threshold=0.2, encodings=ENCODINGS, learns_absence=True, formats=_formats, resnet_hint=resnet_hint,
-    published=_published)
+    published=_published, folds_batch_norms=True)

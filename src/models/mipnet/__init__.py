@@ -64,4 +64,4 @@ MODEL = PoseModel(
     codes=lambda config: instance_codes(config.MIPNET.NUM_INSTANCES),
     heatmap_section=lambda config: _baseline(config)[0].section,
     # An exported file does not fix DECAY_THRE: it is applied outside of the network, when poses are ranked.
-    test_keys=('DECAY_THRE',), resnet_hint=resnet_hint, published=_published)
+    test_keys=('DECAY_THRE',), resnet_hint=resnet_hint, published=_published, folds_batch_norms=True)

@@ -91,4 +91,5 @@ MODEL = PoseModel(
         graph_decoder=_graph_decoder, describe=_describe, decoders=DECODERS),
     # An empty heatmap has a score, and the release counts all keypoints in the score of a person.
     keypoint_threshold=lambda config: None, draw_threshold=0.7, draw_person_threshold=0.7, shifts_flipped=False,
-    formats=_formats, resnet_hint=_resnet_hint, trunk=r'(top|stage\d\.downsample)\..+', published=_published)
+    formats=_formats, resnet_hint=_resnet_hint, trunk=r'(top|stage\d\.downsample)\..+', published=_published,
+    folds_batch_norms=True)

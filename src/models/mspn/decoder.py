@@ -2,11 +2,11 @@
 
 Axes: P people, K keypoints, h, w heatmap. `graph_decoder.py` has the same rule inside an exported graph.
 """
+from functools import lru_cache
 from typing import Tuple
 
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from ..common.gaussian_decoder import first_maximum
 from ..record import PIXELS_PER_CELL
@@ -15,10 +15,9 @@ from ..record import PIXELS_PER_CELL
 PEAK = 255.0
 # The release pads a heatmap with this many zero cells on each side before decoding.
 FRAME = 10
-# Number of maps that are decoded at once: few enough for the processor's cache.
-CHUNK = 68
-# Distance from the peak of a map, in cells, within which its two largest blurred values nearly always lie.
-REACH = 4
+# {kernel of the blur: distance from a map's peak, in cells, beyond which values are nearly always below the second
+# maximum of the blurred map}.
+REACH = {5: 2, 9: 3}
 
 
 def decode_mspn(heatmaps: np.ndarray, *, blur_kernel: int = 5) -> Tuple[np.ndarray, np.ndarray]:
@@ -40,12 +39,11 @@ def decode_mspn(heatmaps: np.ndarray, *, blur_kernel: int = 5) -> Tuple[np.ndarr
 def _find_positions(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.ndarray]:
     """Return sub-cell positions (M, 2) as (x, y), and scores (M,), of maps (M, h, w)."""
     count, height, width = maps.shape
-    # Room for a part of the maps in a frame of zeros, used again and again: fresh memory would cost as much again.
-    frame = REACH + blur_kernel // 2 * 2
-    framed = np.zeros((min(count, CHUNK), height + 2 * frame, width + 2 * frame), np.float32)
-    parts = [_two_maxima(maps[begin:begin + CHUNK], blur_kernel, framed[:count - begin])
-             for begin in range(0, count, CHUNK)]
-    first_xy, second_xy, signs = (np.concatenate(each) for each in zip(*parts))
+    first_xy, second_xy, is_certain = _maxima_around_the_peak(maps, blur_kernel)
+    signs = np.ones((count, 2))
+    others = np.flatnonzero(~is_certain)
+    if others.size:
+        first_xy[others], second_xy[others], signs[others] = _maxima_of_all_cells(maps[others], blur_kernel)
     # What is found as a maximum where no cell is positive is the first cell of the release's frame.
     corner = np.full(2, -float(FRAME))
     second_xy[signs[:, 1] <= 0] = corner
@@ -60,57 +58,76 @@ def _find_positions(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.
     return positions, scores
 
 
-def _two_maxima(maps: np.ndarray, blur_kernel: int, framed: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the cells of the two largest values of the blurred maps, both (M, 2) float64 as (x, y), and the signs of
-    the two values (M, 2).
-
-    Args:
-        framed: room for the maps in a frame of zeros, (M, ..., ...) float32.
-    """
-    first_xy, second_xy, is_certain = _maxima_around_the_peak(maps, blur_kernel, framed)
-    signs = np.ones((len(maps), 2))
-    others = np.flatnonzero(~is_certain)
-    if others.size:
-        first_xy[others], second_xy[others], signs[others] = _maxima_of_all_cells(maps[others], blur_kernel)
-    return first_xy, second_xy, signs
-
-
-def _maxima_around_the_peak(maps: np.ndarray, blur_kernel: int, framed: np.ndarray
-                            ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _maxima_around_the_peak(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the two maxima where the blurred map can only have them around the peak of the map itself.
 
-    A blurred value is a mean of values around it. So if all values farther than REACH from the peak are below the
-    second maximum found near it, no blurred value of other places is larger. Blurring that part alone takes a fifth of
-    the time.
+    A blurred value is a mean of values around it. So if all values outside a square around the peak are below the
+    second maximum found near it, no blurred value of other places is larger, and only the surroundings are blurred.
 
     Returns:
         the cells (M, 2) of both as (x, y), and whether they are certain (M,): positive, and so far apart from each
-        other, from the third and from all values farther away that float32 orders them as float64 does.
+        other, from the third and from all values outside that float32 orders them as float64 does.
     """
-    count, height, width = maps.shape
-    radius, numbers = blur_kernel // 2, np.arange(count)
+    count, _, width = maps.shape
+    maps, numbers, radius = np.ascontiguousarray(maps, np.float32), np.arange(count), blur_kernel // 2
     peak_y, peak_x = np.divmod(maps.reshape(count, -1).argmax(axis=1), width)
-    frame = REACH + 2 * radius
-    framed[:, frame:-frame, frame:-frame] = maps
-    windows = sliding_window_view(framed, (2 * frame + 1,) * 2, axis=(1, 2))[numbers, peak_y, peak_x]
+    reach = REACH.get(blur_kernel, radius)
+    # Blurred values farther away come from values outside the square alone.
+    farthest = reach + radius
+    windows = _values_around(maps, peak_x, peak_y, farthest + radius)
+    outside = _largest_outside(maps, peak_x, peak_y, reach)
     # More than any rounding of a blur, whose weights add up to 1.
-    margin = 1e-5 * np.abs(windows).max(axis=(1, 2))
-    side = 2 * (REACH + radius) + 1
-    taps = cv2.getGaussianKernel(blur_kernel, 0, cv2.CV_32F)[:, 0]
-    rows = sum(tap * windows[:, :, start:start + side] for start, tap in enumerate(taps))
-    blurred = sum(tap * rows[:, start:start + side] for start, tap in enumerate(taps)).reshape(count, -1)
+    margin = 1e-5 * np.maximum(maps[numbers, peak_y, peak_x], -windows.reshape(count, -1).min(axis=1))
+    side = 2 * farthest + 1
+    blur = _blur_matrix(blur_kernel, side)
+    # Many small products take less time than one large one, for which NumPy would start threads. Infinity times 0 is
+    # not a number, and such maxima are never certain.
+    with np.errstate(invalid='ignore'):
+        blurred = (blur @ windows @ blur.T).reshape(count, -1)
     cells, values = [], []
     for _ in range(3):
         cell, value = first_maximum(blurred)
         blurred[numbers, cell] = -np.inf
-        cells.append(np.stack([peak_x + cell % side, peak_y + cell // side], 1) - float(REACH + radius))
+        cells.append(np.stack([peak_x + cell % side, peak_y + cell // side], 1) - float(farthest))
         values.append(value)
-    near = sliding_window_view(framed, (2 * REACH + 1,) * 2, axis=(1, 2), writeable=True)
-    near[numbers, peak_y + 2 * radius, peak_x + 2 * radius] = 0
-    rivals = (values[1], values[2], framed.max(axis=(1, 2)), np.zeros(count))
-    is_certain = np.logical_and.reduce([values[min(1, number)] > rival + margin
-                                        for number, rival in enumerate(rivals)])
+    first, second, third = values
+    is_certain = (first > second + margin) & (second > np.maximum(np.maximum(third, outside), 0) + margin)
     return cells[0], cells[1], is_certain
+
+
+@lru_cache
+def _blur_matrix(blur_kernel: int, side: int) -> np.ndarray:
+    """Return the float32 matrix (side, side + blur_kernel - 1) whose product with a picture is its columns blurred;
+    the product from the other side, transposed, blurs the rows."""
+    matrix = np.zeros((side, side + blur_kernel - 1), np.float32)
+    for row in range(side):
+        matrix[row, row:row + blur_kernel] = cv2.getGaussianKernel(blur_kernel, 0, cv2.CV_32F)[:, 0]
+    return matrix
+
+
+def _values_around(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
+    """Return the values (M, 2 reach + 1, 2 reach + 1) of maps (M, h, w) around one cell of each, 0 outside of a map."""
+    count, height, width = maps.shape
+    columns, rows = (center[:, None] + np.arange(-reach, reach + 1) for center in (x, y))
+    all_rows = np.arange(count)[:, None] * height + rows.clip(0, height - 1)
+    values = maps.ravel().take(all_rows[:, :, None] * width + columns.clip(0, width - 1)[:, None])
+    values[((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None]] = 0
+    return values
+
+
+def _largest_outside(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
+    """Return for each of the maps (M, h, w) a number (M,) that no value farther than `reach` from a cell exceeds in any
+    row or column; nearly always the largest of these values."""
+    count, height, width = maps.shape
+    rows = np.arange(count)[:, None] * height + np.clip(y[:, None] + np.arange(-reach, reach + 1), 0, height - 1)
+    # In the order of memory each row of the square is a run of cells. What lies before, between and after these runs is
+    # outside. Where one of these parts is empty, `reduceat` takes one further cell, so the result can be too large.
+    bounds = np.empty((count, 2 * (2 * reach + 1) + 1), np.int64)
+    bounds[:, 0] = np.arange(count) * height * width
+    bounds[:, 1::2] = rows * width + np.maximum(x - reach, 0)[:, None]
+    bounds[:, 2::2] = rows * width + np.minimum(x + reach + 1, width)[:, None]
+    parts = np.maximum.reduceat(maps.ravel(), np.minimum(bounds, maps.size - 1).ravel())
+    return parts.reshape(count, -1)[:, ::2].max(axis=1)
 
 
 def _maxima_of_all_cells(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

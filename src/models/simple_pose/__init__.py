@@ -78,10 +78,11 @@ POSE_RESNET = PoseModel(
     crops=build_simple_pose_crops, targets=gaussian_targets('POSE_RESNET'), loss=mse_loss, codec=GAUSSIAN_CODEC,
     encodings=ENCODINGS, learns_absence=True, keypoint_threshold=scored_above, draw_threshold=0.2,
     formats=_resnet_formats, resnet_hint=resnet_hint,
-    usual_start=lambda config: f'./models/resnet{config.POSE_RESNET.NUM_LAYERS}.ckpt', published=_published_resnets)
+    usual_start=lambda config: f'./models/resnet{config.POSE_RESNET.NUM_LAYERS}.ckpt', published=_published_resnets,
+    folds_batch_norms=True)
 POSE_MOBILENET = PoseModel(
     name='pose_mobilenet', section='POSE_MOBILENET', defaults=os.path.join(FOLDER, 'defaults_mobilenet.yaml'),
     check=_check_mobilenet, variant=_mobilenet_variant, build=_build_mobilenet, crops=build_simple_pose_crops,
     targets=gaussian_targets('POSE_MOBILENET'), loss=mse_loss, codec=GAUSSIAN_CODEC, encodings=ENCODINGS,
     learns_absence=True, keypoint_threshold=scored_above, draw_threshold=0.2, formats=_mobilenet_formats,
-    resnet_hint=resnet_hint, published=_published_mobilenet)
+    resnet_hint=resnet_hint, published=_published_mobilenet, folds_batch_norms=True)
