@@ -199,7 +199,9 @@ def lay_piece(picture: np.ndarray, area: np.ndarray, other: np.ndarray, dice: Ph
     column, row = ((np.array([other.shape[1], other.shape[0]]) - taken) * dice.piece[1:]).astype(int)
     part = other[row:row + taken[1], column:column + taken[0]]
     result = picture.copy()
-    result[area[1]:area[3], area[0]:area[2]] = cv2.resize(part, tuple(int(side) for side in size))
+    # Rows that no crop shows may be missing at the end of the picture.
+    place = result[area[1]:area[3], area[0]:area[2]]
+    place[:] = cv2.resize(part, tuple(int(side) for side in size))[:place.shape[0]]
     return result
 
 

@@ -173,6 +173,9 @@ def test_the_piece_is_from_the_other_photo_and_keeps_its_size():
     picture = np.zeros((*SHAPE, 3), np.uint8)
     covered = lay_piece(picture, np.array([10, 20, 30, 50]), other, dice(piece=np.array([0, 0.5, 0.2])))
     np.testing.assert_array_equal(covered[20:50, 10:30], other[6:36, 15:35])
+    # A picture of which only the upper rows were read.
+    part = lay_piece(picture[:40], np.array([10, 20, 30, 50]), other, dice(piece=np.array([0, 0.5, 0.2])))
+    np.testing.assert_array_equal(part, covered[:40])
 
 
 def test_colors():
