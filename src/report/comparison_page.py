@@ -1,5 +1,5 @@
 """The page of a comparison of two results."""
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,6 +32,37 @@ VERDICTS = {'better': 'B is better', 'worse': 'A is better', 'chance': 'not beyo
             'undefined': 'too few people'}
 KINDS_OF_CHANGE = (('better', 'Better in B', 'people whose OKS rose most'),
                    ('worse', 'Worse in B', 'people whose OKS fell most'))
+
+
+class SettingRow(NamedTuple):
+    """A setting that differs: its key, its values in A and in B, and what it sets, all as text."""
+
+    key: str
+    first: str
+    second: str
+    meaning: str
+
+
+class DifferingSettings(NamedTuple):
+    """The settings in which A and B differ.
+
+    Attributes:
+        rows: None if those of A or of B are not known.
+        notes: what the reader should know about them, a line each.
+    """
+
+    rows: Optional[Sequence[SettingRow]]
+    notes: Sequence[str]
+
+    @property
+    def sentence(self) -> str:
+        """In words: what there is to see."""
+        if self.rows is None:
+            return 'The settings of A and B cannot be compared.'
+        keys = [row.key for row in self.rows]
+        if not keys:
+            return 'No setting that changes numbers differs between A and B.'
+        return f'Settings that differ: {", ".join(keys[:8])}' + (f' and {len(keys) - 8} more' if keys[8:] else '') + '.'
 
 
 def draw_changes(comparison: Comparison, changes: Sequence[Change], find_path: PathFinder) -> Gallery:
@@ -84,12 +115,13 @@ def _row(name: str, difference: Difference, digits: int = 3) -> list:
 HEAD = ['A', 'B', 'B − A', 'from', 'to', '']
 
 
-def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], changes: Sequence[Change],
-                    gallery: Gallery) -> str:
+def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], settings: DifferingSettings,
+                    changes: Sequence[Change], gallery: Gallery) -> str:
     """Return the page.
 
     Args:
         sources: of A and of B.
+        settings: in which they differ.
         changes: the people of the gallery.
     """
     truth, digits = comparison.first.truth, sources[0].digits
@@ -109,13 +141,15 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
     body = [
         f'<h1>Two results compared</h1><p class="dim">{escape(facts)}</p>'
         f'<p class="dim">A: {escape(sources[0].results)}<br>B: {escape(sources[1].results)}</p>'
-        '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#errors">Errors by kind</a>'
+        '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#settings">Settings</a>'
+        '<a href="#errors">Errors by kind</a>'
         '<a href="#keypoints">Keypoints</a><a href="#where">Where</a><a href="#cases">People that changed</a></nav>'
         f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))}</p>',
         f'<section><h2 id="numbers">Numbers</h2>{table(numbers, "table-numbers")}'
         f'<p class="dim">From, to: limits of 95 % of B − A in {comparison.first.resamples} draws of as many pictures '
         'with replacement, the same for A and B. They tell what other pictures would change, not what another training '
         'would: compare several seeds for that.</p></section>',
+        _settings(settings),
         _errors(comparison),
         f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
         '<p class="dim">Mean similarity of the keypoint (its term of the OKS) over all people who have it labelled, 0 '
@@ -131,6 +165,15 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
         body.append(f'<h2>Notes</h2>{notes_list(notes)}')
     style, script = read_assets()
     return whole_page('Two results compared', body, style=style, script=script)
+
+
+def _settings(settings: DifferingSettings) -> Html:
+    """Return the table of the settings that differ."""
+    rows = [['setting', *NAMES, 'what it sets'], *map(list, settings.rows or ())]
+    shown = (table(rows, 'table-settings') + '<p class="dim">Devices, folders and what is printed and kept are left '
+             'out.</p>' if settings.rows else f'<p>{escape(settings.sentence)}</p>')
+    return Html(f'<section><h2 id="settings">Settings that differ</h2>{shown}'
+                f'{notes_list(settings.notes) if settings.notes else ""}</section>')
 
 
 def _errors(comparison: Comparison) -> Html:
