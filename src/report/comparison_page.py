@@ -1,11 +1,9 @@
 """The page of a comparison of two results."""
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..metrics.keypoint_errors import KINDS
 from ..metrics.paired import Difference
-from ..metrics.people_errors import BACKGROUND, DUPLICATE, MISSED
 from .cards import (
     Drawings,
     Gallery,
@@ -19,10 +17,10 @@ from .cards import (
     name_of_picture,
     plain,
 )
-from .comparison import Change, Comparison, signed, verdict_sentence
+from .comparison import Change, Comparison, fates_sentence, signed, verdict_sentence
+from .comparison_kinds import kinds_section
 from .page import Html, Sorted, escape, notes_list, table, whole_page
-from .plots import stacked
-from .sections import KEY, number
+from .sections import number
 from .write import Source, read_assets
 
 # A keypoint is named on the card of a person if its similarity changed by this.
@@ -144,13 +142,13 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], sett
         '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#settings">Settings</a>'
         '<a href="#errors">Errors by kind</a>'
         '<a href="#keypoints">Keypoints</a><a href="#where">Where</a><a href="#cases">People that changed</a></nav>'
-        f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))}</p>',
+        f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))} {escape(fates_sentence(comparison))}</p>',
         f'<section><h2 id="numbers">Numbers</h2>{table(numbers, "table-numbers")}'
         f'<p class="dim">From, to: limits of 95 % of B − A in {comparison.first.resamples} draws of as many pictures '
         'with replacement, the same for A and B. They tell what other pictures would change, not what another training '
         'would: compare several seeds for that.</p></section>',
         _settings(settings),
-        _errors(comparison),
+        kinds_section(comparison),
         f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
         '<p class="dim">Mean similarity of the keypoint (its term of the OKS) over all people who have it labelled, 0 '
         'without a pose. Of twenty rows without a true difference, one is beyond chance by chance.</p></section>',
@@ -174,16 +172,3 @@ def _settings(settings: DifferingSettings) -> Html:
              'out.</p>' if settings.rows else f'<p>{escape(settings.sentence)}</p>')
     return Html(f'<section><h2 id="settings">Settings that differ</h2>{shown}'
                 f'{notes_list(settings.notes) if settings.notes else ""}</section>')
-
-
-def _errors(comparison: Comparison) -> Html:
-    """Return the table of the kinds of errors in A and B."""
-    rows: List[list] = [['', *KINDS, 'shares', 'no pose', 'on background', 'duplicates']]
-    for name, each in zip(NAMES, (comparison.first, comparison.second)):
-        counts = each.errors.counts().tolist()
-        states = [int((each.people.person_state == MISSED).sum()), int((each.people.pose_state == BACKGROUND).sum()),
-                  int((each.people.pose_state == DUPLICATE).sum())]
-        rows.append([name, *map(str, counts), stacked(counts, KINDS), *map(str, states)])
-    return Html(f'<section><h2 id="errors">Errors by kind</h2>{KEY}{table(rows)}<p class="dim">Labelled keypoints of '
-                'poses that belong to a person; then people without a pose, and poses on background and on people who '
-                'have a better-scored one.</p></section>')

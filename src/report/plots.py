@@ -180,8 +180,8 @@ def stacked(counts: Sequence[int], names: Sequence[str], width: int = 130) -> Ht
                          f'<title>{name}: {100 * count / total:.1f} %</title></rect>')
         x += part
     label = ', '.join(f'{name} {100 * count / total:.0f} %' for name, count in zip(names, counts))
-    return Html(f'<svg class="stacked" viewBox="0 0 {width} 12" width="{width}" height="12" role="img" '
-                f'aria-label="{label}">{"".join(parts)}</svg>')
+    return Html(f'<svg class="stacked" viewBox="0 0 {width} 12" width="{width}" height="12" '
+                f'preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
 def gain_bar(value: float, most: float, name: str, width: int = 110) -> Html:
