@@ -29,8 +29,9 @@ def kinds_section(comparison: Comparison) -> Html:
     return Html(
         f'<section><h2 id="errors">Errors by kind</h2>'
         f'{KEY_WITH_NO_POSE}{shares}{table(rows, "table-kinds")}{table(_people_rows(comparison))}'
-        '<p class="dim">Costs: AP that is gained by correcting this kind alone.</p>'
-        f'<h3>What became of them</h3>{table(_move_rows(comparison), "table-moves")}'
+        '<p class="dim">Costs: AP that is gained by correcting this kind alone. Order of scores: people with a more '
+        'similar pose of a lower score; it costs what the best possible scores would gain.</p>'
+        f'<h3>What became of A’s keypoints in B</h3>{table(_move_rows(comparison), "table-moves")}'
         '<p class="dim">Labelled keypoints by their kind in A (rows) and in B (columns). No pose: none belongs to the '
         'person.</p></section>')
 
@@ -47,6 +48,11 @@ def _cost_cells(comparison: Comparison, name: str) -> List[Sorted]:
     return [Sorted('–', -1.0) if each is None else Sorted(signed(each), each) for each in costs]
 
 
+def change_text(text: str, verdict: str) -> str:
+    """Return a difference for a table: bold if it is beyond chance."""
+    return Html(f'<b>{text}</b>') if verdict in ('better', 'worse') else text
+
+
 def _fate_row(comparison: Comparison, name: str, difference: Difference) -> list:
     limits = ([Sorted(signed(100 * each, 1), each) for each in difference.interval] if difference.interval
               else ['–', '–'])
@@ -55,7 +61,7 @@ def _fate_row(comparison: Comparison, name: str, difference: Difference) -> list
     title = KIND_TEXTS[name].title if name in KIND_TEXTS else name.capitalize()
     return [title, Sorted(percent(difference.first), difference.first),
             Sorted(percent(difference.second), difference.second),
-            Sorted(signed(100 * difference.change, 1), difference.change), *limits, mark,
+            Sorted(change_text(signed(100 * difference.change, 1), verdict), difference.change), *limits, mark,
             *_cost_cells(comparison, name)]
 
 
@@ -65,7 +71,7 @@ def _people_rows(comparison: Comparison) -> List[list]:
         return (int((people.person_state == MISSED).sum()),
                 int(np.isin(people.pose_state, (BACKGROUND, DUPLICATE)).sum()), len(people.misranked))
 
-    names = 'people without a pose', 'poses on background, duplicates', 'people with a better pose of a lower score'
+    names = 'people without a pose', 'poses on background, duplicates', 'order of scores'
     costs = 'no pose', 'false pose', 'score'
     rows: List[list] = [['people and poses', 'A', 'B', 'costs A', 'costs B']]
     for place, (name, cost) in enumerate(zip(names, costs)):

@@ -1,8 +1,9 @@
 """The page of a comparison of two results."""
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..metrics.conditions import Condition
 from ..metrics.paired import Difference
 from .cards import (
     Drawings,
@@ -18,9 +19,9 @@ from .cards import (
     plain,
 )
 from .comparison import Change, Comparison, fates_sentence, signed, verdict_sentence
-from .comparison_kinds import kinds_section
+from .comparison_kinds import change_text, kinds_section
 from .page import Html, Sorted, escape, notes_list, table, whole_page
-from .sections import number
+from .sections import count, number
 from .write import Source, read_assets
 
 # A keypoint is named on the card of a person if its similarity changed by this.
@@ -103,8 +104,8 @@ def _row(name: str, difference: Difference, digits: int = 3) -> list:
     is_defined = min(difference.first, difference.second) > -0.5
     limits = ([Sorted(signed(each, digits), each) for each in difference.interval] if difference.interval
               else ['–', '–'])
-    change = Sorted(signed(difference.change, digits) if is_defined else '–', difference.change)
     verdict = difference.verdict
+    change = Sorted(change_text(signed(difference.change, digits), verdict) if is_defined else '–', difference.change)
     text = VERDICTS[verdict] if is_defined else '–'
     mark = Html(f'<span class="verdict {verdict}">{escape(text)}</span>')
     return [name, number(difference.first, digits), number(difference.second, digits), change, *limits, mark]
@@ -129,7 +130,7 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], sett
     keypoints = [['keypoint', *HEAD], *(_row(plain(name), each) for name, each in comparison.keypoints.items())]
     groups = ''.join(
         f'<h3>{escape(condition.name)}</h3>'
-        + table([[condition.measure, *HEAD], *(_row(name, each) for name, each in zip(condition.groups, differences))],
+        + table([[condition.measure, 'people', *HEAD], *_group_rows(comparison, condition, differences)],
                 f'table-where-{place}')
         for place, (condition, differences) in enumerate(zip(comparison.first.conditions, comparison.groups)))
     changed = sorted({row for change in changes for row in np.flatnonzero(np.abs(
@@ -140,13 +141,14 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], sett
         f'<h1>Two results compared</h1><p class="dim">{escape(facts)}</p>'
         f'<p class="dim">A: {escape(sources[0].results)}<br>B: {escape(sources[1].results)}</p>'
         '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#settings">Settings</a>'
-        '<a href="#errors">Errors by kind</a>'
-        '<a href="#keypoints">Keypoints</a><a href="#where">Where</a><a href="#cases">People that changed</a></nav>'
-        f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))} {escape(fates_sentence(comparison))}</p>',
+        '<a href="#errors">Errors by kind</a><a href="#keypoints">Keypoints</a><a href="#where">Where</a>'
+        '<a href="#cases">People that changed</a></nav>'
+        f'<p class="what" id="verdict">{_sentence(verdict_sentence(comparison))} '
+        f'{_sentence(fates_sentence(comparison))}</p>',
         f'<section><h2 id="numbers">Numbers</h2>{table(numbers, "table-numbers")}'
         f'<p class="dim">From, to: limits of 95 % of B − A in {comparison.first.resamples} draws of as many pictures '
-        'with replacement, the same for A and B. They tell what other pictures would change, not what another training '
-        'would: compare several seeds for that.</p></section>',
+        'with replacement, the same for A and B; bold: 0 lies outside of them. They tell what other pictures would '
+        'change, not what another training would: compare several seeds for that.</p></section>',
         _settings(settings),
         kinds_section(comparison),
         f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
@@ -165,9 +167,26 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], sett
     return whole_page('Two results compared', body, style=style, script=script)
 
 
+def _group_rows(comparison: Comparison, condition: Condition, differences: Sequence[Difference]) -> List[list]:
+    counted = condition.group_of[~comparison.first.truth.is_ignored]
+    people = np.bincount(counted[counted >= 0], minlength=len(condition.groups)).tolist()
+    rows = []
+    for name, number_of_people, difference in zip(condition.groups, people, differences):
+        first, *others = _row(name, difference)
+        rows.append([first, count(number_of_people), *others])
+    return rows
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence for the page; its numbers stay with their signs of per cent."""
+    return escape(text).replace(' %', '&nbsp;%')
+
+
 def _settings(settings: DifferingSettings) -> Html:
     """Return the table of the settings that differ."""
-    rows = [['setting', *NAMES, 'what it sets'], *map(list, settings.rows or ())]
+    rows = [['setting', *NAMES, 'what it sets'],
+            *([Html(escape(row.key).replace('_', '_<wbr>').replace('.', '.<wbr>')), *row[1:]]
+              for row in settings.rows or ())]
     shown = (table(rows, 'table-settings') + '<p class="dim">Devices, folders and what is printed and kept are left '
              'out.</p>' if settings.rows else f'<p>{escape(settings.sentence)}</p>')
     return Html(f'<section><h2 id="settings">Settings that differ</h2>{shown}'
