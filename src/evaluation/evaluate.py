@@ -122,7 +122,7 @@ class Evaluation:
         from .write_report import Boxes, write_pckh_report, write_report
         boxes = Boxes.of_people(self.people, str(self.box_report))
         source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
-                        self.dataset.digits)
+                        self.dataset.digits, self.config.TEST.USE_GT_BBOX)
         if self.dataset.distances is not None:
             return write_pckh_report(path, self.dataset.distances(self._annotations, results), metrics, self.skeleton,
                                      source)
