@@ -94,7 +94,7 @@ def main() -> None:
         if rival:
             others = rival.predict(processes)
             if processes.is_first:
-                say(*compare_poses(evaluation, poses, others, arguments.report))
+                say(*compare_poses(evaluation, poses, others, metrics, arguments.report))
         elif arguments.report and processes.is_first:
             say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
     if problems:

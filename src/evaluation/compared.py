@@ -67,7 +67,7 @@ class Rival:
         read_overrides: recipe -> {config key: text} that the user has set.
 
     Raises:
-        PoseError: B is missing or damaged, has other keypoints or another data set, or would be overwritten.
+        PoseError: B is damaged, its weights do not fit, or it has other keypoints or another data set.
     """
 
     def __init__(self, arguments: argparse.Namespace, evaluation: Evaluation, explicit_keys: Iterable[str],
@@ -89,21 +89,20 @@ class Rival:
         for key in DATA_KEYS:
             section, name = key.split('.')
             self._config[section][name] = evaluation.config[section][name]
-        # Its annotations, boxes and pictures are found now and not after the evaluation of A.
+        # What is wrong with its data or weights is said now and not after the evaluation of A.
         self._own = Evaluation(self._config, evaluation.processes, explicit_keys)
+        self._predictor = self._source.build_predictor(self._config, self._own.skeleton.flip_index)
 
     def predict(self, processes: Processes) -> Poses:
         """Return the poses of B. Those of a network are predicted by all processes and written beside A's results.
 
         Raises:
-            PoseError: its weights do not fit.
             OSError: its results cannot be written.
         """
         if self._source is None:
             return self._read
         say(f'B: {self._source.describe(self._config)} of {self.path}')
-        predictor = self._source.build_predictor(self._config, self._own.skeleton.flip_index)
-        results = self._own.predict(predictor).results
+        results = self._own.predict(self._predictor).results
         boxes = str(self._evaluation.box_report), str(self._own.box_report)
         found = Poses.of_network(self._source, self._config, results, self._results_path,
                                  [f'A was given {boxes[0]}; B {boxes[1]}'] if boxes[0] != boxes[1] else [])
@@ -146,15 +145,18 @@ def _check_keypoints(ours: EasyDict, its: EasyDict, path: str) -> None:
                         'on that')
 
 
-def compare_poses(evaluation: Evaluation, first: Poses, second: Poses, page: str) -> List[str]:
+def compare_poses(evaluation: Evaluation, first: Poses, second: Poses, metrics: Dict[str, float], page: str
+                  ) -> List[str]:
     """Write the page of A and B, the poses of two networks on the pictures of an evaluation; return lines about it.
+
+    Args:
+        metrics: of A.
 
     Raises:
         OSError: the page cannot be written.
     """
     analyses, sources = [], []
-    for name, each in zip('AB', (first, second)):
-        numbers = evaluation.score(each.results)
+    for name, each, numbers in (('A', first, metrics), ('B', second, evaluation.score(second.results))):
         say(f'{name}: {evaluation.dataset.format_summary(numbers, evaluation.config)}, {each.name}')
         analyses.append(evaluation.analyse(each.results, numbers))
         sources.append(Source(each.name, evaluation.gt_file, evaluation.dataset.name, '',

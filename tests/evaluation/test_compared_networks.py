@@ -53,6 +53,7 @@ def material(tmp_path_factory):
         weights, _ = read_weights('b.ckpt')
         safetensors.numpy.save_file({name: np.ascontiguousarray(each) for name, each in weights.items()},
                                     'bare.safetensors')
+        safetensors.numpy.save_file({'first.weight': np.zeros((3, 3), np.float32)}, 'others.safetensors')
         assert run_script('eval', f'--ckpt_path b.ckpt {FLAGS} --save_path alone.json') == 0
         assert run_script('eval', f'--ckpt_path a.ckpt --compare b.ckpt {FLAGS}') == 0
         yield folder
@@ -111,6 +112,7 @@ def test_a_network_without_a_recipe_inside(material, capsys):
     ('--ckpt_path a.ckpt --compare fewer.ckpt', 'fewer.ckpt finds other keypoints (crowdpose, 14) than the network'),
     ('--ckpt_path a.ckpt --compare ochuman.ckpt', 'is for the data set ochuman, and the network that it is compared '
      'with for coco; --set DATASET.PROTOCOL=coco evaluates both'),
+    ('--ckpt_path a.ckpt --compare others.safetensors', 'others.safetensors'),
     ('--ckpt_path a.ckpt --compare b.ckpt --report page.pdf', '--report page.pdf should end in .html')])
 def test_what_cannot_be_compared_is_said_before_anything_is_computed(words, message, material, capsys):
     (material / 'empty.ckpt').write_bytes(b'')

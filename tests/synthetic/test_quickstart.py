@@ -140,7 +140,7 @@ def test_a_failing_step_ends_the_crowded_quickstart(checkout):
 
 
 def test_comparison_of_several_seeds(tmp_path, monkeypatch, capsys):
-    """The benchmark: data once, two trainings and six evaluations a seed, one table with a mean."""
+    """The benchmark: data once, two trainings, six evaluations and three pages a seed, one table with a mean."""
     calls = []
 
     def run_instead(log, *words):
@@ -154,12 +154,16 @@ def test_comparison_of_several_seeds(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['crowded_pairs', str(tmp_path), '--seeds', '1', '2'])
     crowded_pairs.main()
     assert len(painted) == 1 and painted[0]['pair_share'] == crowded_pairs.PAIR_SHARE
-    assert [call.split()[0] for call in calls] == 2 * (2 * ['train.py'] + 6 * ['eval.py'])
+    assert [call.split()[0] for call in calls] == 2 * (2 * ['train.py'] + 6 * ['eval.py'] + 3 * ['-m'])
     assert calls[1] == (f'train.py --recipe {crowded_pairs.TWO} --data_url {tmp_path}/data --ckpt_save_path '
                         f'{tmp_path}/seed_1/{crowded_pairs.TWO}/pose.ckpt --set GENERAL.SEED=1')
-    assert calls[-1].endswith('person_keypoints_singles2017.json --use_gt_bbox --save_path '
+    assert calls[-4].endswith('person_keypoints_singles2017.json --use_gt_bbox --save_path '
                               f'{tmp_path}/seed_2/{crowded_pairs.TWO}/results_singles.json '
                               '--set DATASET.TEST_SET=singles2017')
+    both = ' '.join(f'{tmp_path}/seed_1/{recipe}/results_heavy.json'
+                    for recipe in (crowded_pairs.ONE, crowded_pairs.TWO))
+    assert calls[8] == (f'-m src.evaluation.report --gt {tmp_path}/data/annotations/person_keypoints_val2017.json '
+                        f'--compare {both} --images {tmp_path}/data --report {tmp_path}/seed_1/heavy.html')
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
     assert rows[2:] == ['| 1 | 0.5000 | 0.7000 | +0.2000 | 0.5000 | 0.5000 | +0.0000 | 0.5000 | 0.5000 | +0.0000 |',
                         '| 2 | 0.5100 | 0.7100 | +0.2000 | 0.5100 | 0.5100 | +0.0000 | 0.5100 | 0.5100 | +0.0000 |',
