@@ -151,6 +151,21 @@ def test_settings_are_those_of_these_results(material, tmp_path):
     assert 'The settings of A and B cannot be compared.' in compare_files(str(results), 'alone.json')
 
 
+def test_settings_are_never_markup(material, tmp_path):
+    """Values and names in the settings of a stranger are shown as they are."""
+    hostile = '"><script>window.hacked=1</script>'
+    for name in ('one', 'two'):
+        shutil.copy('alone.json', tmp_path / f'{name}.json')
+        content = json.loads((material / 'alone_settings.json').read_text())
+        content['networks'] = [hostile, hostile]
+        content['configuration']['MODEL']['PRETRAINED'] = hostile + name
+        (tmp_path / f'{name}_settings.json').write_text(json.dumps(content))
+    page = compare_files(str(tmp_path / 'one.json'), str(tmp_path / 'two.json'))
+    assert ['MODEL.PRETRAINED', hostile + 'one', hostile + 'two'] in [
+        row[:3] for row in shown_table(page, 'table-settings')]
+    assert page.count('<script') == 1 and 'the mean of 2 networks' in page
+
+
 def test_what_is_no_setting_of_the_poses_is_left_out():
     config = load_recipe(SIMPLE_POSE)
     moved = resolve(config, {'DATASET.ROOT': 'elsewhere', 'TRAIN.CKPT_SAVE_PATH': 'b.ckpt', 'DEVICE.ID': 1})
