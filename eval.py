@@ -25,7 +25,6 @@ def write_results(arguments, dataset: PoseDataset, poses: Poses) -> List[str]:
     problems = []
     try:
         poses.write(arguments.save_path)
-        say(f'results: {len(poses.results)} poses in {arguments.save_path}')
     except OSError as error:
         problems.append(str(error))
     try:

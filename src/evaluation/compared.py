@@ -47,13 +47,14 @@ class Poses(NamedTuple):
         return cls(f'{", ".join(settings.networks)} ({source.describe(config)}), results in {path}', results, settings,
                    list(remarks))
 
-    def write(self, path: str) -> None:
-        """Write the results, and beside them their settings.
+    def write(self, path: str, title: str = 'results') -> None:
+        """Write the results, print where they are, and write their settings beside them.
 
         Raises:
             OSError: a file cannot be written.
         """
         write_json(path, self.results)
+        say(f'{title}: {len(self.results)} poses in {path}')
         write_settings(path, self.settings)
 
 
@@ -107,8 +108,7 @@ class Rival:
         found = Poses.of_network(self._source, self._config, results, self._results_path,
                                  [f'A was given {boxes[0]}; B {boxes[1]}'] if boxes[0] != boxes[1] else [])
         if processes.is_first:
-            found.write(self._results_path)
-            say(f'results of B: {len(results)} poses in {self._results_path}')
+            found.write(self._results_path, 'results of B')
         return found
 
 
