@@ -93,7 +93,7 @@ def fates_sentence(comparison: Comparison) -> str:
         return 'No kind of error of the keypoints changed beyond chance.'
     parts = [f'{"fewer" if each.change < 0 else "more"} {PLURALS[name]} ({percent(each.first)} in A, '
              f'{percent(each.second)} in B)' for _, name, each in changed]
-    return f'Of the labelled keypoints B has {", ".join(parts)}; these differences are beyond chance.'
+    return f'Of the labelled keypoints B has, beyond chance, {", ".join(parts)}.'
 
 
 def percent(share: float) -> str:

@@ -54,6 +54,11 @@ class DifferingSettings(NamedTuple):
     notes: Sequence[str]
 
     @property
+    def is_only_seed(self) -> bool:
+        """Whether two trainings were the same but for their seed."""
+        return [row.key for row in self.rows or ()] == ['GENERAL.SEED']
+
+    @property
     def sentence(self) -> str:
         """In words: what there is to see."""
         if self.rows is None:
@@ -61,6 +66,8 @@ class DifferingSettings(NamedTuple):
         keys = [row.key for row in self.rows]
         if not keys:
             return 'No setting that changes numbers differs between A and B.'
+        if self.is_only_seed:
+            return 'Only GENERAL.SEED differs: this is what two trainings with the same settings differ by.'
         return f'Settings that differ: {", ".join(keys[:8])}' + (f' and {len(keys) - 8} more' if keys[8:] else '') + '.'
 
 
@@ -187,7 +194,8 @@ def _settings(settings: DifferingSettings) -> Html:
     rows = [['setting', *NAMES, 'what it sets'],
             *([Html(escape(row.key).replace('_', '_<wbr>').replace('.', '.<wbr>')), *row[1:]]
               for row in settings.rows or ())]
-    shown = (table(rows, 'table-settings') + '<p class="dim">Devices, folders and what is printed and kept are left '
-             'out.</p>' if settings.rows else f'<p>{escape(settings.sentence)}</p>')
+    left_out = 'Devices, folders and what is printed and kept are left out.'
+    shown = f'<p>{escape(settings.sentence)}</p>' if not settings.rows or settings.is_only_seed else ''
+    shown += f'{table(rows, "table-settings")}<p class="dim">{left_out}</p>' if settings.rows else ''
     return Html(f'<section><h2 id="settings">Settings that differ</h2>{shown}'
                 f'{notes_list(settings.notes) if settings.notes else ""}</section>')

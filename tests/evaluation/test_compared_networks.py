@@ -172,6 +172,8 @@ def test_what_is_no_setting_of_the_poses_is_left_out():
     first, second = (Settings(each, ('x.ckpt',), True) for each in (config, moved))
     assert compare_settings(first, second) == DifferingSettings([], [])
     assert compare_settings(first, None, ['', 'B carries none']) == DifferingSettings(None, ['B carries none'])
+    seeded = Settings(resolve(config, {'GENERAL.SEED': 2}), ('x.ckpt',), True)
+    assert compare_settings(first, seeded).sentence.startswith('Only GENERAL.SEED differs: this is what two trainings')
     other = Settings(resolve(config, {'TRAIN.LR': 0.5, 'TEST.OKS_THRE': 0.7}), ('y.ckpt', 'z.ckpt'), True)
     rows, notes = compare_settings(first, other)
     assert rows == [SettingRow('TRAIN.LR', '0.002', '0.5', 'learning rate of Adam'),

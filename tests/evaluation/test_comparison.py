@@ -105,8 +105,8 @@ def test_what_became_of_keypoints():
                       'miss': (0, 1 / 33), 'no pose': (17 / 33, 0)}
     assert found['no pose'].verdict == 'worse' and found['jitter'].verdict == 'same'
     assert fates_sentence(SimpleNamespace(fates=found)) == (
-        'Of the labelled keypoints B has fewer keypoints of people without a pose (51.5 % in A, 0.0 % in B), fewer '
-        'swaps (3.0 % in A, 0.0 % in B), more misses (0.0 % in A, 3.0 % in B); these differences are beyond chance.')
+        'Of the labelled keypoints B has, beyond chance, fewer keypoints of people without a pose (51.5 % in A, 0.0 % '
+        'in B), fewer swaps (3.0 % in A, 0.0 % in B), more misses (0.0 % in A, 3.0 % in B).')
     found['jitter'] = Difference(0.1, 0.2, Interval(-0.1, 0.3))
     assert 'jitter' not in fates_sentence(SimpleNamespace(fates=found))
 
