@@ -7,6 +7,7 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 from easydict import EasyDict
 
 from ..config import differing_keys, from_json, key_comments, shown_value
+from ..models.registry import MODELS, heatmap_section, model_of
 from ..report.comparison_page import DifferingSettings, SettingRow
 from ..system.checks import value_of
 from ..system.errors import PoseError
@@ -103,12 +104,16 @@ def compare_settings(first: Optional[Settings], second: Optional[Settings], reas
                      'recipe by which it was evaluated, and none of training.')
     left_out = (*WITHOUT_EFFECT, *OF_TRAINING * bool(unknown))
     comments = key_comments()
-    return DifferingSettings(
-        [SettingRow(key, _shown(first.config, key), _shown(second.config, key), comments.get(key, ''))
-         for key in differing_keys(first.config, second.config) if not key.startswith(left_out)], notes)
+    rows = [SettingRow(key, _shown(first.config, key), _shown(second.config, key), comments.get(key, ''))
+            for key in differing_keys(first.config, second.config) if not key.startswith(left_out)]
+    return DifferingSettings([row for row in rows if row.first != row.second], notes)
 
 
 def _shown(config: EasyDict, key: str) -> str:
-    """Return a value as --set takes it."""
+    """Return a value as --set takes it; a dash if the key is of another network."""
+    of_networks = {model.section for model in MODELS.values()}
+    section = key.split('.')[0]
+    if section in of_networks and section not in (model_of(config).section, heatmap_section(config)):
+        return '–'
     value = shown_value(value_of(config, key))
     return str(value).lower() if isinstance(value, bool) else str(value) or 'none'

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import safetensors.numpy
-from script_runs import SIMPLE_POSE, TOY_POSE, run_script
+from script_runs import MSPN, SIMPLE_POSE, TOY_POSE, run_script
 from test_report import shown_table
 
 from src.checkpoints.ckpt import save_checkpoint
@@ -172,6 +172,10 @@ def test_what_is_no_setting_of_the_poses_is_left_out():
     first, second = (Settings(each, ('x.ckpt',), True) for each in (config, moved))
     assert compare_settings(first, second) == DifferingSettings([], [])
     assert compare_settings(first, None, ['', 'B carries none']) == DifferingSettings(None, ['B carries none'])
+    mspn = Settings(load_recipe(MSPN), ('m.ckpt',), True)
+    shown = {row.key: row[1:3] for row in compare_settings(first, mspn).rows}
+    assert shown['MODEL.NAME'] == ('pose_resnet', 'mspn') and shown['POSE_RESNET.NUM_LAYERS'] == ('18', '–')
+    assert not any(key.startswith('HRNET.') for key in shown)
     seeded = Settings(resolve(config, {'GENERAL.SEED': 2}), ('x.ckpt',), True)
     assert compare_settings(first, seeded).sentence.startswith('Only GENERAL.SEED differs: this is what two trainings')
     other = Settings(resolve(config, {'TRAIN.LR': 0.5, 'TEST.OKS_THRE': 0.7}), ('y.ckpt', 'z.ckpt'), True)
