@@ -2,6 +2,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -13,13 +14,16 @@ from test_report import shown_table
 from src.checkpoints.ckpt import save_checkpoint
 from src.checkpoints.load import read_weights
 from src.config import key_comments, load_recipe, resolve
+from src.datasets.registry import DATASETS
 from src.evaluation import report
+from src.evaluation.compared import Rival
 from src.evaluation.predict import predict_poses
 from src.evaluation.settings import OF_TRAINING, WITHOUT_EFFECT, Settings, compare_settings, read_settings
 from src.flags import load_plugin
 from src.models.registry import build_configured_network
 from src.report.comparison_page import DifferingSettings, SettingRow
 from src.synthetic.writing import write_synthetic_coco
+from src.system.errors import PoseError
 
 GT = 'data/annotations/person_keypoints_val2017.json'
 NETWORKS = {
@@ -122,6 +126,12 @@ def test_what_cannot_be_compared_is_said_before_anything_is_computed(words, mess
         assert run_script('eval', f'{words} {FLAGS}') == 2
     assert message in capsys.readouterr().err
     assert {path.name: path.stat().st_mtime_ns for path in material.glob('*.json')} == before
+
+
+def test_a_comparison_needs_an_oks():
+    arguments = SimpleNamespace(compare='b.ckpt', save_path='results.json')
+    with pytest.raises(PoseError, match='needs an evaluation by OKS, and mpii has another one; leave out --compare'):
+        Rival(arguments, SimpleNamespace(dataset=DATASETS['mpii']), {}, None)
 
 
 def test_networks_are_not_for_the_report_of_files(material):
