@@ -6,7 +6,8 @@ from typing import Dict, List
 from src.data.skeleton_files import sigma_notes
 from src.datasets.record import PoseDataset
 from src.datasets.registry import dataset_of
-from src.evaluation.arguments import choose_boxes, find_checkpoints, parse_arguments
+from src.evaluation.arguments import check_rival, choose_boxes, find_checkpoints, parse_arguments
+from src.evaluation.compared import Poses, Rival, compare_poses
 from src.evaluation.evaluate import Evaluation, Predicted
 from src.evaluation.load_model import fetch_named_weights, open_source
 from src.evaluation.write_report import check_can_report, check_report_path
@@ -15,20 +16,20 @@ from src.system.collectives import wait_for_all
 from src.system.command_line import run_command, say
 from src.system.device import Processes, join_processes, launched_by
 from src.system.errors import PoseError
-from src.system.files import check_writable, write_json
+from src.system.files import check_writable
 
 
-def write_results(arguments, dataset: PoseDataset, results: List[dict]) -> List[str]:
-    """Write results and submission; return the errors instead of raising them, so that the score is still printed."""
+def write_results(arguments, dataset: PoseDataset, poses: Poses) -> List[str]:
+    """Write results, their settings, and submission; return the errors instead of raising them, so that the score is
+    still printed."""
     problems = []
     try:
-        write_json(arguments.save_path, results)
-        say(f'results: {len(results)} poses in {arguments.save_path}')
+        poses.write(arguments.save_path)
     except OSError as error:
         problems.append(str(error))
     try:
         if arguments.submission:
-            dataset.write_submission(arguments.submission, results)
+            dataset.write_submission(arguments.submission, poses.results)
             say(f'submission: {arguments.submission}')
     except OSError as error:
         problems.append(str(error))
@@ -54,8 +55,12 @@ def main() -> None:
     # Several processes connect before the first tensor is made, as Ascend requires.
     joined = join_processes(' '.join(arguments.device_target or ['auto'])) if launched_by() else None
     fetch_named_weights(arguments)
-    source, config, overrides = open_source(arguments, find_checkpoints(arguments),
-                                            lambda recipe: read_overrides(arguments, EVAL_FLAGS, recipe))
+    check_rival(arguments)
+
+    def read_flags(recipe):
+        return read_overrides(arguments, EVAL_FLAGS, recipe)
+
+    source, config, overrides = open_source(arguments, find_checkpoints(arguments), read_flags)
     choose_boxes(arguments, config, overrides)
     processes = joined or join_processes(config.DEVICE.TARGET, config.DEVICE.ID)
     say(f'network: {source.describe(config)}, device: {processes}')
@@ -68,11 +73,13 @@ def main() -> None:
         check_can_report(dataset_of(config))
         check_report_path(arguments.report)
 
-    evaluation = Evaluation(config, processes, overrides, must_score=False)
+    evaluation = Evaluation(config, processes, overrides, must_score=bool(arguments.compare))
     say(f'ground truth: {evaluation.gt_file}', f'boxes: {evaluation.box_report}', *evaluation.notes,
         *sigma_notes(evaluation.skeleton))
+    rival = Rival(arguments, evaluation, overrides, read_flags) if arguments.compare else None
     predicted = evaluation.predict(source.build_predictor(config, evaluation.skeleton.flip_index))
-    problems = write_results(arguments, evaluation.dataset, predicted.results) if processes.is_first else []
+    poses = Poses.of_network(source, config, predicted.results, arguments.save_path)
+    problems = write_results(arguments, evaluation.dataset, poses) if processes.is_first else []
     # A process that fails ends the whole job, so no scoring starts before the results are on the disk.
     wait_for_all(processes)
     if evaluation.reason_without_score:
@@ -83,7 +90,11 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001  the evaluators of others raise whatever they stumble over
             where = '; '.join(problems) or f'the results are in {arguments.save_path}'
             raise PoseError(f'scoring failed: {type(error).__name__}: {error}; {where}') from error
-        if arguments.report and processes.is_first:
+        if rival:
+            others = rival.predict(processes)
+            if processes.is_first:
+                say(*compare_poses(evaluation, poses, others, metrics, arguments.report))
+        elif arguments.report and processes.is_first:
             say(*evaluation.write_report(arguments.report, predicted.results, metrics, arguments.save_path))
     if problems:
         raise OSError('; '.join(problems))

@@ -5,8 +5,9 @@
 For every seed of the initial weights, order and augmentation, a small SimplePoseNet and a small MIPNet of the same
 trunk learn from the same synthetic pictures, most of them of two people one in front of the other. Both are scored in
 ground-truth boxes, on held-out pairs that overlap heavily, on some that overlap less, and on single people. FOLDER/data
-is painted once and used again; FOLDER/seed_N/RECIPE gets the checkpoint, the logs and the results. Everything goes
-through train.py and eval.py.
+is painted once and used again; FOLDER/seed_N/RECIPE gets the checkpoint, the logs and the results, FOLDER/seed_N a
+page for each of heavy, moderate and singles that says which kinds of errors changed (docs/report.md). Everything goes
+through train.py, eval.py and python -m src.evaluation.report.
 """
 import argparse
 import re
@@ -46,23 +47,37 @@ def train(data: Path, folder: Path, recipe: str, seed: int) -> None:
     print(f'seed {seed}, {recipe}: trained in {time.perf_counter() - start:.0f} s', flush=True)
 
 
+def annotations(data: Path, name: str) -> str:
+    return str(data / f'annotations/person_keypoints_{SPLITS[name]}.json')
+
+
 def score(data: Path, folder: Path, name: str) -> float:
     """Return the AP of a trained network on a split, in ground-truth boxes."""
-    split = SPLITS[name]
     report = run(folder / f'eval_{name}.log', 'eval.py', '--ckpt_path', str(folder / 'pose.ckpt'),
-                 '--data_url', str(data), '--gt_file_url', str(data / f'annotations/person_keypoints_{split}.json'),
-                 '--use_gt_bbox', '--save_path', str(folder / f'results_{name}.json'),
-                 '--set', f'DATASET.TEST_SET={split}')
+                 '--data_url', str(data), '--gt_file_url', annotations(data, name), '--use_gt_bbox',
+                 '--save_path', str(folder / f'results_{name}.json'), '--set', f'DATASET.TEST_SET={SPLITS[name]}')
     last = report.rstrip().splitlines()[-1]
     print(f'{folder}, {name}: {last}', flush=True)
     return float(re.match(r'AP (-?\d\.\d{4})', last).group(1))
 
 
+def write_page(data: Path, folder: Path, name: str) -> None:
+    """Write the comparison of both networks on a split as a page."""
+    results = [str(folder / recipe / f'results_{name}.json') for recipe in (ONE, TWO)]
+    run(folder / f'compare_{name}.log', '-m', 'src.evaluation.report', '--gt', annotations(data, name), '--compare',
+        *results, '--images', str(data), '--report', str(folder / f'{name}.html'))
+    print(f'comparison: {folder / name}.html', flush=True)
+
+
 def compare(data: Path, folder: Path, seed: int) -> Dict[str, List[float]]:
-    """Train and score both networks; return {what is scored: AP with one and with two hypotheses}."""
+    """Train and score both networks, and write their comparisons; return {what is scored: AP with one and with two
+    hypotheses}."""
     for recipe in (ONE, TWO):
         train(data, folder / recipe, recipe, seed)
-    return {name: [score(data, folder / recipe, name) for recipe in (ONE, TWO)] for name in SPLITS}
+    scores = {name: [score(data, folder / recipe, name) for recipe in (ONE, TWO)] for name in SPLITS}
+    for name in SPLITS:
+        write_page(data, folder, name)
+    return scores
 
 
 def table_row(label: str, results: Sequence[Dict[str, List[float]]]) -> List[str]:

@@ -69,6 +69,9 @@ for recipe in $recipes; do
         --ckpt_save_path "$out/$recipe/pose.ckpt" > "$out/$recipe/train.log"
     say "$recipe: score of the trained network on held-out people"
     score "$recipe" pose.ckpt trained
+    "$python" -m src.evaluation.report --gt "$out/data/annotations/person_keypoints_val2017.json" \
+        --results "$out/$recipe/results_trained.json" --images "$out/data" \
+        --report "$out/$recipe/report.html" > "$out/$recipe/report.log"
     say "$recipe: poses on twelve held-out pictures"
     draw "$out" "$out/$recipe"
 done
@@ -79,6 +82,7 @@ for recipe in $recipes; do
     tell "$recipe"
     tell "    before training  $(tail -n 1 "$out/$recipe/eval_untrained.log")"
     tell "    after training   $(tail -n 1 "$out/$recipe/eval_trained.log")"
+    tell "    what is wrong    $out/$recipe/report.html"
     tell "    pictures         $out/$recipe/pictures/*_res.jpg"
     tell "    results          $out/$recipe/results_trained.json, $out/$recipe/pictures/results.json"
     tell "    loss curve       $out/$recipe/pose_curve.png"

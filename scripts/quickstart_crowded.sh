@@ -22,6 +22,7 @@ done
 say_done
 table=$(grep '^|' "$out/comparison.txt")
 tell "$table"
+tell "what the second hypothesis wins and loses: $out/seed_$seed/heavy.html, moderate.html, singles.html"
 for recipe in simplepose_small_pairs_160x128 mipnet_small_pairs_160x128; do
     tell "$recipe: pictures in $out/seed_$seed/$recipe/pictures, loss curve in $out/seed_$seed/$recipe/pose_curve.png"
 done

@@ -523,6 +523,7 @@ FLAG_ROWS = [
     FlagRow('eval', 'save_path', CKPT, f'{CKPT} --save_path other.json', files),
     FlagRow('eval', 'submission', CKPT, f'{CKPT} --submission sent.json', files),
     FlagRow('eval', 'report', CKPT, f'{CKPT} --report page.html', files),
+    FlagRow('eval', 'compare', CKPT, f'{CKPT} --compare {{folder}}/random.ckpt', files),
     FlagRow('infer', 'score_thresh', f'{INFERENCE} --score_thresh 0', f'{INFERENCE} --score_thresh 0.4',
             lambda run: [len(values[1]) for values, _ in run['drawn']]),
     FlagRow('infer', 'keypoint_thresh', INFERENCE, f'{INFERENCE} --keypoint_thresh 0.4',
@@ -548,6 +549,7 @@ SHOWN_ELSEWHERE = {
         'no_boxes', 'line_width', 'black', 'person_colors')},
     **{(script, 'weights'): 'test_zoo.py::test_weights_by_name_in_python_and_in_the_scripts'
        for script in ('eval', 'infer')},
+    ('eval', 'compare_recipe'): 'test_compared_networks.py::test_a_network_without_a_recipe_inside',
     ('export', 'int8'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',
     ('export', 'float16'): 'test_runtimes.py::test_weights_in_float16_take_half_the_size',
     ('export', 'calibration_people'): 'test_runtimes.py::test_int8_files_compute_in_integers_and_nearly_the_same',

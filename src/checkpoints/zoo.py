@@ -20,9 +20,9 @@ import numpy as np
 from ..config import load_recipe, resolve, to_json
 from ..system.command_line import run_command, say
 from ..system.device import LAUNCHER_VARIABLES
-from ..system.downloads import DownloadError, alone_with, download, sha256_of
+from ..system.downloads import DownloadError, alone_with, download
 from ..system.errors import PoseError
-from ..system.files import make_folder, open_regular, write_bytes
+from ..system.files import make_folder, open_regular, sha256_of, write_bytes
 from ..system.printing import ArgumentParser
 from .zoo_table import MIRROR_VARIABLE, TABLE_VARIABLE, PublishedWeights, find_weights, read_zoo
 

@@ -17,7 +17,9 @@ from ..datasets.annotation_files import find_annotation_file, find_detection_fil
 from ..flags import EVAL_FLAGS, add_config_flags, read_overrides
 from ..system.errors import PoseError
 from ..system.printing import ArgumentParser
-from .load_model import add_source_flags
+from .load_model import NETWORK_ENDINGS, add_source_flags
+
+COMPARISON_PAGE = 'comparison.html'
 
 
 def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -31,9 +33,19 @@ def parse_arguments(words: Optional[Sequence[str]] = None) -> argparse.Namespace
     parser.add_argument('--submission', metavar='PATH', help="also write the results as the benchmark's server takes "
                         'them: .json, for MPII .mat')
     parser.add_argument('--report', metavar='HTML', help='also write what the poses get wrong, and where, as one HTML '
-                        'page')
+                        f'page; with --compare the comparison instead (default then: {COMPARISON_PAGE})')
+    parser.add_argument('--compare', metavar='FILE', help='another checkpoint, exported model or results.json: it is '
+                        'evaluated on the same data, and a page says which is better, whether that is beyond chance, '
+                        'who changed, and which settings differ')
+    parser.add_argument('--compare_recipe', metavar='NAME', help='recipe of --compare (default: the one inside it, '
+                        'else --recipe)')
     add_config_flags(parser, EVAL_FLAGS, default_recipe='the one inside the checkpoint')
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    if arguments.compare and not arguments.report:
+        arguments.report = COMPARISON_PAGE
+    if arguments.compare_recipe and not (arguments.compare or '').endswith(NETWORK_ENDINGS):
+        parser.error('--compare_recipe belongs to --compare with a network')
+    return arguments
 
 
 def find_checkpoints(arguments: argparse.Namespace) -> List[str]:
@@ -58,6 +70,23 @@ def choose_boxes(arguments: argparse.Namespace, config: EasyDict, overrides: Map
     config.TEST.USE_GT_BBOX = arguments.use_gt_bbox or (config.TEST.USE_GT_BBOX and not names_detections)
 
 
+def check_rival(arguments: argparse.Namespace) -> None:
+    """Check what can be known of --compare, if it is given, without opening it.
+
+    Raises:
+        PoseError: it is missing, or would be overwritten with the results of A.
+    """
+    path = arguments.compare
+    if path is None:
+        return
+    if not os.path.exists(path):
+        raise PoseError(f'--compare {path} does not exist; it should be a checkpoint, a file of export.py or a '
+                        'results.json')
+    if os.path.exists(arguments.save_path) and os.path.samefile(path, arguments.save_path):
+        raise PoseError(f'--compare {path} is where the results of this evaluation would go; choose another place for '
+                        'them with --save_path')
+
+
 def check_arguments(words: Sequence[str]) -> None:
     """Check a command line: recipe and settings, and that the files to read and the folder of pictures exist.
 
@@ -68,6 +97,7 @@ def check_arguments(words: Sequence[str]) -> None:
         PoseError: something is wrong or missing; the message is the one that eval.py would print.
     """
     arguments = parse_arguments(words)
+    check_rival(arguments)
     if arguments.weights:
         for name in arguments.weights:
             find_weights(name)

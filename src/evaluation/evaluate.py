@@ -13,6 +13,7 @@ from ..data.locate_pictures import describe_folders, locate_pictures, other_spli
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
+from ..metrics.results_file import load_results
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
@@ -118,17 +119,29 @@ class Evaluation:
         """Write the report of results and their metrics, an HTML page; return lines about it."""
         # Imported here: trainings with an evaluation need none of it.
         from ..report.write import Source
-        from .write_report import Boxes, analyse_results, write_pckh_report, write_report
+        from .write_report import Boxes, write_pckh_report, write_report
         boxes = Boxes.of_people(self.people, str(self.box_report))
         source = Source(results_file, self.gt_file, self.dataset.name, boxes.description, self.notes, None,
-                        self.dataset.digits)
+                        self.dataset.digits, self.config.TEST.USE_GT_BBOX)
         if self.dataset.distances is not None:
             return write_pckh_report(path, self.dataset.distances(self._annotations, results), metrics, self.skeleton,
                                      source)
-        analysis = analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config,
-                                   numbers=metrics, boxes=boxes)
-        return write_report(path, analysis, source, pictures=self.config.DATASET.ROOT,
+        return write_report(path, self.analyse(results, metrics, boxes), source, pictures=self.config.DATASET.ROOT,
                             split_folder=self.config.DATASET.TEST_SET)
+
+    def analyse(self, results: List[dict], metrics: Dict[str, float], boxes: Any = None) -> Any:
+        """Return the `Analysis` of results and their metrics; `boxes`, if they are to be judged, are `Boxes`."""
+        from .write_report import analyse_results
+        return analyse_results(self._annotations, results, self.skeleton, self.dataset, self.config, numbers=metrics,
+                               boxes=boxes)
+
+    def open_results(self, path: str) -> Tuple[List[dict], List[str]]:
+        """Return the results of a file, of this package or of another program, and notes, a line each.
+
+        Raises:
+            PoseError: see `load_results`.
+        """
+        return load_results(path, self._annotations, self.skeleton)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:
         """Yield the name of each hypothesis ('primary', 'second' and so on) and the metrics of its poses alone; nothing

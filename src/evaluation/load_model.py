@@ -12,7 +12,7 @@ import numpy as np
 from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
-from ..checkpoints.zoo_table import find_weights
+from ..checkpoints.zoo_table import ENDINGS, find_weights
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
 from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime, installed_runtimes
@@ -24,6 +24,9 @@ from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
 
+# Files of export.py, and all files with a network inside.
+MODEL_ENDINGS = ('.onnx', '.mindir')
+NETWORK_ENDINGS = (*ENDINGS, *MODEL_ENDINGS)
 # Names of the checkpoints in the course that this package comes from; the newly trained one first.
 USUAL_CHECKPOINTS = ('./mspn_new.ckpt', './mspn.ckpt')
 # Settings that are built into an exported file and cannot be changed.
@@ -226,7 +229,7 @@ def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
             flags or the other files.
         ImportError: the runtime is not installed.
     """
-    sources = _open_files(arguments, ckpt_paths)
+    sources = open_files(arguments, ckpt_paths)
     configs, overrides = [], []
     for source in sources:
         config, its_overrides = resolve_test_config(arguments.recipe, source.carried, source.path, read_overrides)
@@ -237,8 +240,12 @@ def open_source(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str
     return OpenedSource(whole, configs[0], overrides[0])
 
 
-def _open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[LoadedModel]:
-    """Return the model file, or the checkpoints, that a command line names."""
+def open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]]) -> List[LoadedModel]:
+    """Return the model file, or the checkpoints, that a command line names.
+
+    Raises:
+        PoseError, ImportError: see `open_source`.
+    """
     if arguments.model_file:
         if arguments.ckpt_path:
             raise PoseError('give --ckpt_path or --model_file, not both')

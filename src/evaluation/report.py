@@ -25,6 +25,8 @@ from ..system.command_line import run_command, say
 from ..system.errors import PoseError
 from ..system.files import read_json
 from ..system.printing import ArgumentParser
+from .load_model import NETWORK_ENDINGS
+from .settings import compare_settings, read_settings
 from .write_report import MOST_CASES, Boxes, analyse_results, check_report_path, write_comparison, write_report
 
 PROTOCOLS = tuple(name for name, dataset in DATASETS.items() if dataset.oks_truth is not None)
@@ -113,6 +115,10 @@ def _report(arguments: argparse.Namespace, evaluated: Evaluated) -> None:
 def _compare(arguments: argparse.Namespace, evaluated: Evaluated) -> None:
     if arguments.boxes or arguments.gt_box_results:
         raise PoseError('--boxes and --gt_box_results belong to --results, not to --compare')
+    for path in arguments.compare:
+        if path.endswith(NETWORK_ENDINGS):
+            raise PoseError(f'{path} is a network, not results; eval.py evaluates and compares two: python eval.py '
+                            f'--ckpt_path {arguments.compare[0]} --compare {arguments.compare[1]}')
     sources, analyses = [], []
     for path in arguments.compare:
         results, numbers, notes = evaluated.open_results(path)
@@ -121,8 +127,10 @@ def _compare(arguments: argparse.Namespace, evaluated: Evaluated) -> None:
         sources.append(Source(path, arguments.gt, evaluated.dataset.name, '', evaluated.notes + notes, None,
                               evaluated.dataset.digits))
     comparison = compare(*analyses)
-    say(verdict_sentence(comparison))
-    say(*write_comparison(arguments.report, comparison, tuple(sources), pictures=arguments.images,
+    (first, no_first), (second, no_second) = map(read_settings, arguments.compare)
+    settings = compare_settings(first, second, (no_first, no_second))
+    say(verdict_sentence(comparison), settings.sentence)
+    say(*write_comparison(arguments.report, comparison, tuple(sources), settings, pictures=arguments.images,
                           split_folder=split_of(arguments.gt), most_cases=arguments.most_cases))
 
 

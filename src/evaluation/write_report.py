@@ -15,7 +15,7 @@ from ..metrics.records import check_image_ids, read_records
 from ..report.analysis import Analysis, analyse, pictures_of
 from ..report.cases import worst_cases
 from ..report.comparison import Comparison, changed_people
-from ..report.comparison_page import comparison_page, draw_changes
+from ..report.comparison_page import DifferingSettings, comparison_page, draw_changes
 from ..report.gallery import draw_gallery
 from ..report.pckh_page import pckh_page
 from ..report.write import Source, report_page
@@ -132,14 +132,19 @@ def write_report(path: str, analysis: Analysis, source: Source, *, pictures: str
     return _write(path, report_page(analysis, source, cases, draw_gallery(analysis, cases, paths.get)), reason)
 
 
-def write_comparison(path: str, comparison: Comparison, sources: Tuple[Source, Source], *, pictures: str = '',
-                     split_folder: str = '', most_cases: int = MOST_CASES) -> List[str]:
-    """Write the page of a comparison; return lines about it. See `write_report`."""
+def write_comparison(path: str, comparison: Comparison, sources: Tuple[Source, Source], settings: DifferingSettings, *,
+                     pictures: str = '', split_folder: str = '', most_cases: int = MOST_CASES) -> List[str]:
+    """Write the page of a comparison; return lines about it. See `write_report`.
+
+    Args:
+        sources: of A and of B.
+        settings: in which they differ.
+    """
     changes = changed_people(comparison, most_cases)
     images = [int(comparison.first.truth.image_index[change.person]) for change in changes]
     paths, reason = find_pictures(comparison.first, images, pictures, split_folder)
     gallery = draw_changes(comparison, changes, paths.get)
-    return _write(path, comparison_page(comparison, sources, changes, gallery), reason)
+    return _write(path, comparison_page(comparison, sources, settings, changes, gallery), reason)
 
 
 def write_pckh_report(path: str, distances: HeadDistances, metrics: Dict[str, float], skeleton: Skeleton, source: Source

@@ -16,6 +16,7 @@ from ..checkpoints.zoo_table import PublishedWeights, read_zoo
 from ..config import load_recipe
 from ..data.images import PICTURE_ENDINGS
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
+from ..evaluation.load_model import MODEL_ENDINGS
 from ..export.runtimes import default_runtime
 from ..media.inputs import VIDEO_ENDINGS, Input
 from ..media.tables import ResultTables, pose_record
@@ -26,7 +27,7 @@ from ..tracking import PoseTracker
 from ..visualization import write_picture
 from .bundled import bundled_weights
 from .drawings import DrawingOptions, draw_frame, person_numbers, pose_scores
-from .estimator import MODEL_ENDINGS, PoseEstimator
+from .estimator import PoseEstimator
 from .pipeline import PosedFrame
 
 BUNDLED, WHOLE_PICTURE, AUTOMATIC = 'bundled small network', 'none: the whole picture is one person', 'automatic'

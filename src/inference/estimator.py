@@ -12,7 +12,7 @@ from ..checkpoints.configuration import resolve_test_config
 from ..data.geometry import find_unusable_boxes
 from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
-from ..evaluation.load_model import LoadedModel
+from ..evaluation.load_model import MODEL_ENDINGS, LoadedModel
 from ..export.model_file import open_model_file
 from ..export.runtimes import default_runtime
 from ..media.inputs import Input, find_inputs
@@ -23,8 +23,6 @@ from .box_poses import BoxPoser, PosesOfPicture
 from .bundled import bundled_weights
 from .pipeline import BoxSource, PosedFrame, pose_frames
 from .two_passes import pose_frames_in_two_passes
-
-MODEL_ENDINGS = ('.onnx', '.mindir')
 
 
 class PoseEstimator:

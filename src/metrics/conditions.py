@@ -52,6 +52,7 @@ class GroupNumbers(NamedTuple):
             the group; poses on background belong to no group.
         found: share of the people who are found at an OKS of 0.5.
         oks: mean OKS of the people to whom a pose belongs.
+        lost: its share of all that the OKS of everybody lacks to 1; people without a pose lack all of it.
         kinds: (5,) keypoints of each kind in `keypoint_errors.KINDS`.
     """
 
@@ -60,6 +61,7 @@ class GroupNumbers(NamedTuple):
     ar: float
     found: float
     oks: float
+    lost: float
     kinds: np.ndarray
 
 
@@ -117,12 +119,14 @@ def numbers_of_groups(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, con
                       people: PeopleErrors, errors: KeypointErrors) -> List[GroupNumbers]:
     """Return the numbers of each group of a condition."""
     found = []
+    lacking = np.where(truth.is_ignored, 0.0, 1.0)
+    lacking[errors.person] -= errors.oks
     for group in range(len(condition.groups)):
         is_in = condition.group_of == group
         of_group = replace(truth, is_ignored=truth.is_ignored | ~is_in)
         counted = ~of_group.is_ignored
         if not counted.any():
-            found.append(GroupNumbers(0, -1.0, -1.0, -1.0, -1.0, np.zeros(5, int)))
+            found.append(GroupNumbers(0, -1.0, -1.0, -1.0, -1.0, -1.0, np.zeros(5, int)))
             continue
         matching = match(of_group, pairs, similarity)
         is_near = (people.nearest_oks >= BELONGS) & is_in[people.nearest]
@@ -130,6 +134,8 @@ def numbers_of_groups(truth: OKSTruth, pairs: Pairs, similarity: np.ndarray, con
         precision, recall = precision_and_recall(of_group, pairs, matching)
         rows = counted[errors.person]
         oks: Optional[float] = float(errors.oks[rows].mean()) if rows.any() else -1.0
+        lost = float(lacking[counted].sum() / max(lacking.sum(), 1e-12))
         found.append(GroupNumbers(int(counted.sum()), float(precision.mean()), float(recall.mean()),
-                                  float((people.person_state[counted] == FOUND).mean()), oks, errors.counts(rows)))
+                                  float((people.person_state[counted] == FOUND).mean()), oks, lost,
+                                  errors.counts(rows)))
     return found

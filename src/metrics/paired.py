@@ -9,7 +9,10 @@ import numpy as np
 
 from ..data.oks_truth import OKSTruth
 from .bootstrap import Interval, interval, picture_weights
-from .keypoint_errors import KeypointErrors
+from .keypoint_errors import KINDS, UNLABELLED, KeypointErrors
+
+# What became of a labelled keypoint: one of KINDS, or its person has no pose.
+FATES = (*KINDS, 'no pose')
 
 
 class Difference(NamedTuple):
@@ -77,7 +80,7 @@ def compare_means(truth: OKSTruth, first: np.ndarray, second: np.ndarray, masks:
 
     Args:
         first, second: (M, P) a row for each mask, or (P,) for all.
-        masks: M masks (P,) of the people over whom the mean is taken.
+        masks: M masks (P,) of the people over whom the mean is taken, or M weights (P,) of the people in it.
     """
     masks = np.array(list(masks), np.float64).reshape(-1, len(truth))
     sums = []
@@ -96,3 +99,31 @@ def compare_means(truth: OKSTruth, first: np.ndarray, second: np.ndarray, masks:
         values = [float(each[row]) if np.isfinite(each[row]) else -1.0 for each in means]
         found.append(Difference(*values, limits))
     return found
+
+
+def keypoint_fates(truth: OKSTruth, errors: KeypointErrors) -> np.ndarray:
+    """Return what became of every keypoint (P, K) int8: UNLABELLED, also for people who do not count, or the index in
+    FATES."""
+    counts = truth.is_labelled & ~truth.is_ignored[:, None]
+    fates = np.where(counts, len(KINDS), UNLABELLED).astype(np.int8)
+    fates[errors.person] = errors.kind
+    return fates
+
+
+def compare_fates(truth: OKSTruth, first: np.ndarray, second: np.ndarray, resamples: int) -> List[Difference]:
+    """Return the difference of the share of each of FATES among all labelled keypoints.
+
+    Args:
+        first, second: `keypoint_fates` (P, K) of both results.
+    """
+    labelled = (first != UNLABELLED).sum(axis=1)
+    shares = [np.array([(fates == fate).sum(axis=1) for fate in range(len(FATES))]) / np.maximum(labelled, 1)
+              for fates in (first, second)]
+    return compare_means(truth, *shares, [labelled] * len(FATES), resamples)
+
+
+def count_moves(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return how many keypoints (6, 6) are of each of FATES in the first result (rows) and in the second (columns)."""
+    rows = (first != UNLABELLED) & (second != UNLABELLED)
+    places = first[rows].astype(np.int64) * len(FATES) + second[rows]
+    return np.bincount(places, minlength=len(FATES) ** 2).reshape(len(FATES), len(FATES))

@@ -4,9 +4,23 @@ from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from ..metrics.paired import Difference, PersonTable, compare_means, compare_numbers, person_table
+from ..metrics.paired import (
+    FATES,
+    Difference,
+    PersonTable,
+    compare_fates,
+    compare_means,
+    compare_numbers,
+    count_moves,
+    keypoint_fates,
+    person_table,
+)
 from .analysis import Analysis
 from .cases import few_of_a_picture
+
+# What became of keypoints, in a sentence.
+PLURALS = {'jitter': 'with jitter', 'inversion': 'inversions', 'swap': 'swaps', 'miss': 'misses',
+           'no pose': 'keypoints of people without a pose'}
 
 
 class Comparison(NamedTuple):
@@ -16,6 +30,8 @@ class Comparison(NamedTuple):
         first, second: the analyses of A and B, of the same annotations.
         tables: how well each finds everybody.
         numbers: {name of a number: its difference}.
+        fates: {one of FATES: difference of its share of all labelled keypoints}.
+        moves: (6, 6) keypoints of each of FATES in A (rows) and in B (columns).
         keypoints: {name: difference of the mean similarity of the keypoint}.
         groups: difference of the mean OKS of each group of each condition.
     """
@@ -24,6 +40,8 @@ class Comparison(NamedTuple):
     second: Analysis
     tables: Tuple[PersonTable, PersonTable]
     numbers: Dict[str, Difference]
+    fates: Dict[str, Difference]
+    moves: np.ndarray
     keypoints: Dict[str, Difference]
     groups: List[List[Difference]]
 
@@ -44,8 +62,10 @@ def compare(first: Analysis, second: Analysis) -> Comparison:
     groups = [compare_means(truth, tables[0].oks, tables[1].oks,
                             [counted & (condition.group_of == group) for group in range(len(condition.groups))],
                             first.resamples) for condition in first.conditions]
+    fates = keypoint_fates(truth, first.errors), keypoint_fates(truth, second.errors)
     return Comparison(first, second, tables,
                       compare_numbers(first.numbers, second.numbers, first.drawn, second.drawn),
+                      dict(zip(FATES, compare_fates(truth, *fates, first.resamples))), count_moves(*fates),
                       dict(zip(first.skeleton.keypoint_names, keypoints)), groups)
 
 
@@ -63,6 +83,22 @@ def verdict_sentence(comparison: Comparison) -> str:
                 'well be the other way round.')
     better = 'B' if ap.verdict == 'better' else 'A'
     return f'{numbers}, {limits}. The difference is beyond chance: {better} is better on pictures of this kind.'
+
+
+def fates_sentence(comparison: Comparison) -> str:
+    """Return in plain words which kinds of errors B has fewer of, or more, beyond chance."""
+    changed = sorted(((abs(each.change), name, each) for name, each in comparison.fates.items()
+                      if name != 'good' and each.verdict in ('better', 'worse')), reverse=True)
+    if not changed:
+        return 'No kind of error of the keypoints changed beyond chance.'
+    parts = [f'{"fewer" if each.change < 0 else "more"} {PLURALS[name]} ({percent(each.first)} in A, '
+             f'{percent(each.second)} in B)' for _, name, each in changed]
+    return f'Of the labelled keypoints B has, beyond chance, {", ".join(parts)}.'
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent."""
+    return f'{100 * share:.1f} %'
 
 
 def changed_people(comparison: Comparison, most: int) -> List[Change]:

@@ -1,11 +1,10 @@
 """The page of a comparison of two results."""
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..metrics.keypoint_errors import KINDS
+from ..metrics.conditions import Condition
 from ..metrics.paired import Difference
-from ..metrics.people_errors import BACKGROUND, DUPLICATE, MISSED
 from .cards import (
     Drawings,
     Gallery,
@@ -19,10 +18,10 @@ from .cards import (
     name_of_picture,
     plain,
 )
-from .comparison import Change, Comparison, signed, verdict_sentence
+from .comparison import Change, Comparison, fates_sentence, signed, verdict_sentence
+from .comparison_kinds import change_text, kinds_section
 from .page import Html, Sorted, escape, notes_list, table, whole_page
-from .plots import stacked
-from .sections import KEY, number
+from .sections import count, number
 from .write import Source, read_assets
 
 # A keypoint is named on the card of a person if its similarity changed by this.
@@ -32,6 +31,44 @@ VERDICTS = {'better': 'B is better', 'worse': 'A is better', 'chance': 'not beyo
             'undefined': 'too few people'}
 KINDS_OF_CHANGE = (('better', 'Better in B', 'people whose OKS rose most'),
                    ('worse', 'Worse in B', 'people whose OKS fell most'))
+
+
+class SettingRow(NamedTuple):
+    """A setting that differs: its key, its values in A and in B, and what it sets, all as text."""
+
+    key: str
+    first: str
+    second: str
+    meaning: str
+
+
+class DifferingSettings(NamedTuple):
+    """The settings in which A and B differ.
+
+    Attributes:
+        rows: None if those of A or of B are not known.
+        notes: what the reader should know about them, a line each.
+    """
+
+    rows: Optional[Sequence[SettingRow]]
+    notes: Sequence[str]
+
+    @property
+    def is_only_seed(self) -> bool:
+        """Whether two trainings were the same but for their seed."""
+        return [row.key for row in self.rows or ()] == ['GENERAL.SEED']
+
+    @property
+    def sentence(self) -> str:
+        """In words: what there is to see."""
+        if self.rows is None:
+            return 'The settings of A and B cannot be compared.'
+        keys = [row.key for row in self.rows]
+        if not keys:
+            return 'No setting that changes numbers differs between A and B.'
+        if self.is_only_seed:
+            return 'Only GENERAL.SEED differs: this is what two trainings with the same settings differ by.'
+        return f'Settings that differ: {", ".join(keys[:8])}' + (f' and {len(keys) - 8} more' if keys[8:] else '') + '.'
 
 
 def draw_changes(comparison: Comparison, changes: Sequence[Change], find_path: PathFinder) -> Gallery:
@@ -74,8 +111,8 @@ def _row(name: str, difference: Difference, digits: int = 3) -> list:
     is_defined = min(difference.first, difference.second) > -0.5
     limits = ([Sorted(signed(each, digits), each) for each in difference.interval] if difference.interval
               else ['–', '–'])
-    change = Sorted(signed(difference.change, digits) if is_defined else '–', difference.change)
     verdict = difference.verdict
+    change = Sorted(change_text(signed(difference.change, digits), verdict) if is_defined else '–', difference.change)
     text = VERDICTS[verdict] if is_defined else '–'
     mark = Html(f'<span class="verdict {verdict}">{escape(text)}</span>')
     return [name, number(difference.first, digits), number(difference.second, digits), change, *limits, mark]
@@ -84,12 +121,13 @@ def _row(name: str, difference: Difference, digits: int = 3) -> list:
 HEAD = ['A', 'B', 'B − A', 'from', 'to', '']
 
 
-def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], changes: Sequence[Change],
-                    gallery: Gallery) -> str:
+def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], settings: DifferingSettings,
+                    changes: Sequence[Change], gallery: Gallery) -> str:
     """Return the page.
 
     Args:
         sources: of A and of B.
+        settings: in which they differ.
         changes: the people of the gallery.
     """
     truth, digits = comparison.first.truth, sources[0].digits
@@ -99,7 +137,7 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
     keypoints = [['keypoint', *HEAD], *(_row(plain(name), each) for name, each in comparison.keypoints.items())]
     groups = ''.join(
         f'<h3>{escape(condition.name)}</h3>'
-        + table([[condition.measure, *HEAD], *(_row(name, each) for name, each in zip(condition.groups, differences))],
+        + table([[condition.measure, 'people', *HEAD], *_group_rows(comparison, condition, differences)],
                 f'table-where-{place}')
         for place, (condition, differences) in enumerate(zip(comparison.first.conditions, comparison.groups)))
     changed = sorted({row for change in changes for row in np.flatnonzero(np.abs(
@@ -109,14 +147,17 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
     body = [
         f'<h1>Two results compared</h1><p class="dim">{escape(facts)}</p>'
         f'<p class="dim">A: {escape(sources[0].results)}<br>B: {escape(sources[1].results)}</p>'
-        '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#errors">Errors by kind</a>'
-        '<a href="#keypoints">Keypoints</a><a href="#where">Where</a><a href="#cases">People that changed</a></nav>'
-        f'<p class="what" id="verdict">{escape(verdict_sentence(comparison))}</p>',
+        '<nav aria-label="sections"><a href="#numbers">Numbers</a><a href="#settings">Settings</a>'
+        '<a href="#errors">Errors by kind</a><a href="#keypoints">Keypoints</a><a href="#where">Where</a>'
+        '<a href="#cases">People that changed</a></nav>'
+        f'<p class="what" id="verdict">{_sentence(verdict_sentence(comparison))} '
+        f'{_sentence(fates_sentence(comparison))}</p>',
         f'<section><h2 id="numbers">Numbers</h2>{table(numbers, "table-numbers")}'
         f'<p class="dim">From, to: limits of 95 % of B − A in {comparison.first.resamples} draws of as many pictures '
-        'with replacement, the same for A and B. They tell what other pictures would change, not what another training '
-        'would: compare several seeds for that.</p></section>',
-        _errors(comparison),
+        'with replacement, the same for A and B; bold: 0 lies outside of them. They tell what other pictures would '
+        'change, not what another training would: compare several seeds for that.</p></section>',
+        _settings(settings),
+        kinds_section(comparison),
         f'<section><h2 id="keypoints">Keypoints</h2>{table(keypoints, "table-keypoints")}'
         '<p class="dim">Mean similarity of the keypoint (its term of the OKS) over all people who have it labelled, 0 '
         'without a pose. Of twenty rows without a true difference, one is beyond chance by chance.</p></section>',
@@ -133,14 +174,28 @@ def comparison_page(comparison: Comparison, sources: Tuple[Source, Source], chan
     return whole_page('Two results compared', body, style=style, script=script)
 
 
-def _errors(comparison: Comparison) -> Html:
-    """Return the table of the kinds of errors in A and B."""
-    rows: List[list] = [['', *KINDS, 'shares', 'no pose', 'on background', 'duplicates']]
-    for name, each in zip(NAMES, (comparison.first, comparison.second)):
-        counts = each.errors.counts().tolist()
-        states = [int((each.people.person_state == MISSED).sum()), int((each.people.pose_state == BACKGROUND).sum()),
-                  int((each.people.pose_state == DUPLICATE).sum())]
-        rows.append([name, *map(str, counts), stacked(counts, KINDS), *map(str, states)])
-    return Html(f'<section><h2 id="errors">Errors by kind</h2>{KEY}{table(rows)}<p class="dim">Labelled keypoints of '
-                'poses that belong to a person; then people without a pose, and poses on background and on people who '
-                'have a better-scored one.</p></section>')
+def _group_rows(comparison: Comparison, condition: Condition, differences: Sequence[Difference]) -> List[list]:
+    counted = condition.group_of[~comparison.first.truth.is_ignored]
+    people = np.bincount(counted[counted >= 0], minlength=len(condition.groups)).tolist()
+    rows = []
+    for name, number_of_people, difference in zip(condition.groups, people, differences):
+        first, *others = _row(name, difference)
+        rows.append([first, count(number_of_people), *others])
+    return rows
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence for the page; its numbers stay with their signs of per cent."""
+    return escape(text).replace(' %', '&nbsp;%')
+
+
+def _settings(settings: DifferingSettings) -> Html:
+    """Return the table of the settings that differ."""
+    rows = [['setting', *NAMES, 'what it sets'],
+            *([Html(escape(row.key).replace('_', '_<wbr>').replace('.', '.<wbr>')), *row[1:]]
+              for row in settings.rows or ())]
+    left_out = 'Devices, folders and what is printed and kept are left out.'
+    shown = f'<p>{escape(settings.sentence)}</p>' if not settings.rows or settings.is_only_seed else ''
+    shown += f'{table(rows, "table-settings")}<p class="dim">{left_out}</p>' if settings.rows else ''
+    return Html(f'<section><h2 id="settings">Settings that differ</h2>{shown}'
+                f'{notes_list(settings.notes) if settings.notes else ""}</section>')

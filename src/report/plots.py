@@ -147,11 +147,12 @@ def columns(title: str, edges: np.ndarray, counts: np.ndarray, x_label: str, y_l
 
 
 def _round_up(value: float) -> float:
-    """Return the next number that divides well by four."""
+    """Return a round number, not below `value`, whose quarter is whole."""
     if value <= 4:
         return 4.0
     step = 10.0 ** np.floor(np.log10(value))
-    return float(next(each * step for each in (1, 1.2, 1.6, 2, 3, 4, 6, 8, 10) if each * step >= value))
+    rounded = (round(each * step) for each in (1, 1.2, 1.6, 2, 3, 4, 6, 8, 10, 12))
+    return float(next(each for each in rounded if each >= value and each % 4 == 0))
 
 
 def reliability_plot(title: str, measured: Reliability, x_label: str, y_label: str) -> Html:
@@ -180,8 +181,8 @@ def stacked(counts: Sequence[int], names: Sequence[str], width: int = 130) -> Ht
                          f'<title>{name}: {100 * count / total:.1f} %</title></rect>')
         x += part
     label = ', '.join(f'{name} {100 * count / total:.0f} %' for name, count in zip(names, counts))
-    return Html(f'<svg class="stacked" viewBox="0 0 {width} 12" width="{width}" height="12" role="img" '
-                f'aria-label="{label}">{"".join(parts)}</svg>')
+    return Html(f'<svg class="stacked" viewBox="0 0 {width} 12" width="{width}" height="12" '
+                f'preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
 def gain_bar(value: float, most: float, name: str, width: int = 110) -> Html:

@@ -15,6 +15,8 @@ KEYPOINT_KINDS = ('miss', 'swap', 'inversion', 'jitter')
 # What the kinds are called in the sentence at the head.
 COSTLY = {'miss': 'misses', 'swap': 'swaps', 'inversion': 'inversions', 'jitter': 'jitter', 'score': 'the scores',
           'background': 'poses on background and duplicates', 'missed': 'people without a pose'}
+# How far a group has to be above its share of the people, as a share of what everybody loses, to be named.
+LOSES_MORE = 0.03
 
 
 def number(value: float, digits: int = 3) -> Sorted:
@@ -147,25 +149,56 @@ def groups_section(analysis: Analysis) -> Html:
     """Return a table for each way to group the people."""
     parts = []
     for place, (condition, groups) in enumerate(zip(analysis.conditions, analysis.groups)):
-        rows: List[list] = [[condition.measure, 'people', 'found', 'AP', 'AR', 'mean OKS', 'keypoints']]
-        rows += [[name, count(each.people),
-                  Sorted('–' if each.people == 0 else f'{100 * each.found:.1f} %', each.found), number(each.ap),
-                  number(each.ar), number(each.oks), stacked(each.kinds.tolist(), KINDS)]
+        rows: List[list] = [[condition.measure, 'people', 'found', 'AP', 'AR', 'mean OKS', 'lost', 'keypoints']]
+        rows += [[name, count(each.people), _part(each.found), number(each.ap), number(each.ar), number(each.oks),
+                  _part(each.lost), stacked(each.kinds.tolist(), KINDS)]
                  for name, each in zip(condition.groups, groups)]
         parts.append(f'<h3>{escape(condition.name)}</h3>{table(rows, f"table-where-{place}")}')
     return Html(
-        f'<section><h2 id="where">Where</h2>{KEY}{"".join(parts)}'
+        f'<section><h2 id="where">Where</h2>{_where_most_is_lost(analysis)}{KEY}{"".join(parts)}'
         '<p class="dim">Found: matched at an OKS of 0.5. In the AP of a group all other people are ignored; a pose '
         'without a match counts where the person it is most similar to belongs, and nowhere if it is on background. So '
-        'these APs do not average to the AP of all.</p></section>')
+        'these APs do not average to the AP of all. Mean OKS: of people with a pose. Lost: the share of the group in '
+        'all that the OKS of everybody lacks to 1, where people without a pose lack all.</p></section>')
 
 
-def boxes_section(analysis: Analysis, boxes: str, with_truth_boxes: Optional[float]) -> Html:
-    """Return what is lost by the boxes and what by the network."""
+def _part(share: float) -> Sorted:
+    """Return a share as per cent; a dash if it is undefined."""
+    return Sorted('–' if share < -0.5 else f'{100 * share:.1f} %', share)
+
+
+def _where_most_is_lost(analysis: Analysis) -> str:
+    """Return a sentence on the group that loses most above its share of the people, if there is one."""
+    counted = max(1, int((~analysis.truth.is_ignored).sum()))
+    excess = [(each.lost - each.people / counted, condition, name, each)
+              for condition, groups in zip(analysis.conditions, analysis.groups)
+              for name, each in zip(condition.groups, groups) if each.people]
+    if not excess:
+        return ''
+    most, condition, name, group = max(excess, key=lambda row: row[0])
+    if most < LOSES_MORE:
+        return '<p>No group loses much more than its share of the people.</p>'
+    text = (f'{condition.name}, {name}: {100 * group.people / counted:.0f} % of the people, '
+            f'{100 * group.lost:.0f} % of what is lost. No other group is so far above its share.')
+    return f'<p>{escape(text)}</p>'
+
+
+def boxes_section(analysis: Analysis, boxes: str, *, are_truth: bool, with_truth_boxes: Optional[float]) -> Html:
+    """Return what is lost by the boxes and what by the network.
+
+    Args:
+        boxes: what they are, '' if that is not known.
+        are_truth: they are those of the annotations.
+        with_truth_boxes: AP of the same network on the boxes of the annotations, if it is known.
+    """
     ap, counted = analysis.numbers['AP'], int((~analysis.truth.is_ignored).sum())
     no_pose = int((analysis.people.person_state == MISSED).sum())
     rows: List[list] = [['', 'people', 'AP'], [f'as given{f" ({boxes})" if boxes else ""}', count(counted),
                                                number(ap)]]
+    if are_truth:
+        text = (f'The boxes are those of the annotations, so everything that is lost is the part of the network. '
+                f'{no_pose} of {counted} people have no pose.')
+        return _boxes_html(text, rows)
     if analysis.boxes is not None:
         without = int(analysis.boxes.people_without_box.sum())
         rows.append(['people without a box (IoU below 0.5) do not count', count(counted - without),
@@ -180,6 +213,10 @@ def boxes_section(analysis: Analysis, boxes: str, with_truth_boxes: Optional[flo
                 f'{with_truth_boxes - ap:+.3f} is the part of the detector.'
     else:
         text += ' Results on ground-truth boxes (--gt_box_results) would show the part of the detector.'
+    return _boxes_html(text, rows)
+
+
+def _boxes_html(text: str, rows: List[list]) -> Html:
     return Html(f'<section><h2 id="boxes">Boxes or network</h2><p>{escape(text)}</p>{table(rows)}</section>')
 
 

@@ -26,6 +26,7 @@ class Source(NamedTuple):
         notes: what the reader should know, a line each.
         with_truth_boxes: AP of the same network on the boxes of the annotations, if it is known.
         digits: decimals of the numbers of the evaluation.
+        has_truth_boxes: whether the boxes are those of the annotations.
     """
 
     results: str
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     notes: Sequence[str]
     with_truth_boxes: Optional[float]
     digits: int
+    has_truth_boxes: bool = False
 
 
 def read_assets() -> Tuple[str, str]:
@@ -53,7 +55,8 @@ def report_page(analysis: Analysis, source: Source, cases: Sequence[Case], galle
                        f'<nav aria-label="sections">{nav}</nav>']
     body += [numbers_section(analysis, source.digits), error_section(analysis),
              keypoint_section(analysis), groups_section(analysis),
-             boxes_section(analysis, source.boxes, source.with_truth_boxes),
+             boxes_section(analysis, source.boxes, are_truth=source.has_truth_boxes,
+                           with_truth_boxes=source.with_truth_boxes),
              curves_section(analysis), _gallery_section(analysis, cases, gallery)]
     notes = [*source.notes, *(
         [f'{analysis.poses_beyond} poses are beyond the 20 best of their picture and do not count']

@@ -1,6 +1,5 @@
 """Downloads over HTTPS: continued where they broke off, verified, and given their name only when whole."""
 import contextlib
-import hashlib
 import http.client
 import ipaddress
 import os
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from .command_line import say
 from .errors import PoseError
 from .file_locks import FileInUseError, FileLocks
-from .files import make_folder, read_json, sync_folder, write_json
+from .files import make_folder, read_json, sha256_of, sync_folder, write_json
 
 # Seconds without a single byte after which a connection counts as broken.
 TIMEOUT = 30.0
@@ -82,15 +81,6 @@ def _is_loopback(url: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == 'localhost'
-
-
-def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for chunk in iter(lambda: file.read(1 << 20), b''):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

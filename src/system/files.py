@@ -3,6 +3,7 @@ import contextlib
 import errno
 import gc
 import glob
+import hashlib
 import json
 import os
 import stat
@@ -172,6 +173,15 @@ def write_json(path: str, content: Any) -> None:
     """
     # NaN is not valid JSON: other programs could not read the file.
     write_bytes(path, json.dumps(content, allow_nan=False).encode('utf-8'))
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for chunk in iter(lambda: file.read(1 << 20), b''):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync_folder(path: str) -> None:

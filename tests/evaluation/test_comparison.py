@@ -1,6 +1,7 @@
 """Two results compared: the paired bootstrap, the plain sentence, the people that changed."""
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -8,10 +9,21 @@ import pytest
 from report_data import faulty_results
 from test_error_kinds import LABELS, analyse, poses_of, truth_of
 from test_report import GT, painted, printed_numbers, shown_table  # noqa: F401  painted is a fixture
+from test_report import run as report_page
 
 from src.evaluation import report
 from src.metrics.bootstrap import Interval, picture_weights
-from src.metrics.paired import Difference, compare_means, compare_numbers, person_table
+from src.metrics.paired import (
+    FATES,
+    Difference,
+    compare_fates,
+    compare_means,
+    compare_numbers,
+    count_moves,
+    keypoint_fates,
+    person_table,
+)
+from src.report.comparison import fates_sentence
 from src.system.errors import PoseError
 
 
@@ -65,6 +77,70 @@ def test_table_of_people_without_pose():
     table = person_table(truth, errors)
     assert table.oks.tolist() == [1, 0] and table.pose.tolist() == [1, -1]
     assert (table.similarity[0] == 1).all() and (table.similarity[1] == 0).all()
+
+
+def fates_of(truth, *poses):
+    return keypoint_fates(truth, analyse(truth, poses_of(*poses))[1])
+
+
+def test_what_became_of_keypoints():
+    """Of 33 labelled keypoints: A swaps one and does not find the second person, B misses one."""
+    neighbour, crowd = LABELS + [0, 5000], LABELS + [0, 20000]
+    labelled = np.ones((3, 17), bool)
+    labelled[0, 15] = False
+    truth = truth_of(LABELS, neighbour, crowd, labelled=labelled, ignored=[2])
+    swapped, missed = LABELS.copy(), neighbour.copy()
+    swapped[9] = neighbour[9]
+    missed[13] += [0, 700]
+    first, second = fates_of(truth, swapped), fates_of(truth, LABELS, missed, crowd)
+    assert (first[2] == -1).all() and (second[2] == -1).all() and first[0, 15] == -1
+    moves = count_moves(first, second)
+    at = {name: place for place, name in enumerate(FATES)}
+    expected = {('good', 'good'): 15, ('swap', 'good'): 1, ('no pose', 'good'): 16, ('no pose', 'miss'): 1}
+    assert {(one, other): moves[at[one], at[other]] for one in at for other in at if moves[at[one], at[other]]
+            } == expected
+    found = dict(zip(FATES, compare_fates(truth, first, second, 20)))
+    shares = {name: (each.first, each.second) for name, each in found.items()}
+    assert shares == {'good': (15 / 33, 32 / 33), 'jitter': (0, 0), 'inversion': (0, 0), 'swap': (1 / 33, 0),
+                      'miss': (0, 1 / 33), 'no pose': (17 / 33, 0)}
+    assert found['no pose'].verdict == 'worse' and found['jitter'].verdict == 'same'
+    assert fates_sentence(SimpleNamespace(fates=found)) == (
+        'Of the labelled keypoints B has, beyond chance, fewer keypoints of people without a pose (51.5 % in A, 0.0 % '
+        'in B), fewer swaps (3.0 % in A, 0.0 % in B), more misses (0.0 % in A, 3.0 % in B).')
+    found['jitter'] = Difference(0.1, 0.2, Interval(-0.1, 0.3))
+    assert 'jitter' not in fates_sentence(SimpleNamespace(fates=found))
+
+
+def test_shares_are_resampled_over_pictures_with_as_many_keypoints_as_they_have():
+    labelled = np.arange(17) < np.array([[17], [5], [1], [9]])
+    truth = replace(truth_of(*[LABELS] * 4, labelled=labelled), image_ids=np.arange(4), image_index=np.arange(4))
+    rng = np.random.default_rng(0)
+    first, second = (np.where(labelled, rng.integers(0, 6, (4, 17)), -1) for _ in range(2))
+    swap = FATES.index('swap')
+    found = compare_fates(truth, first, second, 30)[swap]
+    drawn = [weights @ ((second == swap).sum(axis=1) - (first == swap).sum(axis=1)) / (weights @ labelled.sum(axis=1))
+             for weights in picture_weights(4, 30)]
+    np.testing.assert_allclose(found.interval, np.percentile(drawn, (2.5, 97.5)))
+
+
+def test_kinds_of_both_are_those_of_their_reports(painted):  # noqa: F811
+    content = json.loads((painted / GT).read_text())
+    (painted / 'other_seed.json').write_text(json.dumps(faulty_results(content, 1)))
+    page = run(painted, 'results.json', 'other_seed.json')
+    kinds = {row[0].lower(): row for row in shown_table(page, 'table-kinds')[1:]}
+    moves = shown_table(page, 'table-moves')
+    assert moves[0][1:-1] == [f'{name} in B' for name in FATES] and [row[0] for row in moves[1:-1]] == list(FATES)
+    counts = np.array([[int(cell) for cell in row[1:]] for row in moves[1:]])
+    assert (counts[:-1].sum(axis=0) == counts[-1]).all() and (counts[:, :-1].sum(axis=1) == counts[:, -1]).all()
+    for column, path, totals in ((1, 'results.json', counts[:-1, -1]), (2, 'other_seed.json', counts[-1, :-1])):
+        of_one = report_page(painted, results=path)
+        errors = {row[0]: row for row in shown_table(of_one, 'table-errors')[1:]}
+        for name, total in zip(FATES, totals):
+            assert kinds[name][column] == f'{100 * total / counts[-1, -1]:.1f} %'
+            if name not in ('good', 'no pose'):
+                title = name.capitalize()
+                assert errors[title][1] == f'{total} keypoints'
+                assert errors[title][4] == kinds[name][6 + column].replace('−', '-')
 
 
 def test_noise_is_not_beyond_chance_and_a_better_network_is(painted, capsys):  # noqa: F811

@@ -18,7 +18,7 @@ from src.evaluation import report
 from src.evaluation.evaluate import Evaluation
 from src.evaluation.write_report import check_can_report
 from src.metrics.results_file import load_results
-from src.report import cards
+from src.report import cards, plots
 from src.report.page import escape, table, whole_page
 from src.synthetic.writing import write_synthetic_coco
 from src.system.device import Processes
@@ -83,6 +83,7 @@ def test_report_of_an_evaluation_shows_what_eval_py_prints(painted):
     keypoints = [each.split() for each in evaluation.keypoint_table(results).split('\n')[1:]]
     assert [row[1:3] for row in shown_table(page, 'table-keypoints')[1:]] == [row[1:3] for row in keypoints]
     assert line.startswith(f'report: {painted}') and str(evaluation.box_report) in page
+    assert 'The boxes are those of the annotations' in page and 'part of the detector' not in page
     assert 'were not found' not in page
 
 
@@ -95,9 +96,33 @@ def test_errors_and_groups_add_up(painted):
     assert sum(int(row[3]) for row in shown_table(page, 'table-keypoints')[1:]) == labelled
     people = int(re.search(r'(\d+) people who count', page)[1])
     for place in range(4):
-        assert sum(int(row[1]) for row in shown_table(page, f'table-where-{place}')[1:]) == people
+        rows = [row for row in shown_table(page, f'table-where-{place}')[1:] if row[1] != '0']
+        assert sum(int(row[1]) for row in rows) == people
+        assert sum(float(row[6].split()[0]) for row in rows) == pytest.approx(100, abs=0.3)
     kinds = re.findall('<article class="case" data-kind="([a-z]+)"', page)
     assert set(kinds) == {'miss', 'swap', 'inversion', 'jitter', 'missed', 'background', 'duplicate', 'score'}
+
+
+def test_the_group_that_loses_most_is_named(painted):
+    """People who are found exactly lose nothing; the large ones, without a pose, lose everything."""
+    content = json.loads((painted / GT).read_text())
+    areas = sorted(each['area'] for each in content['annotations'])
+    content['annotations'] = [{**each, 'area': 500.0 if each['area'] < areas[-4] else 2e4}
+                              for each in content['annotations']]
+    (painted / 'sizes.json').write_text(json.dumps(content))
+    exact = [{'image_id': each['image_id'], 'category_id': 1, 'score': 0.9, 'keypoints': each['keypoints']}
+             for each in content['annotations'] if each['area'] == 500]
+    (painted / 'exact.json').write_text(json.dumps(exact))
+    page = run(painted, gt='sizes.json', results='exact.json')
+    share = 100 * 4 / sum(1 for each in content['annotations'] if each['num_keypoints'])
+    assert f'Size of the person, large, above 96²: {share:.0f} % of the people, 100 % of what is lost.' in page
+    assert [row[6] for row in shown_table(page, 'table-where-0')[1:]] == ['0.0 %', '–', '100.0 %']
+
+
+@pytest.mark.parametrize(('value', 'top'), [(0, 4), (4, 4), (5, 8), (9, 12), (10, 12), (25, 40), (41, 60), (101, 120),
+                                            (130, 160), (7001, 8000), (90001, 100000)])
+def test_axes_of_counts_have_whole_numbers(value, top):
+    assert plots._round_up(value) == top and top % 4 == 0
 
 
 def test_boxes_and_results_on_ground_truth_boxes(painted, capsys):

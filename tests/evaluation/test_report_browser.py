@@ -2,10 +2,13 @@
 
 Needs chromium, its driver and the package selenium; is skipped where one of them is missing.
 """
+import json
 import shutil
 
 import pytest
-from test_report import make_hostile, painted, run  # noqa: F401  painted is a fixture
+from report_data import faulty_results
+from test_comparison import run as compare
+from test_report import GT, make_hostile, painted, run  # noqa: F401  painted is a fixture
 
 webdriver = pytest.importorskip('selenium.webdriver', reason='the package selenium is not here')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
@@ -121,6 +124,20 @@ def test_wide_and_narrow_light_and_dark(browser, page, width, scheme):
     assert ask(browser, 'document.documentElement.scrollWidth') <= width
     red, *_ = ask(browser, "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert red > 200 if scheme == 'light' else red < 60
+    assert browser.get_log('browser') == []
+
+
+@pytest.mark.parametrize('width', [1280, 400])
+def test_a_comparison_wide_and_narrow(browser, painted, width):  # noqa: F811
+    (painted / 'other_seed.json').write_text(json.dumps(faulty_results(json.loads((painted / GT).read_text()), 1)))
+    compare(painted, 'results.json', 'other_seed.json', '--images', str(painted))
+    show(browser, painted / 'comparison.html', width)
+    assert ask(browser, 'document.documentElement.scrollWidth') <= width
+    assert ask(browser, 'Array.from(document.images).every((each) => each.complete && each.naturalWidth > 20)')
+    assert ask(browser, "Array.from(document.querySelectorAll('nav a')).every((each) => "
+                        "document.querySelector(each.getAttribute('href')))")
+    choose(browser, 'kind', 'worse')
+    assert ask(browser, f"{SHOWN}.length > 0 && {SHOWN}.every((each) => each.dataset.kind === 'worse')")
     assert browser.get_log('browser') == []
 
 

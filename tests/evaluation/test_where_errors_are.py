@@ -62,6 +62,7 @@ def test_numbers_of_a_group_ignore_other_people_and_background():
     assert small.kinds.tolist() == [17, 0, 0, 0, 0]
     assert (large.people, large.ap, large.found, large.oks) == (1, 0, 0, -1)
     assert (medium.people, medium.ap) == (0, -1)
+    assert (small.lost, medium.lost, large.lost) == (0, -1, 1)
 
 
 @pytest.mark.parametrize('seed', range(3))
@@ -76,9 +77,10 @@ def test_a_group_of_everybody_has_the_ap_of_the_evaluation_without_background(tm
     numbers, = numbers_of_groups(truth, pairs, similarity, everybody, people, errors)
     precision, recall = precision_and_recall(truth, pairs, matching)
     assert numbers.ap >= precision.mean() - 1e-12 and numbers.ar == pytest.approx(recall.mean())
-    assert numbers.people == (~truth.is_ignored).sum()
-    counted = np.concatenate([each.kinds[None] for each in numbers_of_groups(
-        truth, pairs, similarity, condition, people, errors)]).sum(axis=0)
+    assert numbers.people == (~truth.is_ignored).sum() and numbers.lost == pytest.approx(1)
+    of_sizes = numbers_of_groups(truth, pairs, similarity, condition, people, errors)
+    assert sum(each.lost for each in of_sizes if each.people) == pytest.approx(1)
+    counted = np.concatenate([each.kinds[None] for each in of_sizes]).sum(axis=0)
     assert counted.tolist() == errors.counts().tolist() == numbers.kinds.tolist()
 
 

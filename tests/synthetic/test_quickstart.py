@@ -21,7 +21,7 @@ def make(path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     open(path, 'w').close()
 data = {{'src.synthetic': lambda: value('--root'), 'benchmarks.crowded_pairs': lambda: words[2] + '/data'}}
-if words[0] == '-m':
+if words[0] == '-m' and words[1] in data:
     for number in range(1, 13):
         make(data[words[1]]() + '/val2017/%012d.jpg' % number)
 if words[:2] == ['-m', 'benchmarks.crowded_pairs']:
@@ -76,7 +76,8 @@ def test_quickstart(checkout):
     assert calls[2] == 'infer.py out/painted/annotations/person_keypoints_val2017.json --img_save_dir out/photos'
     assert calls[3] == '-m src.synthetic --root out/data --num_train 1600 --num_val 100 --seed 1'
     names = [call.split()[0] for call in calls[4:]]
-    assert names == 2 * ['train.py', 'eval.py', 'train.py', 'eval.py', 'infer.py']
+    assert names == 2 * ['train.py', 'eval.py', 'train.py', 'eval.py', '-m', 'infer.py']
+    assert calls[8].startswith('-m src.evaluation.report ') and 'out/mspn' not in calls[8]
     assert calls[-1] == (
         'infer.py --ckpt_path out/mspn_small_synthetic_160x128/pose.ckpt --data_url out/infer_img --det_file_url '
         'out/data/annotations/val2017_detections.json --img_save_dir out/mspn_small_synthetic_160x128/pictures '
@@ -124,7 +125,7 @@ def test_crowded_quickstart(checkout, words, variables, folder, seed):
 @LOST
 def test_lost_output_ends_no_quickstart(checkout, way):
     """As with `bash scripts/quickstart.sh | head`."""
-    for name, number in (('quickstart', 14), ('quickstart_crowded', 3)):
+    for name, number in (('quickstart', 16), ('quickstart_crowded', 3)):
         with lost_streams(way) as streams:
             done = subprocess.run(['bash', f'scripts/{name}.sh', 'out'], cwd=checkout, env={'PATH': '/usr/bin:/bin'},
                                   timeout=60, **streams)
@@ -140,7 +141,7 @@ def test_a_failing_step_ends_the_crowded_quickstart(checkout):
 
 
 def test_comparison_of_several_seeds(tmp_path, monkeypatch, capsys):
-    """The benchmark: data once, two trainings and six evaluations a seed, one table with a mean."""
+    """The benchmark: data once, two trainings, six evaluations and three pages a seed, one table with a mean."""
     calls = []
 
     def run_instead(log, *words):
@@ -154,12 +155,16 @@ def test_comparison_of_several_seeds(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['crowded_pairs', str(tmp_path), '--seeds', '1', '2'])
     crowded_pairs.main()
     assert len(painted) == 1 and painted[0]['pair_share'] == crowded_pairs.PAIR_SHARE
-    assert [call.split()[0] for call in calls] == 2 * (2 * ['train.py'] + 6 * ['eval.py'])
+    assert [call.split()[0] for call in calls] == 2 * (2 * ['train.py'] + 6 * ['eval.py'] + 3 * ['-m'])
     assert calls[1] == (f'train.py --recipe {crowded_pairs.TWO} --data_url {tmp_path}/data --ckpt_save_path '
                         f'{tmp_path}/seed_1/{crowded_pairs.TWO}/pose.ckpt --set GENERAL.SEED=1')
-    assert calls[-1].endswith('person_keypoints_singles2017.json --use_gt_bbox --save_path '
+    assert calls[-4].endswith('person_keypoints_singles2017.json --use_gt_bbox --save_path '
                               f'{tmp_path}/seed_2/{crowded_pairs.TWO}/results_singles.json '
                               '--set DATASET.TEST_SET=singles2017')
+    both = ' '.join(f'{tmp_path}/seed_1/{recipe}/results_heavy.json'
+                    for recipe in (crowded_pairs.ONE, crowded_pairs.TWO))
+    assert calls[8] == (f'-m src.evaluation.report --gt {tmp_path}/data/annotations/person_keypoints_val2017.json '
+                        f'--compare {both} --images {tmp_path}/data --report {tmp_path}/seed_1/heavy.html')
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith('|')]
     assert rows[2:] == ['| 1 | 0.5000 | 0.7000 | +0.2000 | 0.5000 | 0.5000 | +0.0000 | 0.5000 | 0.5000 | +0.0000 |',
                         '| 2 | 0.5100 | 0.7100 | +0.2000 | 0.5100 | 0.5100 | +0.0000 | 0.5100 | 0.5100 | +0.0000 |',
