@@ -53,6 +53,13 @@ def cpu():
     return set_up_device('CPU')
 
 
+@pytest.fixture(scope='session', autouse=True)
+def no_fast_bfloat16():
+    """Let no processor be fast in bfloat16, or the runtime of an ONNX file would depend on the machine."""
+    with mock.patch('src.export.runtimes.is_fast_in_bfloat16', lambda: False):
+        yield
+
+
 @pytest.fixture(scope='module', autouse=True)
 def forgotten_plugins():
     """After every file forget the networks that its tests have loaded as plugins."""

@@ -15,11 +15,11 @@ from ..checkpoints.configuration import resolve_test_config
 from ..checkpoints.zoo_table import ENDINGS, find_weights
 from ..data.skeleton_files import find_skeleton
 from ..export.model_file import ModelFile, open_model_file
-from ..export.runtimes import PRECISIONS, RUNTIMES, default_runtime, installed_runtimes
+from ..export.runtimes import PRECISIONS, RUNTIMES, quickest_runtime
 from ..models.record import is_udp
 from ..models.registry import build_empty_network, heatmap_section, model_of, network_name, num_hypotheses
 from ..system.command_line import say
-from ..system.device import is_fast_in_bfloat16, share_of_cores
+from ..system.device import share_of_cores
 from ..system.errors import PoseError
 from .predict import Predictor
 from .predictors import file_predictor, mean_predictor, network_predictor
@@ -190,7 +190,8 @@ def add_source_flags(parser: argparse.ArgumentParser, ckpt_help: str, *, precisi
                         '(python -m src.checkpoints.zoo list), instead of a checkpoint')
     parser.add_argument('--model_file', help='file of export.py, instead of a checkpoint')
     parser.add_argument('--runtime', choices=RUNTIMES, help='default: mindspore for a checkpoint, mindir or '
-                        'onnxruntime by the ending of a model file')
+                        'onnxruntime by the ending of a model file; openvino for an ONNX file where it is installed '
+                        'and --precision auto takes bf16')
     parser.add_argument('--precision', default=precision, choices=PRECISIONS, help='of openvino; auto is bf16 where '
                         'the processor computes faster in it (default: %(default)s)')
     parser.add_argument('--threads', type=int, default=0, help='of onnxruntime and openvino (default: theirs)')
@@ -251,14 +252,11 @@ def open_files(arguments: argparse.Namespace, ckpt_paths: Optional[Sequence[str]
             raise PoseError('give --ckpt_path or --model_file, not both')
         if arguments.runtime == 'mindspore':
             raise PoseError('the runtime mindspore runs checkpoints: --ckpt_path; for --model_file choose another')
-        runtime = arguments.runtime or default_runtime(arguments.model_file)
+        runtime = arguments.runtime or quickest_runtime(arguments.model_file, arguments.precision)
         threads = arguments.threads or (share_of_cores() if runtime != 'mindir' else 0)
         model = open_model_file(arguments.model_file, runtime, precision=arguments.precision, threads=threads)
         if arguments.precision == 'auto' and model.precision == 'bf16':
             say('precision: bf16, in which this processor computes faster; --precision f32 is exact')
-        elif arguments.precision == 'auto' and not arguments.runtime and is_fast_in_bfloat16() and (
-                'openvino' in installed_runtimes(model.path)):
-            say(f'runtime: {runtime}; --runtime openvino is faster on this processor, which is good at bf16')
         return [LoadedModel(model.path, model.config, model=model)]
     if arguments.runtime not in (None, 'mindspore'):
         raise PoseError(f'the runtime {arguments.runtime} needs --model_file, a file of export.py')

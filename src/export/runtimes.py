@@ -59,6 +59,18 @@ def default_runtime(path: str) -> str:
     raise PoseError(f'the model file {path} should end in .onnx or .mindir')
 
 
+def quickest_runtime(path: str, precision: str) -> str:
+    """Return the runtime for a file if none is named: by its ending, but OpenVINO for an ONNX file if the precision is
+    `auto`, it is installed, and the processor is known to compute faster in bfloat16.
+
+    Raises:
+        PoseError: no runtime reads such files.
+    """
+    by_ending = default_runtime(path)
+    is_quicker = by_ending == 'onnxruntime' and precision == 'auto' and is_fast_in_bfloat16()
+    return 'openvino' if is_quicker and importlib.util.find_spec('openvino') else by_ending
+
+
 def installed_runtimes(path: str) -> List[str]:
     """Return the installed runtimes that can read a file with this ending."""
     if default_runtime(path) == 'mindir':

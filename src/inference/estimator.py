@@ -14,7 +14,7 @@ from ..datasets.registry import configured_skeleton
 from ..detection import DETECTOR_RUNTIMES, PersonDetector
 from ..evaluation.load_model import MODEL_ENDINGS, LoadedModel
 from ..export.model_file import open_model_file
-from ..export.runtimes import default_runtime
+from ..export.runtimes import quickest_runtime
 from ..media.inputs import Input, find_inputs
 from ..system.device import set_up_device
 from ..system.errors import PoseError
@@ -37,7 +37,7 @@ class PoseEstimator:
             returns boxes (P, 4) and scores (P,). Without one the whole picture is the box.
         recipe: of the network, for weights without a recipe inside.
         runtime: 'onnxruntime' or 'openvino' for an ONNX file, 'mindir', 'mindspore'; by default chosen by the
-            file's ending.
+            file's ending, and openvino for an ONNX file where it is installed and `auto` takes bf16.
         precision: of openvino: 'f32', 'bf16', or 'auto', which is bf16 where the processor computes
             faster in it.
         threads: of onnxruntime and openvino; 0 lets them choose.
@@ -144,7 +144,8 @@ class PoseEstimator:
 
 def _open(path: str, runtime: Optional[str], precision: str, threads: int) -> LoadedModel:
     if str(path).endswith(MODEL_ENDINGS):
-        model = open_model_file(str(path), runtime or default_runtime(str(path)), precision=precision, threads=threads)
+        runtime = runtime or quickest_runtime(str(path), precision)
+        model = open_model_file(str(path), runtime, precision=precision, threads=threads)
         return LoadedModel(model.path, model.config, model=model)
     if runtime not in (None, 'mindspore') or precision == 'bf16' or threads:
         raise PoseError(f'{path} is no exported file: runtime, precision and threads are for .onnx and .mindir')

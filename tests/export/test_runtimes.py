@@ -24,7 +24,6 @@ from script_runs import MSPN, ROOT, SIMPLE_POSE, TINY, run_script
 from src.checkpoints.ckpt import save_checkpoint
 from src.config import load_recipe, resolve
 from src.data.images import read_picture
-from src.evaluation import load_model
 from src.export import runtimes
 from src.export.compare import run_in_batches
 from src.export.example_crops import random_crops
@@ -260,16 +259,23 @@ def test_drawing_takes_the_quicker_precision_and_says_so(material, monkeypatch):
     assert seen == [True, False]
 
 
-def test_drawing_names_the_quicker_runtime(material, monkeypatch):
-    """Where OpenVINO is installed and would compute in bfloat16, unless the runtime is named."""
+@pytest.mark.parametrize('is_fast, flags, runtime', [
+    (True, '', 'openvino'), (False, '', 'onnxruntime'), (True, '--runtime onnxruntime', 'onnxruntime'),
+    (True, '--precision f32', 'onnxruntime')])
+def test_drawing_takes_the_quicker_runtime(is_fast, flags, runtime, material, monkeypatch):
+    """OpenVINO where it is installed and would compute in bfloat16, unless the runtime is named."""
     pytest.importorskip('openvino')
-    path, flags, seen = export('simplepose', '.onnx', '--batch_size dynamic'), 'pictures/1.jpg --img_save_dir quick', []
-    for is_fast, named in ((True, ''), (False, ''), (True, '--runtime onnxruntime')):
-        monkeypatch.setattr(load_model, 'is_fast_in_bfloat16', lambda answer=is_fast: answer)
-        outcome = call('infer', f'--model_file {path} {named} {flags}')
-        assert outcome.status == 0, outcome.err
-        seen.append('--runtime openvino is faster on this processor' in outcome.out)
-    assert seen == [True, False, False]
+    path = export('simplepose', '.onnx', '--batch_size dynamic')
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: is_fast)
+    outcome = call('infer', f'--model_file {path} {flags} pictures/1.jpg --img_save_dir quick')
+    assert outcome.status == 0 and f'{runtime} (' in outcome.out, outcome.err
+
+
+def test_without_openvino_nothing_is_quicker(monkeypatch):
+    monkeypatch.setattr(runtimes, 'is_fast_in_bfloat16', lambda: True)
+    monkeypatch.setattr(runtimes.importlib.util, 'find_spec', lambda name: None)
+    assert runtimes.quickest_runtime('a.onnx', 'auto') == 'onnxruntime'
+    assert runtimes.quickest_runtime('a.mindir', 'auto') == 'mindir'
 
 
 @pytest.mark.parametrize('threads', [0, 1])
