@@ -23,6 +23,7 @@ from src.checkpoints.names import named_parameters  # noqa: E402
 from src.config import load_recipe, resolve  # noqa: E402
 from src.data.loader import BatchPlan  # noqa: E402
 from src.evaluation.evaluate import Evaluation  # noqa: E402
+from src.export.folding import fold_batch_norms  # noqa: E402
 from src.flags import load_plugin  # noqa: E402
 from src.models.common.blocks import (
     BatchNorm,  # noqa: E402
@@ -212,6 +213,8 @@ def evaluate(processes: Processes, *, checkpoint: str, **keys) -> dict:
     evaluation = Evaluation(config, processes, overrides)
     network = build_configured_network(config)
     load_weights(network, weights, config, checkpoint)
+    # As eval.py does.
+    fold_batch_norms(network)
     metrics, results, _ = evaluation.measure(network)
     return {'metrics': np.array(list(metrics.values())), 'people': np.array(len(evaluation.people)),
             'results': np.frombuffer(json.dumps(results).encode(), np.uint8)}

@@ -247,7 +247,7 @@ def test_evaluation_prints_ten_numbers_and_writes_results(trained, data, tmp_pat
     assert re.search(rf'^AP -?\d\.\d{{4}} with {people} of {people} .* on 4 pictures', out, re.M)
     results = load_json(tmp_path / 'new' / 'results.json')
     assert_coco_results(results, {1, 2, 3, 4})
-    assert os.listdir(tmp_path / 'new') == ['results.json']
+    assert sorted(os.listdir(tmp_path / 'new')) == ['results.json', 'results_settings.json']
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ WITHOUT_EFFECT = (
     'DEVICE.', 'DATASET.ROOT', 'DATASET.PRECUT', 'TRAIN.CKPT_SAVE_PATH', 'TRAIN.NUM_PARALLEL_WORKERS',
     'TRAIN.PRINT_STEP',
     'TRAIN.SAVE_MINUTES', 'TRAIN.SAVE_STEPS', 'TRAIN.SAVE_EPOCHS', 'TRAIN.KEEP_STATES', 'TRAIN.KEEP_CHECKPOINTS',
-    'TRAIN.TENSORBOARD', 'TRAIN.RECOMPUTE', 'TEST.MODEL_FILE', 'TEST.NUM_PARALLEL_WORKERS', 'TEST.EVALUATOR',
-    'TEST.BBOX_THRE', 'TEST.NMS_THRE')
+    'TRAIN.TENSORBOARD', 'TRAIN.RECOMPUTE', 'TEST.MODEL_FILE', 'TEST.NUM_PARALLEL_WORKERS', 'TEST.EVALUATOR')
 
 
 class Settings(NamedTuple):
@@ -107,7 +106,8 @@ def compare_settings(first: Optional[Settings], second: Optional[Settings], reas
     left_out = (*WITHOUT_EFFECT, *OF_TRAINING * bool(unknown))
     comments = key_comments()
     rows = [SettingRow(key, _shown(first.config, key), _shown(second.config, key), comments.get(key, ''))
-            for key in differing_keys(first.config, second.config) if not key.startswith(left_out)]
+            for key in differing_keys(first.config, second.config)
+            if not key.startswith(left_out) and not comments.get(key, '').startswith('unused')]
     return DifferingSettings([row for row in rows if row.first != row.second], notes)
 
 

@@ -431,7 +431,7 @@ def test_two_processes_write_the_results_of_one(evaluation_cases, tmp_path):
                       f'{flags} --save_path {tmp_path}/out/results.json') as job:
         assert job.wait() == 0, job.out
     assert (tmp_path / 'out' / 'results.json').read_bytes() == case['results']
-    assert os.listdir(tmp_path / 'out') == ['results.json']
+    assert sorted(os.listdir(tmp_path / 'out')) == ['results.json', 'results_settings.json']
     for rank in (0, 1):
         log = (tmp_path / f'eval_parallel{rank}' / 'log.txt').read_text()
         assert f'device: CPU (process {rank} of 2)' in log
