@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.timing import machine, parser_of, print_table
+from benchmarks.timing import machine, median_seconds, parser_of, print_table
 
 RECIPES = ('simplepose_r50_coco_256x192', 'mspn_2stg_coco_256x192', 'hrnet_w32_coco_256x192')
 SIDES = ('this package', 'PyTorch', 'PyTorch, channels last')
@@ -159,16 +159,6 @@ def compare(recipe: str, names: tuple, batch_size: int, rounds: int) -> list:
     return rows
 
 
-def _best(work, rounds: int = 5) -> float:
-    work()
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
-
-
 def convolve_in_mindspore() -> None:
     import mindspore as ms
     import numpy as np
@@ -177,7 +167,7 @@ def convolve_in_mindspore() -> None:
     for inner, outer, kernel, stride, height, width in CONVOLUTIONS:
         cell = nn.Conv2d(inner, outer, kernel, stride, 'pad', kernel // 2, has_bias=False)
         x = Tensor(np.random.default_rng(0).standard_normal((8, inner, height, width)).astype(np.float32))
-        print(_best(lambda cell=cell, x=x: cell(x).asnumpy(), 3))
+        print(median_seconds(lambda cell=cell, x=x: cell(x).asnumpy(), 3))
 
 
 def convolve_in_torch(channels_last: bool) -> None:
@@ -188,7 +178,7 @@ def convolve_in_torch(channels_last: bool) -> None:
         for inner, outer, kernel, stride, height, width in CONVOLUTIONS:
             cell = torch.nn.Conv2d(inner, outer, kernel, stride, kernel // 2, bias=False).to(memory_format=layout)
             x = torch.randn(8, inner, height, width).to(memory_format=layout)
-            print(_best(lambda cell=cell, x=x: cell(x)))
+            print(median_seconds(lambda cell=cell, x=x: cell(x), 5))
 
 
 def compare_convolutions() -> None:
