@@ -89,7 +89,7 @@ class PhotoChanges:
         """
         if dice.cut >= self.cut_off_probability:
             return None
-        sides = [int(np.searchsorted(np.cumsum(CUT_SIDES), dice.sides[0], side='right'))]
+        sides = [_first_side(dice.sides[0])]
         if dice.second < self.second_side_probability:
             # Never the opposite side: only a slice without head and feet, or without both arms, would be left.
             sides.append((1 - sides[0] % 2) + 2 * int(dice.sides[1] < 0.5))
@@ -119,7 +119,7 @@ class PhotoChanges:
         """
         if dice.covered >= self.cover_probability:
             return None
-        side = int(np.searchsorted(np.cumsum(CUT_SIDES), dice.cover_side, side='right'))
+        side = _first_side(dice.cover_side)
         depth, breadth, place = dice.cover_extent
         along, across = side % 2, 1 - side % 2
         start, length = box_xywh[along], box_xywh[2 + along]
@@ -144,6 +144,11 @@ class PhotoChanges:
         of_color = saturation * np.eye(3) + (1 - saturation) * np.tile(LUMINANCE_OF_BGR, (3, 1))
         shift = np.full((3, 1), brightness * (1 - contrast) * MIDDLE_GREY)
         return cv2.transform(picture, np.hstack((brightness * contrast * of_color, shift)))
+
+
+def _first_side(number: float) -> int:
+    """Return the index in CUT_SIDES that a number in [0, 1) chooses."""
+    return int(np.searchsorted(np.cumsum(CUT_SIDES), number, side='right'))
 
 
 def _inside(keypoints: np.ndarray, area: np.ndarray) -> np.ndarray:
