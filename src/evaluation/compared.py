@@ -8,7 +8,6 @@ from easydict import EasyDict
 
 from ..checkpoints.configuration import resolve_test_config
 from ..data.skeleton_files import find_skeleton
-from ..report.comparison import compare, verdict_sentence
 from ..report.write import Source
 from ..system.command_line import say
 from ..system.device import Processes
@@ -161,7 +160,5 @@ def compare_poses(evaluation: Evaluation, first: Poses, second: Poses, metrics: 
         analyses.append(evaluation.analyse(each.results, numbers))
         sources.append(Source(each.name, evaluation.gt_file, evaluation.dataset.name, '',
                               [*evaluation.notes, *each.remarks], None, evaluation.dataset.digits))
-    comparison, settings = compare(*analyses), compare_settings(first.settings, second.settings)
-    return [verdict_sentence(comparison), settings.sentence, *write_comparison(
-        page, comparison, tuple(sources), settings, pictures=evaluation.config.DATASET.ROOT,
-        split_folder=evaluation.config.DATASET.TEST_SET)]
+    return write_comparison(page, analyses, sources, compare_settings(first.settings, second.settings),
+                            pictures=evaluation.config.DATASET.ROOT, split_folder=evaluation.config.DATASET.TEST_SET)

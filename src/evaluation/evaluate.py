@@ -13,7 +13,6 @@ from ..data.locate_pictures import describe_folders, locate_pictures, other_spli
 from ..data.samples import PersonSamples
 from ..datasets.annotation_files import find_annotation_file, find_detection_file
 from ..datasets.registry import configured_skeleton, dataset_of
-from ..metrics.results_file import load_results
 from ..models.record import HYPOTHESIS_NAMES
 from ..models.registry import model_of, num_hypotheses
 from ..system.device import Processes
@@ -141,6 +140,8 @@ class Evaluation:
         Raises:
             PoseError: see `load_results`.
         """
+        # Here, like the report: trainings with an evaluation need none of it.
+        from ..metrics.results_file import load_results
         return load_results(path, self._annotations, self.skeleton)
 
     def measure_alone(self, poses: Poses) -> Iterator[Tuple[str, Dict[str, float]]]:

@@ -19,7 +19,6 @@ from ..datasets.record import PoseDataset
 from ..datasets.registry import DATASETS
 from ..metrics.bootstrap import RESAMPLES
 from ..metrics.results_file import load_results
-from ..report.comparison import compare, verdict_sentence
 from ..report.write import Source
 from ..system.command_line import run_command, say
 from ..system.errors import PoseError
@@ -126,12 +125,10 @@ def _compare(arguments: argparse.Namespace, evaluated: Evaluated) -> None:
         analyses.append(evaluated.analyse(results, numbers, arguments.resamples))
         sources.append(Source(path, arguments.gt, evaluated.dataset.name, '', evaluated.notes + notes, None,
                               evaluated.dataset.digits))
-    comparison = compare(*analyses)
     (first, no_first), (second, no_second) = map(read_settings, arguments.compare)
-    settings = compare_settings(first, second, (no_first, no_second))
-    say(verdict_sentence(comparison), settings.sentence)
-    say(*write_comparison(arguments.report, comparison, tuple(sources), settings, pictures=arguments.images,
-                          split_folder=split_of(arguments.gt), most_cases=arguments.most_cases))
+    say(*write_comparison(arguments.report, analyses, sources, compare_settings(first, second, (no_first, no_second)),
+                          pictures=arguments.images, split_folder=split_of(arguments.gt),
+                          most_cases=arguments.most_cases))
 
 
 def main() -> None:

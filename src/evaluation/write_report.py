@@ -1,6 +1,6 @@
 """Results and an annotation file → the report as one HTML file."""
 import contextlib
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from ..metrics.mpii import HeadDistances
 from ..metrics.records import check_image_ids, read_records
 from ..report.analysis import Analysis, analyse, pictures_of
 from ..report.cases import worst_cases
-from ..report.comparison import Comparison, changed_people
+from ..report.comparison import changed_people, compare, verdict_sentence
 from ..report.comparison_page import DifferingSettings, comparison_page, draw_changes
 from ..report.gallery import draw_gallery
 from ..report.pckh_page import pckh_page
 from ..report.write import Source, report_page
+from ..system.command_line import say
 from ..system.errors import PoseError
 from ..system.files import check_writable, write_bytes
 
@@ -132,14 +133,17 @@ def write_report(path: str, analysis: Analysis, source: Source, *, pictures: str
     return _write(path, report_page(analysis, source, cases, draw_gallery(analysis, cases, paths.get)), reason)
 
 
-def write_comparison(path: str, comparison: Comparison, sources: Tuple[Source, Source], settings: DifferingSettings, *,
+def write_comparison(path: str, analyses: Sequence[Analysis], sources: Sequence[Source], settings: DifferingSettings, *,
                      pictures: str = '', split_folder: str = '', most_cases: int = MOST_CASES) -> List[str]:
-    """Write the page of a comparison; return lines about it. See `write_report`.
+    """Compare two results, print the verdict and the settings that differ, and write the page; return lines about it.
+    See `write_report`.
 
     Args:
-        sources: of A and of B.
+        analyses, sources: of A and of B.
         settings: in which they differ.
     """
+    comparison = compare(*analyses)
+    say(verdict_sentence(comparison), settings.sentence)
     changes = changed_people(comparison, most_cases)
     images = [int(comparison.first.truth.image_index[change.person]) for change in changes]
     paths, reason = find_pictures(comparison.first, images, pictures, split_folder)

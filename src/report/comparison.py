@@ -17,6 +17,7 @@ from ..metrics.paired import (
 )
 from .analysis import Analysis
 from .cases import few_of_a_picture
+from .page import percent
 
 # What became of keypoints, in a sentence.
 PLURALS = {'jitter': 'with jitter', 'inversion': 'inversions', 'swap': 'swaps', 'miss': 'misses',
@@ -94,11 +95,6 @@ def fates_sentence(comparison: Comparison) -> str:
     parts = [f'{"fewer" if each.change < 0 else "more"} {PLURALS[name]} ({percent(each.first)} in A, '
              f'{percent(each.second)} in B)' for _, name, each in changed]
     return f'Of the labelled keypoints B has, beyond chance, {", ".join(parts)}.'
-
-
-def percent(share: float) -> str:
-    """Return a share as per cent."""
-    return f'{100 * share:.1f} %'
 
 
 def changed_people(comparison: Comparison, most: int) -> List[Change]:

@@ -7,8 +7,8 @@ from ..metrics.keypoint_errors import KINDS
 from ..metrics.paired import FATES, Difference
 from ..metrics.people_errors import BACKGROUND, DUPLICATE, MISSED
 from .analysis import Analysis
-from .comparison import Comparison, percent, signed
-from .page import Html, Sorted, table
+from .comparison import Comparison, signed
+from .page import Html, Sorted, percent, table
 from .plots import stacked
 from .sections import KEY, count
 from .texts import KIND_TEXTS

@@ -34,6 +34,11 @@ figure img { display: block; border-radius: 3px; }
 '''
 
 
+def percent(share: float) -> str:
+    """Return a share as per cent."""
+    return f'{100 * share:.1f} %'
+
+
 class Html(str):
     """Text that is HTML already."""
 

@@ -7,7 +7,7 @@ from ..metrics.keypoint_errors import KINDS, UNLABELLED
 from ..metrics.oks_matching import RECALLS, THRESHOLDS
 from ..metrics.people_errors import BACKGROUND, CORRECTIONS, DUPLICATE, INEXACT, MISSED
 from .analysis import Analysis
-from .page import Html, Sorted, escape, table
+from .page import Html, Sorted, escape, percent, table
 from .plots import Line, columns, gain_bar, lines, reliability_plot, stacked
 from .texts import KIND_TEXTS
 
@@ -25,7 +25,7 @@ def number(value: float, digits: int = 3) -> Sorted:
 
 
 def _share(part: float, whole: float) -> Sorted:
-    return Sorted(f'{100 * part / whole:.1f} %' if whole else '–', part / whole if whole else -1.0)
+    return _part(part / whole if whole else -1.0)
 
 
 def count(value: int) -> Sorted:
@@ -164,7 +164,7 @@ def groups_section(analysis: Analysis) -> Html:
 
 def _part(share: float) -> Sorted:
     """Return a share as per cent; a dash if it is undefined."""
-    return Sorted('–' if share < -0.5 else f'{100 * share:.1f} %', share)
+    return Sorted('–' if share < -0.5 else percent(share), share)
 
 
 def _where_most_is_lost(analysis: Analysis) -> str:
