@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Union
 import numpy as np
 
 from ..system.errors import PoseError
-from ..system.files import JsonFile
+from ..system.files import JsonFile, without_garbage_collector
 from ..system.printing import brief_json, kind_of
 from .categories import (
     DEFAULT_CATEGORY,
@@ -72,6 +72,9 @@ class AnnotationFile(JsonFile):
     Raises (when a property is used):
         PoseError: naming the file, the entry and what is expected.
     """
+
+    # They take most of the memory of COCO's files.
+    left_out = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
 
     def __init__(self, path: str, category: str = ''):
         super().__init__(path)
@@ -143,6 +146,7 @@ def as_annotation_file(file: Union[str, JsonFile]) -> AnnotationFile:
     return checked
 
 
+@without_garbage_collector()
 def _read_pictures(content: Any, path: str) -> Pictures:
     if not isinstance(content, dict):
         raise PoseError(f'{path} should be a COCO annotation file (an object with images and annotations), '
@@ -172,6 +176,7 @@ def _read_pictures(content: Any, path: str) -> Pictures:
     return Pictures(np.array(ids, np.int64), np.array(names), np.array(sizes, np.int64), row_of)
 
 
+@without_garbage_collector()
 def _read_rows(file: AnnotationFile) -> List[PersonRow]:
     path, wanted, row_of, rows = file.path, file.category.id, file.pictures.row_of, []
     for number, annotation in enumerate(file.annotations):

@@ -101,8 +101,9 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> list:
         raise PoseError(f'{where}: {len(values)} keypoint values, should be {3 * skeleton.num_keypoints} '
                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
     # COCO has eleven million of these numbers: a Python loop over them would take longer than reading the file.
-    if not (set(map(type, values)) <= {int, float} and max(map(abs, values)) < MAX_COORDINATE
-            and all(map(math.isfinite, values))):
+    types = set(map(type, values))
+    if not (types <= {int, float} and -MAX_COORDINATE < min(values) and max(values) < MAX_COORDINATE
+            and (float not in types or all(map(math.isfinite, values)))):
         odd = next(value for value in values if not is_coordinate(value))
         raise PoseError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
     if not set(values[2::3]) <= {0, 1, 2}:
