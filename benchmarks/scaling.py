@@ -75,7 +75,7 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit('this needs two cores')
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, '-m', 'src.synthetic.writing', '--root', f'{folder}/data', '--num_train',
+        subprocess.run([sys.executable, '-m', 'src.synthetic', '--root', f'{folder}/data', '--num_train',
                         '60', '--num_val', '1', '--seed', '1'], cwd=ROOT, check=True, capture_output=True)
         speeds = {1: [], 2: []}
         for _ in range(arguments.rounds):
