@@ -14,7 +14,7 @@ from src.training.loop import measure_speed, train
 from src.training.people import load_evaluation, load_samples
 from src.training.run import TrainingRun, people_checksum, resume_run
 from src.training.schedules import learning_rates
-from src.training.setup import build_started_network, build_train_step, choose_precision
+from src.training.setup import build_started_network, build_train_step, choose_precision, choose_steps_ahead
 from src.training.states import RunIdentity, RunStates
 from src.training.stopping import StopRequest
 
@@ -63,8 +63,8 @@ def main() -> None:
         run.evaluate_if_due()
         times = [] if run.stopped_early else train(
             step, batches, plan=plan, rates=rates, progress=progress, log=log, stop=stop, hooks=run,
-            max_steps=config.TRAIN.MAX_STEPS, max_skipped_steps=config.TRAIN.MAX_SKIPPED_STEPS,
-            print_every=config.TRAIN.PRINT_STEP,
+            max_steps=config.TRAIN.MAX_STEPS, steps_ahead=choose_steps_ahead(config, processes),
+            max_skipped_steps=config.TRAIN.MAX_SKIPPED_STEPS, print_every=config.TRAIN.PRINT_STEP,
             describe_rows=samples.describe)
         run.finish()
     run.draw_curve()

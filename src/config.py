@@ -294,8 +294,9 @@ def _check_training(config: EasyDict) -> None:
         raise PoseError(f'TRAIN.EMA_DECAY should be from 0 (off) to below 1, is {train.EMA_DECAY}')
     if train.LOSS_SCALE <= 1:
         raise PoseError(f'TRAIN.LOSS_SCALE should be above 1, is {train.LOSS_SCALE}')
-    if train.EVAL_EPOCHS < -1:
-        raise PoseError(f'TRAIN.EVAL_EPOCHS should be -1, zero or more, is {train.EVAL_EPOCHS}')
+    for key in ('EVAL_EPOCHS', 'STEPS_AHEAD'):
+        if train[key] < -1:
+            raise PoseError(f'TRAIN.{key} should be -1, zero or more, is {train[key]}')
     if train.EARLY_STOP and train.EVAL_EPOCHS <= 0:
         raise PoseError('TRAIN.EARLY_STOP counts evaluations during training; set TRAIN.EVAL_EPOCHS as well')
     if train.BEGIN_EPOCH > train.END_EPOCH:

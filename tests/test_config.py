@@ -441,7 +441,7 @@ def test_rates_of_every_recipe_are_positive(recipe):
     ('TRAIN.CLIP_NORM', '-1'), ('TRAIN.EMA_DECAY', '1'), ('TRAIN.EMA_DECAY', '-0.1'), ('TRAIN.LOSS_SCALE', '1'),
     ('TRAIN.LOSS_SCALE', '0'), ('TRAIN.LOSS_SCALE_WINDOW', '0'), ('TRAIN.MAX_SKIPPED_STEPS', '0'),
     ('TRAIN.MAX_STEPS', '-1'), ('TRAIN.SAVE_MINUTES', '-1'), ('TRAIN.SAVE_STEPS', '-1'), ('TRAIN.KEEP_STATES', '0'),
-    ('TRAIN.EVAL_EPOCHS', '-2'), ('TRAIN.EARLY_STOP', '-1')])
+    ('TRAIN.EVAL_EPOCHS', '-2'), ('TRAIN.EARLY_STOP', '-1'), ('TRAIN.STEPS_AHEAD', '-2')])
 def test_values_out_of_range(key, value):
     with pytest.raises(ValueError, match=f'{key} should'):
         resolve(load_recipe(DEFAULT_RECIPE), {key: value})

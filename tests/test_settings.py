@@ -367,6 +367,7 @@ KEY_ROWS = [
     *rows('TRAIN.LOSS_SCALE TRAIN.LOSS_SCALE_WINDOW', [256.0, 2], of_a_training(metrics_rows),
           given={'TRAIN.AMP_LEVEL': 'O2'}),
     *rows('TRAIN.MAX_SKIPPED_STEPS', [2], of_a_loop(end), given={'TRAIN.AMP_LEVEL': 'O2'}),
+    *rows('TRAIN.STEPS_AHEAD', [2], at_the_loop(found('steps_ahead'))),
     *rows('TRAIN.MAX_STEPS', [3], METRICS_ROWS),
     *rows('TRAIN.SAVE_MINUTES TRAIN.SAVE_STEPS TRAIN.KEEP_STATES TRAIN.CKPT_SAVE_PATH',
           [1e-9, 3, 1, './other.ckpt'], FILES),

@@ -3,7 +3,8 @@ import math
 import statistics
 import sys
 import time
-from typing import Callable, Iterable, List, NamedTuple, Sequence
+from collections import deque
+from typing import Callable, Deque, Iterable, List, NamedTuple, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from ..system.command_line import say
 from ..system.errors import PoseError
 from .log import MetricsLog
 from .states import Progress
-from .step import StepReport, TrainStep
+from .step import LaunchedStep, StepReport, TrainStep
 from .stopping import StopRequest
 
 # The first steps compile graphs, start loader processes and warm caches.
@@ -38,18 +39,31 @@ class Hooks:
     A hook gets the number of the step or epoch, counted from 1.
     """
 
+    def is_save_due(self, step: int) -> bool:
+        """Whether `after_step` will save the state; no later step is then launched before."""
+        return False
+
     def after_step(self, step: int) -> None:
-        """Called after every step but the last of an epoch."""
+        """Called after every step but the last of an epoch, unless the next one was launched already."""
 
     def after_epoch(self, epoch: int, is_stopping: bool) -> bool:
         """Called after the last step of an epoch; True ends the run, and so does `is_stopping`."""
         return False
 
 
+class _Launched(NamedTuple):
+    """A step under way: its index from 0, its batch, the seconds of waiting for it, and the step itself."""
+
+    index: int
+    batch: tuple
+    waited: float
+    step: LaunchedStep
+
+
 def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: np.ndarray, progress: Progress,
           log: MetricsLog, stop: StopRequest, hooks: Hooks = Hooks(), max_steps: int = 0,  # noqa: B008  it has no state
-          max_skipped_steps: int = 30, print_every: int = 0, describe_rows: Callable[[np.ndarray], str] = str
-          ) -> List[StepTime]:
+          steps_ahead: int = 0, max_skipped_steps: int = 30, print_every: int = 0,
+          describe_rows: Callable[[np.ndarray], str] = str) -> List[StepTime]:
     """Run `step` on all batches, print one line per step and, on a terminal, a progress bar with the remaining time.
 
     Args:
@@ -61,6 +75,9 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
         log: gets epoch, step, loss, rate, seconds and waiting time of every step.
         stop: a request to stop; it ends the run on all processes after the same step.
         max_steps: number of the last step; 0 runs all steps of `rates`.
+        steps_ahead: so many steps are launched before the report of a step is waited for, so that an accelerator has
+            something to do meanwhile. At the end of an epoch and where a state is saved all are waited for. A request
+            to stop ends the run so many steps later.
         max_skipped_steps: more overflowing steps in a row than this are an error.
         print_every: print speed and remaining time every so many steps; 0 never.
         describe_rows: describes the samples of a batch for the message of a non-finite loss.
@@ -71,56 +88,90 @@ def train(step: TrainStep, batches: Iterable[tuple], *, plan: BatchPlan, rates: 
     Raises:
         NonFiniteLossError: the message names epoch, step, learning rate, and what was in the batch.
     """
-    times: List[StepTime] = []
-    told = 0
     step.set_train()
-    first = progress.step
-    last = min(len(rates), max_steps or len(rates))
-    epoch_start = step_start = time.perf_counter()
-    batches = iter(batches)
-    with tqdm(total=last, initial=first, unit='step', disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
-        for index in range(first, last):
+    end = min(len(rates), max_steps or len(rates))
+    reports = _Reports(plan, rates, end, progress, log, max_skipped_steps, print_every, describe_rows,
+                       logs_scale=step.scaler is not None)
+    launched: Deque[_Launched] = deque()
+    batches, is_stopping = iter(batches), False
+    with tqdm(total=end, initial=progress.step, unit='step', disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
+        for index in range(progress.step, end):
+            before = time.perf_counter()
             batch = next(batches)
-            waited = time.perf_counter() - step_start
-            report = step(*batch[:3], share=plan.share(index), smallest_share=plan.smallest_share(index),
-                          stop=stop.is_set)
+            launched.append(_Launched(index, batch, time.perf_counter() - before, step.launch(
+                *batch[:3], share=plan.share(index), smallest_share=plan.smallest_share(index), stop=stop.is_set)))
             stop.listen()
-            epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
-            progress.step = index + 1
-            _count_skipped(progress, report)
-            where = f'epoch {epoch}, step {within}, learning rate {rates[index]:g}'
-            if progress.skipped_in_a_row > max_skipped_steps:
-                raise NonFiniteLossError(
-                    f'{progress.skipped_in_a_row} steps in a row overflowed in mixed precision, the last at {where}, '
-                    f'with a loss scale of {report.loss_scale:g} and a loss of {report.loss:g}; batch: '
-                    f'{describe_rows(batch[3])}. --amp_level O0 or a lower learning rate may help.')
-            if not report.skipped and not math.isfinite(report.loss):
-                raise NonFiniteLossError(_describe_batch(report.loss, where, batch, plan, describe_rows))
-            now = time.perf_counter()
-            note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
-            times.append(StepTime(now - step_start, waited, len(plan.joint_batch(index)[1])))
-            say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
-            if print_every and (index + 1) % print_every == 0:
-                say(f'{time.strftime("%Y-%m-%d %H:%M:%S")} step {index + 1} of {last}: loss {report.loss:.6g}, '
-                    + describe_pace(times[told:], float(rates[index]), last - index - 1))
-                told = len(times)
-            bar.update()
-            scaling = {'loss_scale': report.loss_scale, 'skipped': progress.skipped} if step.scaler else {}
-            log.write(epoch=epoch, step=within, loss=report.loss, lr=float(rates[index]),
-                      seconds=round(now - step_start, 4), data_seconds=round(waited, 4), **scaling)
-            ends_run = report.stop
-            if within == plan.steps_per_epoch:
-                elapsed, steps = now - epoch_start, min(plan.steps_per_epoch, len(times))
-                say(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
-                ends_run = hooks.after_epoch(epoch, ends_run) or ends_run
-                epoch_start = time.perf_counter()
-            else:
-                hooks.after_step(index + 1)
-            if ends_run:
+            is_epoch_over = (index + 1) % plan.steps_per_epoch == 0
+            must_wait = is_epoch_over or hooks.is_save_due(index + 1)
+            while launched and (len(launched) > steps_ahead or must_wait or index + 1 == end):
+                oldest = launched.popleft()
+                if reports.take(oldest) and not is_stopping:
+                    # Not at once, since other processes may have launched steps that this one has not.
+                    is_stopping, end = True, min(end, oldest.index + 1 + steps_ahead)
+                bar.update()
+            if is_epoch_over and hooks.after_epoch(index // plan.steps_per_epoch + 1, is_stopping):
                 break
-            # The time for saving and evaluating does not count as time of a step.
-            step_start = time.perf_counter()
-    return times
+            if not launched and not is_epoch_over:
+                hooks.after_step(index + 1)
+            if index + 1 == end or is_epoch_over and is_stopping:
+                break
+            if not launched:
+                # The time for saving and evaluating does not count as time of a step.
+                reports.start_clock(is_epoch_over)
+    return reports.times
+
+
+class _Reports:
+    """Takes the reports of steps in order: prints them, logs them, and refuses losses that are not finite."""
+
+    def __init__(self, plan: BatchPlan, rates: np.ndarray, num_steps: int, progress: Progress, log: MetricsLog,
+                 max_skipped_steps: int, print_every: int, describe_rows: Callable[[np.ndarray], str], *,
+                 logs_scale: bool):
+        self._plan, self._rates, self._num_steps, self._progress, self._log = plan, rates, num_steps, progress, log
+        self._max_skipped_steps, self._print_every, self._describe_rows = max_skipped_steps, print_every, describe_rows
+        self._logs_scale, self._told = logs_scale, 0
+        self.times: List[StepTime] = []
+        self.start_clock(is_new_epoch=True)
+
+    def start_clock(self, is_new_epoch: bool) -> None:
+        """Let the time of the next step begin now."""
+        self._step_start = time.perf_counter()
+        if is_new_epoch:
+            self._epoch_start = self._step_start
+
+    def take(self, launched: _Launched) -> bool:
+        """Wait for a step and report it; return whether some process was asked to stop."""
+        index, rate, plan, progress = launched.index, float(self._rates[launched.index]), self._plan, self._progress
+        report = launched.step.report()
+        epoch, within = index // plan.steps_per_epoch + 1, index % plan.steps_per_epoch + 1
+        progress.step = index + 1
+        _count_skipped(progress, report)
+        self._check(report, f'epoch {epoch}, step {within}, learning rate {rate:g}', launched.batch)
+        now = time.perf_counter()
+        note = f', skipped: overflow at loss scale {report.loss_scale:g}' if report.skipped else ''
+        self.times.append(StepTime(now - self._step_start, launched.waited, len(plan.joint_batch(index)[1])))
+        say(f'epoch: {epoch} step: {within}, loss is {report.loss:.6g}{note}')
+        if self._print_every and (index + 1) % self._print_every == 0:
+            say(f'{time.strftime("%Y-%m-%d %H:%M:%S")} step {index + 1} of {self._num_steps}: loss {report.loss:.6g}, '
+                + describe_pace(self.times[self._told:], rate, self._num_steps - index - 1))
+            self._told = len(self.times)
+        scaling = {'loss_scale': report.loss_scale, 'skipped': progress.skipped} if self._logs_scale else {}
+        self._log.write(epoch=epoch, step=within, loss=report.loss, lr=rate, seconds=round(now - self._step_start, 4),
+                        data_seconds=round(launched.waited, 4), **scaling)
+        if within == plan.steps_per_epoch:
+            elapsed, steps = now - self._epoch_start, min(plan.steps_per_epoch, len(self.times))
+            say(f'Epoch time: {1000 * elapsed:.3f} ms, per step time: {1000 * elapsed / steps:.3f} ms')
+        self.start_clock(is_new_epoch=False)
+        return report.stop
+
+    def _check(self, report: StepReport, where: str, batch: tuple) -> None:
+        if self._progress.skipped_in_a_row > self._max_skipped_steps:
+            raise NonFiniteLossError(
+                f'{self._progress.skipped_in_a_row} steps in a row overflowed in mixed precision, the last at {where}, '
+                f'with a loss scale of {report.loss_scale:g} and a loss of {report.loss:g}; batch: '
+                f'{self._describe_rows(batch[3])}. --amp_level O0 or a lower learning rate may help.')
+        if not report.skipped and not math.isfinite(report.loss):
+            raise NonFiniteLossError(_describe_batch(report.loss, where, batch, self._plan, self._describe_rows))
 
 
 def describe_pace(times: Sequence[StepTime], rate: float, steps_left: int) -> str:

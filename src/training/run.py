@@ -114,11 +114,15 @@ class TrainingRun(Hooks):
         limit = self.config.TRAIN.EARLY_STOP
         return bool(limit) and self.progress.evaluations_without_gain >= limit
 
-    def after_step(self, step: int) -> None:
-        """Save the state if it is due."""
+    def is_save_due(self, step: int) -> bool:
+        """Whether the state is to be saved after this step."""
         train = self.config.TRAIN
         is_due = bool(train.SAVE_STEPS) and step % train.SAVE_STEPS == 0
-        if is_due or (train.SAVE_MINUTES and time.monotonic() - self._last_save >= 60 * train.SAVE_MINUTES):
+        return is_due or bool(train.SAVE_MINUTES) and time.monotonic() - self._last_save >= 60 * train.SAVE_MINUTES
+
+    def after_step(self, step: int) -> None:
+        """Save the state if it is due."""
+        if self.is_save_due(step):
             self.save_state()
 
     def after_epoch(self, epoch: int, is_stopping: bool) -> bool:

@@ -30,6 +30,13 @@ def choose_precision(config: EasyDict, processes: Processes, *, is_explicit: boo
         say('note: precision O1 is O2 here: all in float16 but BatchNorm and the loss')
 
 
+def choose_steps_ahead(config: EasyDict, processes: Processes) -> int:
+    """Return TRAIN.STEPS_AHEAD; if it is left open, 1 on Ascend and GPU, and 0 on a CPU, which computes a step while it
+    is launched."""
+    wanted = config.TRAIN.STEPS_AHEAD
+    return wanted if wanted >= 0 else int(processes.target != 'CPU')
+
+
 def build_started_network(config: EasyDict, overrides: Mapping[str, str]) -> nn.Cell:
     """Return the network, with the weights of MODEL.PRETRAINED if the configuration asks for it, and print which.
 

@@ -70,6 +70,7 @@ class StepReport(NamedTuple):
 _add_into = ops.MultitypeFuncGraph('add_into')
 _set_zero = ops.MultitypeFuncGraph('set_zero')
 _copy_into = ops.MultitypeFuncGraph('copy_into')
+_restore_if = ops.MultitypeFuncGraph('restore_if')
 _sum_of_two = ops.MultitypeFuncGraph('sum_of_two')
 
 
@@ -86,6 +87,11 @@ def _zero_one(total):
 @_copy_into.register('Tensor', 'Tensor')
 def _copy_one(target, source):
     return ops.assign(target, source)
+
+
+@_restore_if.register('Tensor', 'Tensor', 'Tensor')
+def _restore_one(is_wrong, target, kept):
+    return ops.assign(target, ops.where(is_wrong, kept, target))
 
 
 @_sum_of_two.register('Tensor', 'Tensor')
@@ -188,7 +194,7 @@ class UpdateStep(nn.Cell):
 
 class StatisticsKeeper(nn.Cell):
     """Restores BatchNorm's moving statistics after a step that overflowed: its forward pass may have written infinities
-    into them.
+    into them. The device decides, so that the next step may be launched before this one has reported.
 
     Args:
         network: the network with the BatchNorms.
@@ -203,11 +209,23 @@ class StatisticsKeeper(nn.Cell):
                                     for each in statistics])
         self.map = ops.HyperMap()
 
-    def construct(self, restore: bool):
-        """Save a copy of the statistics, or restore them from it."""
-        if restore:
-            return self.map(_copy_into, self.statistics, self.kept)
-        return self.map(_copy_into, self.kept, self.statistics)
+    def construct(self, report=None):
+        """Save a copy of the statistics or, given the report of a step, restore them from it if the step overflowed."""
+        if report is None:
+            return self.map(_copy_into, self.kept, self.statistics)
+        return self.map(ops.partial(_restore_if, report[1] > 0.5), self.statistics, self.kept)
+
+
+class LaunchedStep:
+    """A step that the device may still be computing."""
+
+    def __init__(self, report: Tensor):
+        self._report = report
+
+    def report(self) -> StepReport:
+        """Wait for the end of the step, and return its report."""
+        loss, overflow, stop, loss_scale = self._report.asnumpy().tolist()
+        return StepReport(loss, overflow > 0.5, stop > 0.5, loss_scale)
 
 
 class TrainStep:
@@ -249,9 +267,13 @@ class TrainStep:
             if cell is not None:
                 cell.set_train(True)
 
-    def __call__(self, pixels: np.ndarray, joints: np.ndarray, validity: np.ndarray, *, share: float = 1.0,
-                 smallest_share: Optional[int] = None, stop: bool = False) -> StepReport:
-        """Take one step.
+    def __call__(self, *batch: np.ndarray, **settings) -> StepReport:
+        """Take one step and wait for it, see `launch`."""
+        return self.launch(*batch, **settings).report()
+
+    def launch(self, pixels: np.ndarray, joints: np.ndarray, validity: np.ndarray, *, share: float = 1.0,
+               smallest_share: Optional[int] = None, stop: bool = False) -> LaunchedStep:
+        """Let the device take one step. On Ascend and GPU it is computed while the host goes on.
 
         Args:
             pixels: (N, H, W, 3) uint8.
@@ -265,14 +287,14 @@ class TrainStep:
         num_parts = min(self.accumulate, count if smallest_share is None else smallest_share)
         parts = list(zip(*(np.array_split(array, num_parts) for array in (pixels, joints, validity))))
         if self.keeper is not None:
-            self.keeper(False)
+            self.keeper()
         for part in parts[:-1]:
             self.accumulate_step(*map(Tensor, part), _scalar(share * len(part[0]) / count))
         last = parts[-1]
-        report = self.update_step(*map(Tensor, last), _scalar(share * len(last[0]) / count), _scalar(stop)).asnumpy()
-        if self.keeper is not None and report[1] > 0.5:
-            self.keeper(True)
-        return StepReport(float(report[0]), bool(report[1] > 0.5), bool(report[2] > 0.5), float(report[3]))
+        report = self.update_step(*map(Tensor, last), _scalar(share * len(last[0]) / count), _scalar(stop))
+        if self.keeper is not None:
+            self.keeper(report)
+        return LaunchedStep(report)
 
     def state(self, network: nn.Cell) -> Dict[str, Parameter]:
         """Return everything that the next step depends on, by name: weights, optimiser, loss scale, running average."""

@@ -1,5 +1,6 @@
 """The training loop's promises; test_gradients.py compares steps with the originals'."""
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,15 +177,103 @@ def test_a_step_is_told_its_part_of_the_batch_of_all_devices():
         def set_train(self):
             pass
 
-        def __call__(self, *arrays, share, smallest_share, stop):
+        def launch(self, *arrays, share, smallest_share, stop):
             told.append((len(arrays), share, smallest_share, stop))
-            return StepReport(1.0, False, False, 1.0)
+            return SimpleNamespace(report=lambda: StepReport(1.0, False, False, 1.0))
 
     for shard in (0, 1):
         plan, rates = BatchPlan(5, 3, 1, seed=1, num_shards=2, shard=shard), np.array([0.1])
         with MetricsLog('') as log:
             train(Step(), batches(1), plan=plan, rates=rates, progress=Progress(), log=log, stop=StopRequest())
     assert told == [(3, pytest.approx(6 / 5), 2, False), (3, pytest.approx(4 / 5), 2, False)]
+
+
+# Steps ahead, for accelerators
+
+class LaunchLog:
+    """A step that writes down what is launched and waited for; the report of step `told_at` says to stop."""
+
+    scaler = None
+
+    def __init__(self, told_at=0, losses=()):
+        self.events, self.told_at, self.losses, self.count = [], told_at, dict(losses), 0
+
+    def set_train(self):
+        pass
+
+    def launch(self, *_arrays, **_named):
+        self.count += 1
+        self.events.append(('launch', self.count))
+        return SimpleNamespace(report=lambda number=self.count: self._report(number))
+
+    def _report(self, number):
+        self.events.append(('wait', number))
+        return StepReport(self.losses.get(number, 1.0), False, number == self.told_at, 1.0)
+
+
+def events_of(step, hooks, **options):
+    """Run six steps in two epochs of three; return the launches, waits and calls of hooks in their order."""
+    hooks.calls = step.events
+    run(step, np.full(6, 0.1), steps_per_epoch=3, hooks=hooks, progress=hooks.progress, **options)
+    return [event[:2] for event in step.events]
+
+
+def test_steps_are_launched_ahead_and_awaited_where_an_epoch_ends():
+    events = events_of(LaunchLog(), Recorder(), steps_ahead=1)
+    epoch = [('launch', 1), ('launch', 2), ('wait', 1), ('launch', 3), ('wait', 2), ('wait', 3)]
+    assert events == [*epoch, ('epoch', 1), *((name, number + 3) for name, number in epoch), ('epoch', 2)]
+
+
+def test_a_state_is_saved_with_no_step_under_way():
+    class Saving(Recorder):
+        def is_save_due(self, step):
+            return step == 2
+
+    hooks = Saving()
+    events = events_of(LaunchLog(), hooks, steps_ahead=5)
+    assert events[:5] == [('launch', 1), ('launch', 2), ('wait', 1), ('wait', 2), ('step', 2)]
+    assert [call for call in hooks.calls if call[0] == 'step'] == [('step', 2, 2)]
+
+
+@pytest.mark.parametrize('told_at, last', [(1, 2), (2, 3), (3, 3), (4, 5), (5, 6)])
+@pytest.mark.parametrize('saves_at', [0, 1, 2, 4, 5])
+def test_a_request_to_stop_ends_all_processes_after_the_same_step(told_at, last, saves_at):
+    """Whether or not a process waits for a step to save the state, which depends on its clock."""
+    class Saving(Recorder):
+        def is_save_due(self, step):
+            return step == saves_at
+
+    hooks, step = Saving(Progress()), LaunchLog(told_at)
+    events_of(step, hooks, steps_ahead=1)
+    assert hooks.progress.step == step.count == last
+    assert step.events[-1][0] in ('step', 'epoch') and ('wait', last) in step.events
+
+
+@pytest.mark.parametrize('max_steps', [4, 5])
+def test_steps_ahead_end_with_the_run(max_steps):
+    hooks, step = Recorder(Progress()), LaunchLog()
+    events_of(step, hooks, steps_ahead=2, max_steps=max_steps)
+    assert hooks.progress.step == step.count == max_steps and step.events[-1][:2] == ('step', max_steps)
+
+
+def test_steps_ahead_change_no_number(tmp_path):
+    """With loss scaling, skipped steps and a hook that looks at the weights."""
+    seen = []
+    for ahead in (0, 1, 3):
+        rates, path = np.full(40, 0.25), tmp_path / f'{ahead}.jsonl'
+        step = make_step(1e15, rates, loss_scale=2.0 ** 80)
+        run(step, rates, path=path, steps_per_epoch=20, steps_ahead=ahead)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        seen.append(([{key: value for key, value in line.items() if 'seconds' not in key} for line in lines],
+                     step.optimizer.parameters[0].asnumpy().tobytes()))
+    assert seen[0] == seen[1] == seen[2] and 0 < seen[0][0][-1]['skipped'] < 40
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_own_batch():
+    step = LaunchLog(losses={2: np.nan})
+    with pytest.raises(NonFiniteLossError, match='epoch 1, step 2'):
+        events_of(step, Recorder(), steps_ahead=1)
+    assert step.count == 3
 
 
 # Overflows in mixed precision
