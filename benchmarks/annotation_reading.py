@@ -12,6 +12,7 @@ import os
 import resource
 import tempfile
 import time
+from typing import Optional, Tuple
 
 import numpy as np
 
@@ -24,10 +25,10 @@ PICTURES, ANNOTATIONS = 118_288, 260_000
 LABELLED_SHARE, OUTLINE_POINTS = 0.57, 22
 
 
-def write_file(path: str) -> None:
-    """Write a made-up annotation file."""
+def write_file(path: str, size: Optional[Tuple[int, int]] = None) -> None:
+    """Write a made-up annotation file of pictures of (width, height), by default of various sizes."""
     rng = np.random.default_rng(0)
-    sizes = rng.integers(300, 640, (PICTURES, 2)).tolist()
+    sizes = (rng.integers(300, 640, (PICTURES, 2)) if size is None else np.tile(size, (PICTURES, 1))).tolist()
     images = [{'license': 1, 'file_name': f'{number:012d}.jpg', 'coco_url': f'http://images.net/{number:012d}.jpg',
                'height': height, 'width': width, 'date_captured': '2013-11-14 17:02:52', 'id': number}
               for number, (width, height) in enumerate(sizes, start=1)]

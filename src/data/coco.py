@@ -102,7 +102,7 @@ def read_keypoints(annotation: Dict, skeleton: Skeleton, where: str) -> list:
                         f'({skeleton.num_keypoints} of the {skeleton.name} layout, x, y, visibility each)')
     # COCO has eleven million of these numbers: a Python loop over them would take longer than reading the file.
     types = set(map(type, values))
-    if not (types <= {int, float} and -MAX_COORDINATE < min(values) and max(values) < MAX_COORDINATE
+    if not (types <= {int, float} and max(values) < MAX_COORDINATE and min(values) > -MAX_COORDINATE
             and (float not in types or all(map(math.isfinite, values)))):
         odd = next(value for value in values if not is_coordinate(value))
         raise PoseError(f"{where}: 'keypoints' should be finite numbers between -1e9 and 1e9, one is {brief(odd)}")
