@@ -32,6 +32,7 @@ from src.data.locate_pictures import locate_pictures
 from src.data.samples import PersonSamples
 from src.data.skeletons import COCO
 from src.inference.bundled import NAME, RECIPE
+from src.models.common import refined_decoder
 from src.models.common.crops import SimplePoseCrops
 from src.models.mspn import decoder
 from src.synthetic.writing import write_synthetic_coco
@@ -60,7 +61,7 @@ def annotations(folder: str) -> Pair:
             mock.patch('benchmarks.annotation_reading.ANNOTATIONS', 13000):
         write_file(path)
     return Pair(lambda: load_coco_people(AnnotationFile(path), COCO, sample_rule='simple_pose'),
-                lambda: read_json(path), 3.7)
+                lambda: read_json(path), 2.6)
 
 
 def mspn_decoder(_folder: str) -> Pair:
@@ -70,6 +71,13 @@ def mspn_decoder(_folder: str) -> Pair:
     whole = maps.reshape(-1, *maps.shape[2:])
     return Pair(lambda: decoder.decode_mspn(maps),
                 lambda: decoder._maxima_of_all_cells(whole, 5), 0.4)
+
+
+def dark_decoder(_folder: str) -> Pair:
+    from benchmarks.decode import made_up_heatmaps
+    maps = made_up_heatmaps(1.0).reshape(-1, 64, 48)
+    return Pair(lambda: refined_decoder.find_refined_cells(maps, rule='dark', kernel=11),
+                lambda: refined_decoder._blurred(maps, 11), 0.55)
 
 
 def loader(folder: str) -> Pair:
@@ -123,7 +131,8 @@ def folded_network(_folder: str) -> Pair:
 
 PAIRS: Dict[str, Callable[[str], Pair]] = {
     "COCO's numbers / pycocotools": evaluation, 'reading annotations with checks / JSON alone': annotations,
-    "MSPN's decoder / blurring whole maps": mspn_decoder, 'training samples / cv2.imread': loader,
+    "MSPN's decoder / blurring whole maps": mspn_decoder, "DARK's decoder / blurring whole maps": dark_decoder,
+    'training samples / cv2.imread': loader,
     'infer.py --help / import numpy, cv2, yaml': start_of_help,
     'infer.py with a checkpoint / import mindspore': one_picture,
     'MindSpore, BatchNorm folded / not folded': folded_network}

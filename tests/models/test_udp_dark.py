@@ -3,6 +3,7 @@
 The full golden files are `../shared/golden/udp_dark`; the clone has a map of each kind at 256x192.
 """
 from functools import cache
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from src.data.geometry import transform_points, udp_crop_matrix
 from src.data.samples import cut_crop
 from src.evaluation.multi_shift import average_over_shifts, shift_crops
 from src.evaluation.predictors import build_decoder
+from src.models.common import refined_decoder
 from src.models.common.flip_test import MirrorBack
 from src.models.common.gaussian_decoder import place_by_size
 from src.models.common.gaussian_targets import GaussianTargets
@@ -114,6 +116,44 @@ def test_step_of_udp_at_the_border_and_of_dark_near_it():
     for rule in ('dark', 'udp'):
         for at, error in ((2, 0.21), (3, 0.05), (4, 0.01), (6, 0.0)):
             assert found(at, rule) - at == pytest.approx(error, abs=6e-3), (rule, at)
+
+
+def noisy_blobs(rng, peaks, margin: float = 0, shape=(64, 48)) -> np.ndarray:
+    """Maps of blobs of these peaks, at least `margin` cells from the border, with a little noise."""
+    rows, columns = np.mgrid[:shape[0], :shape[1]]
+    center = rng.uniform(margin, np.array(shape) - margin, (len(peaks), 2))
+    spread = rng.choice([3, 8, 30], (len(peaks), 1, 1))
+    blobs = np.exp(-((rows - center[:, :1, None]) ** 2 + (columns - center[:, 1:, None]) ** 2) / spread)
+    return (peaks[:, None, None] * blobs + rng.normal(0, 0.01, blobs.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize('rule, kernel', RULES)
+def test_blurring_only_around_the_maximum_gives_the_positions_of_whole_maps(rule, kernel):
+    rng = np.random.default_rng(3)
+    peaks = rng.choice([0, 0.02, 0.7, 1.1, 60], 400)
+    maps = noisy_blobs(rng, peaks)
+    cells, maxima = find_refined_cells(maps, rule=rule, kernel=kernel)
+    with mock.patch.object(refined_decoder, '_blurred_around', lambda maps, rows, *_: (
+            np.ones((len(rows), 5, 5)), np.zeros(len(rows), bool))):
+        expected, expected_maxima = find_refined_cells(maps, rule=rule, kernel=kernel)
+    # In cells; the steps in noise are long, and so are the rounding errors.
+    difference = np.abs(cells - expected).max(axis=1)
+    assert difference[peaks > 0.5].max() < 1e-5 and difference.max() < 1e-2
+    np.testing.assert_array_equal(maxima, expected_maxima)
+
+
+@pytest.mark.parametrize('rule, kernel', RULES)
+def test_whole_maps_are_blurred_only_where_it_has_to_be(rule, kernel):
+    """Hardly ever where there is a blob; and where values may reach an end of the range, always."""
+    rng = np.random.default_rng(4)
+    maps = noisy_blobs(rng, rng.choice([0.7, 1.1], 200), margin=4)
+    with mock.patch.object(refined_decoder, '_scaled_around', wraps=refined_decoder._scaled_around) as scaled:
+        find_refined_cells(maps, rule=rule, kernel=kernel)
+        assert not scaled.called or len(scaled.call_args.args[0]) < 0.03 * len(maps)
+        scaled.reset_mock()
+        for factor in (100, 1e-3) if rule == 'udp' else (1e-7,):
+            find_refined_cells(maps * np.float32(factor), rule=rule, kernel=kernel)
+            assert len(scaled.call_args.args[0]) == len(maps)
 
 
 def assert_targets(numbers: dict, cell: GaussianTargets, rule: str) -> None:

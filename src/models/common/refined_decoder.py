@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from .gaussian_decoder import first_maximum
+from .windows import blurred_windows, values_around
 
 # The range of values whose logarithm is taken: DARK has no upper bound.
 DARK_SMALLEST = 1e-10
@@ -19,6 +20,8 @@ UDP_SMALLEST, UDP_LARGEST = 1e-3, 50.0
 UDP_EPSILON = float(np.finfo(np.float32).eps)
 # DARK keeps a maximum that is closer to the border than this.
 DARK_MARGIN = 2
+# More than what rounding changes in a blurred map of peak 1.
+ROUNDING = 1e-5
 
 
 def find_refined_cells(maps: np.ndarray, *, rule: str, kernel: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -31,6 +34,7 @@ def find_refined_cells(maps: np.ndarray, *, rule: str, kernel: int) -> Tuple[np.
         kernel: taps of the blur, odd; 11 fits label maps of sigma 2, 17 those of sigma 3.
     """
     count, height, width = maps.shape
+    maps = np.ascontiguousarray(maps)
     index, maximum = first_maximum(maps.reshape(count, -1))
     cells = np.stack([index % width, index // width], 1)
     rows = np.flatnonzero(maximum > 0)
@@ -39,8 +43,12 @@ def find_refined_cells(maps: np.ndarray, *, rule: str, kernel: int) -> Tuple[np.
                      ).all(axis=1)]
     positions = np.where(maximum[:, None] > 0, cells, 0).astype(np.float64)
     if len(rows):
-        logarithm = _log_around(maps[rows], cells[rows], maximum[rows], rule, kernel)
-        positions[rows] += _newton_step(logarithm, rule)
+        blurred, is_enough = _blurred_around(maps, rows, cells[rows], maximum[rows], rule, kernel)
+        others = np.flatnonzero(~is_enough)
+        if others.size:
+            low = rows[others]
+            blurred[others] = _scaled_around(maps[low], cells[low], maximum[low], rule, kernel)
+        positions[rows] += _newton_step(np.log(blurred), rule)
     return positions, maximum
 
 
@@ -67,21 +75,47 @@ def decode_refined(heatmaps: np.ndarray, *, rule: str, kernel: int, pixels_per_c
     return keypoints_in_input.reshape(num_people, num_keypoints, 2), scores.reshape(num_people, num_keypoints)
 
 
-def _log_around(maps: np.ndarray, cells: np.ndarray, maximum: np.ndarray, rule: str, kernel: int) -> np.ndarray:
-    """Return the logarithms (M, 5, 5) of the blurred maps around the cells (M, 2), rows before columns.
+def _blurred_around(maps: np.ndarray, rows: np.ndarray, cells: np.ndarray, maximum: np.ndarray, rule: str, kernel: int
+                    ) -> Tuple[np.ndarray, np.ndarray]:
+    """Blur some maps only around one cell of each.
 
-    For UDP the edge of a map is repeated outside of it; for DARK all of the 25 cells have to be inside.
+    The published code then scales each blurred map to the maximum that it had before. A blur lowers the maximum, so the
+    factor is at least 1; and a factor moves no maximum of the logarithm, unless values reach the bounds of its range.
+
+    Args:
+        maps: (M, h, w).
+        rows: (N,), which maps.
+        cells, maximum: (N, 2) and (N,), the maxima of these maps.
+
+    Returns:
+        the values (N, 5, 5) float64, rows before columns, and whether they are all within the range whatever the factor
+        is (N,). For UDP the edge of a map is repeated outside of it; for DARK all of the 25 cells have to be inside.
     """
+    windows = values_around(maps, rows, cells[:, 0], cells[:, 1], 2 + kernel // 2)
+    x, y = (places - cells[:, axis, None] + 2 for axis, places in enumerate(_places_around(cells, maps.shape)))
+    values = blurred_windows(windows, kernel)[np.arange(len(rows))[:, None, None], y[:, :, None], x[:, None]]
+    lowest = values.reshape(len(rows), -1).min(axis=1)
+    is_enough = lowest > ROUNDING + (DARK_SMALLEST if rule == 'dark' else UDP_SMALLEST)
+    return values.astype(np.float64), is_enough & (maximum < (np.inf if rule == 'dark' else UDP_LARGEST - ROUNDING))
+
+
+def _scaled_around(maps: np.ndarray, cells: np.ndarray, maximum: np.ndarray, rule: str, kernel: int) -> np.ndarray:
+    """Return the values (M, 5, 5) float64 of the blurred and scaled maps around the cells (M, 2), within the range of
+    the logarithm; for cells outside of a map see `_blurred_around`."""
     blurred = _blurred(maps, kernel)
     highest = blurred.reshape(len(maps), -1).max(axis=1).astype(np.float64)
     # A single cell above 0 in a map of negative values has no hill around it: all logarithms are then the same.
     factor = np.divide(maximum, highest, out=np.zeros_like(highest), where=highest > 0)
-    around = np.arange(-2, 3)
-    x, y = (np.clip(cells[:, axis, None] + around, 0, maps.shape[2 - axis] - 1) for axis in (0, 1))
+    x, y = _places_around(cells, maps.shape)
     values = blurred[np.arange(len(maps))[:, None, None], y[:, :, None], x[:, None]] * factor[:, None, None]
-    if rule == 'dark':
-        return np.log(np.maximum(values, DARK_SMALLEST))
-    return np.log(np.clip(values, UDP_SMALLEST, UDP_LARGEST))
+    return np.maximum(values, DARK_SMALLEST) if rule == 'dark' else np.clip(values, UDP_SMALLEST, UDP_LARGEST)
+
+
+def _places_around(cells: np.ndarray, shape: Tuple[int, int, int]) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the columns (M, 5) and the rows (M, 5) around cells (M, 2) of maps of a shape (M, h, w), at most up to the
+    edge."""
+    x, y = (np.clip(cells[:, axis, None] + np.arange(-2, 3), 0, shape[2 - axis] - 1) for axis in (0, 1))
+    return x, y
 
 
 def _blurred(maps: np.ndarray, kernel: int) -> np.ndarray:

@@ -65,7 +65,7 @@ class RefinedDecoder(nn.Cell):
         """Return {(dx, dy): logarithm (M, 1) of the blurred map at a neighbor of the cell (x, y)}."""
         blurred = self.blur(maps)
         highest = self.grid.max(self.grid.rows(blurred))
-        # See `_log_around` for maps without a hill.
+        # See `_scaled_around` for maps without a hill.
         factor = self.choose(highest > 0.0, score / self.choose(highest > 0.0, highest, 1.0), 0.0)
         steps = range(-self.reach, self.reach + 1)
         places = [self._inside(x + float(step), self.width - 1.0) for step in steps]

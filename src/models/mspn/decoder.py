@@ -2,13 +2,13 @@
 
 Axes: P people, K keypoints, h, w heatmap. `graph_decoder.py` has the same rule inside an exported graph.
 """
-from functools import lru_cache
 from typing import Tuple
 
 import cv2
 import numpy as np
 
 from ..common.gaussian_decoder import first_maximum
+from ..common.windows import blurred_windows, values_around
 from ..record import PIXELS_PER_CELL
 
 # Value of a label map at the keypoint; label maps range from 0 to 255, like a grey picture.
@@ -74,16 +74,13 @@ def _maxima_around_the_peak(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndar
     reach = REACH.get(blur_kernel, radius)
     # Blurred values farther away come from values outside the square alone.
     farthest = reach + radius
-    windows = _values_around(maps, peak_x, peak_y, farthest + radius)
+    windows = values_around(maps, numbers, peak_x, peak_y, farthest + radius)
     outside = _largest_outside(maps, peak_x, peak_y, reach)
     # More than any rounding of a blur, whose weights add up to 1.
     margin = 1e-5 * np.maximum(maps[numbers, peak_y, peak_x], -windows.reshape(count, -1).min(axis=1))
     side = 2 * farthest + 1
-    blur = _blur_matrix(blur_kernel, side)
-    # Many small products take less time than one large one, for which NumPy would start threads. Infinity times 0 is
-    # not a number, and such maxima are never certain.
-    with np.errstate(invalid='ignore'):
-        blurred = (blur @ windows @ blur.T).reshape(count, -1)
+    # Maxima that are not a number are never certain.
+    blurred = blurred_windows(windows, blur_kernel).reshape(count, -1)
     cells, values = [], []
     for _ in range(3):
         cell, value = first_maximum(blurred)
@@ -93,26 +90,6 @@ def _maxima_around_the_peak(maps: np.ndarray, blur_kernel: int) -> Tuple[np.ndar
     first, second, third = values
     is_certain = (first > second + margin) & (second > np.maximum(np.maximum(third, outside), 0) + margin)
     return cells[0], cells[1], is_certain
-
-
-@lru_cache
-def _blur_matrix(blur_kernel: int, side: int) -> np.ndarray:
-    """Return the float32 matrix (side, side + blur_kernel - 1) whose product with a picture is its columns blurred;
-    the product from the other side, transposed, blurs the rows."""
-    matrix = np.zeros((side, side + blur_kernel - 1), np.float32)
-    for row in range(side):
-        matrix[row, row:row + blur_kernel] = cv2.getGaussianKernel(blur_kernel, 0, cv2.CV_32F)[:, 0]
-    return matrix
-
-
-def _values_around(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
-    """Return the values (M, 2 reach + 1, 2 reach + 1) of maps (M, h, w) around one cell of each, 0 outside of a map."""
-    count, height, width = maps.shape
-    columns, rows = (center[:, None] + np.arange(-reach, reach + 1) for center in (x, y))
-    all_rows = np.arange(count)[:, None] * height + rows.clip(0, height - 1)
-    values = maps.ravel().take(all_rows[:, :, None] * width + columns.clip(0, width - 1)[:, None])
-    values[((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None]] = 0
-    return values
 
 
 def _largest_outside(maps: np.ndarray, x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
