@@ -6,8 +6,8 @@ The loop does what simple programs do: read the picture; for each person cut the
 defaults, decode; write the JSON. It also runs in OpenVINO. The others are `PoseEstimator` with the same ONNX file
 (default: the bundled network) and batches, in ONNX Runtime and in OpenVINO in float32 and by `precision='auto'`; and
 OpenVINO's mode for throughput, which computes several requests of one or two people at the same time. No flip test.
-All take turns; the ratios are the medians over the rounds, of the wall clock and of the processor time of all threads,
-which other programs disturb less.
+All take turns in changing order; the ratios are the medians over the rounds, of the wall clock and of the processor
+time of all threads, which other programs disturb less.
 """
 import json
 import os
@@ -139,11 +139,12 @@ def main() -> None:
         for count in arguments.people:
             boxes, times = some_boxes(count), {way: [] for way in ways}
             for number in range(arguments.rounds + 1):
-                for way, work in ways.items():
+                # In another order each time, since a way changes the caches for the next one.
+                for way in np.random.default_rng(number).permutation(list(ways)).tolist():
                     # The threads of the way before wait for more work, and compute on doing nothing for a while.
                     time.sleep(0.1)
                     wall, processor = time.perf_counter(), time.process_time()
-                    work(picture, boxes, out)
+                    ways[way](picture, boxes, out)
                     # The first round warms up.
                     if number:
                         times[way].append((time.perf_counter() - wall, time.process_time() - processor))

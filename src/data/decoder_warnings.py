@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Callable, Iterator, Tuple, TypeVar
 
 Result = TypeVar('Result')
-# How libjpeg's warnings begin, about damaged data for which it fills in something else.
 # About bytes between the last row and the end marker.
 SUPERFLUOUS = re.compile('Corrupt JPEG data: [0-9]+ extraneous bytes before marker 0xd9')
+# How libjpeg's warnings begin, about damaged data for which it fills in something else.
 STARTS = (b'Corrupt JPEG data', b'Premature end of JPEG', b'Invalid JPEG file', b'Inconsistent progression')
 
 

@@ -49,7 +49,9 @@ def _folded(linear: Linear, norm: BatchNorm) -> Linear:
     per_channel = np.expand_dims(factor, tuple(axis for axis in range(weight.ndim) if axis != out_axis))
     result = _like(linear)
     # Computed in float64, part by part: a whole copy in float64 takes four times as long.
-    result.weight.set_data(Tensor(np.multiply(weight, per_channel, out=np.empty_like(weight), casting='same_kind')))
+    product = np.multiply(weight, per_channel, out=np.empty_like(weight), casting='same_kind')
+    # Without a copy: nobody else has the array.
+    result.weight.set_data(Tensor.from_numpy(product))
     result.bias.set_data(Tensor((beta + (bias - mean) * factor).astype(np.float32)))
     return result
 
