@@ -16,11 +16,14 @@ def parser_of(docstring: str) -> argparse.ArgumentParser:
 
 def machine() -> str:
     """Return processor, cores, and versions in one line."""
-    model = platform.processor() or platform.machine()
+    processor = platform.processor() or platform.machine()
     if os.path.exists('/proc/cpuinfo'):
         with open('/proc/cpuinfo', encoding='utf-8') as file:
-            model = next((line.split(':')[1].strip() for line in file if line.startswith('model name')), model)
-    return (f'{model}, {os.cpu_count()} cores, Python {platform.python_version()}, '
+            facts = dict(map(str.strip, line.split(':', 1)) for line in file if ':' in line)
+        # Names such as "AMD EPYC" belong to several generations of processors.
+        processor = (f'{facts.get("model name", processor)} (family {facts.get("cpu family", "?")}, model '
+                     f'{facts.get("model", "?")})')
+    return (f'{processor}, {os.cpu_count()} cores, Python {platform.python_version()}, '
             f'MindSpore {installed_mindspore_version()}')
 
 

@@ -37,8 +37,8 @@ def test_a_signal_is_remembered_and_told(number, capfd):
         assert stop.is_set
     assert stop.is_set
     assert capfd.readouterr().out == (
-        f'{signal.Signals(number).name}: saving and stopping within two steps or after the evaluation; a second signal '
-        'ends the run at once\n')
+        f'{signal.Signals(number).name}: saving and stopping within a few steps or after the evaluation; a second '
+        'signal ends the run at once\n')
 
 
 def test_the_second_ctrl_c_interrupts_at_once(handlers):
@@ -115,7 +115,7 @@ def test_a_failure_stops_the_run_like_a_signal(capfd):
         # The first signal after it is no second request.
         send(signal.SIGTERM)
     assert capfd.readouterr().out.splitlines()[0] == (
-        'a loader died: saving and stopping within two steps or after the evaluation')
+        'a loader died: saving and stopping within a few steps or after the evaluation')
     with pytest.raises(OSError, match='a loader died'):
         stop.raise_failure()
 
@@ -169,4 +169,4 @@ def test_a_signal_in_the_middle_of_a_print_harms_nothing(number, monkeypatch, ca
         print('epoch: 1 step: 1, loss is 3', flush=True)
         assert stop.is_set
     assert Terminal.written == b'epoch: 1 step: 1, loss is 3\n'
-    assert 'saving and stopping within two steps or after the evaluation' in capfd.readouterr().out
+    assert 'saving and stopping within a few steps or after the evaluation' in capfd.readouterr().out

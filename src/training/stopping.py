@@ -13,7 +13,7 @@ SAME_REQUEST_SECONDS = 1.0
 # After the second signal the interpreter gets this long to end by itself; a call into a library may never return.
 PATIENCE_SECONDS = 5.0
 NO_SIGNAL = b'\0'
-SAVING = 'saving and stopping within two steps or after the evaluation'
+SAVING = 'saving and stopping within a few steps or after the evaluation'
 
 
 class StopRequest:

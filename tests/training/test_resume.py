@@ -224,7 +224,7 @@ def test_stopped_runs_end_politely_and_go_on(runs, data, tmp_path, capfd):
         assert sorted(str(path) for path in folder.rglob('*')) == before
         os.kill(training.process.pid, signal.SIGCONT)
         first = stop(training, lambda: os.kill(training.process.pid, signal.SIGTERM))
-        assert ('SIGTERM: saving and stopping within two steps or after the evaluation; a second signal ends the run '
+        assert ('SIGTERM: saving and stopping within a few steps or after the evaluation; a second signal ends the run '
                 'at once') in training.out
     with Training(folder, data, f'{arguments} --resume auto') as training:
         training.wait_until(lambda: training.steps >= first + 2)
@@ -253,7 +253,7 @@ def test_a_dead_loader_is_an_error_and_costs_nothing(runs, data, tmp_path):
     assert lines[-2] == f'checkpoint: pose.ckpt (stopped after step {step} of {STEPS}; --resume auto goes on)'
     assert re.fullmatch(rf'error: loader process [12] of 2 \(pid {victim}\) was killed \(SIGKILL\) while it read '
                         r'\d+\.jpg, \d+\.jpg; the system does that where memory runs out .*', lines[-1])
-    assert lines[-1][len('error: '):] + ': saving and stopping within two steps or after the evaluation' in lines
+    assert lines[-1][len('error: '):] + ': saving and stopping within a few steps or after the evaluation' in lines
     assert 'SIGTERM' not in training.out and 'Traceback' not in training.out
     assert f'resumed after step {step} from' in run_to_the_end(folder, data, f'{PLAIN} --resume auto')
     assert_same_ending(folder, whole)
