@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterable, List, Optional
 
 import cv2
 import numpy as np
@@ -32,16 +32,22 @@ from src.models.common.crops import SimplePoseCrops
 from src.system.files import read_json
 
 TRUTH, RESULTS, PICTURES = 'truth.json', 'results.json', 'train2017'
+PICTURE_SIZE = 640, 480
 POSES_A_PICTURE = 2.5
 
 
 def make_folder(folder: str, num_pictures: int) -> None:
     """Write annotations, poses and a folder of pictures, all of which are links to one."""
     make_files(folder, np.random.default_rng(0), num_pictures, int(POSES_A_PICTURE * num_pictures))
+    link_pictures(folder, range(num_pictures))
+
+
+def link_pictures(folder: str, numbers: Iterable[int]) -> None:
+    """Write a picture of `PICTURE_SIZE`, and links to it in `PICTURES`, named by these numbers as in COCO."""
     os.mkdir(os.path.join(folder, PICTURES))
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
-    cv2.imwrite(os.path.join(folder, 'one.jpg'), cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC))
-    for number in range(num_pictures):
+    cv2.imwrite(os.path.join(folder, 'one.jpg'), cv2.resize(noise, PICTURE_SIZE, interpolation=cv2.INTER_CUBIC))
+    for number in numbers:
         os.symlink('../one.jpg', os.path.join(folder, PICTURES, f'{number:012d}.jpg'))
 
 

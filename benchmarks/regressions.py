@@ -75,7 +75,8 @@ def mspn_decoder(_folder: str) -> Pair:
 
 def dark_decoder(_folder: str) -> Pair:
     from benchmarks.decode import made_up_heatmaps
-    maps = made_up_heatmaps(1.0).reshape(-1, 64, 48)
+    maps = made_up_heatmaps(1.0)
+    maps = maps.reshape(-1, *maps.shape[2:])
     return Pair(lambda: refined_decoder.find_refined_cells(maps, rule='dark', kernel=11),
                 lambda: refined_decoder._blurred(maps, 11), 0.55)
 

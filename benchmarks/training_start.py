@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 from typing import List, Tuple
 
-import cv2
-import numpy as np
-
-from benchmarks.annotation_reading import PICTURES, write_file
+from benchmarks.annotation_reading import PICTURES as NUM_PICTURES
+from benchmarks.annotation_reading import write_file
+from benchmarks.growth import PICTURE_SIZE, PICTURES, link_pictures
 from benchmarks.timing import machine, parser_of, print_table
 from benchmarks.worker_memory import peak_megabytes
 
@@ -28,19 +27,6 @@ RECIPES = ('simplepose_mobilenetv2_small_people18k_192x160', 'simplepose_r50_coc
 MARKS = (('recipe: ', 'MindSpore is started'), ('data: ', 'annotations are read, checked, and pictures found'),
          ('epoch: 1 step: 1,', 'graph compiled, first batch loaded, first step taken'))
 INDEX = 'import sys; from pycocotools.coco import COCO; COCO(sys.argv[1]); print("indexed", flush=True)'
-SIZE = 640, 480
-
-
-def make_folder(folder: str) -> str:
-    """Write pictures and annotations; return the annotation file."""
-    os.makedirs(os.path.join(folder, 'train2017'))
-    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
-    cv2.imwrite(os.path.join(folder, 'one.jpg'), cv2.resize(noise, SIZE, interpolation=cv2.INTER_CUBIC))
-    for number in range(1, PICTURES + 1):
-        os.symlink('../one.jpg', os.path.join(folder, 'train2017', f'{number:012d}.jpg'))
-    path = os.path.join(folder, 'annotations.json')
-    write_file(path, SIZE)
-    return path
 
 
 def follow(words: List[str], marks: Tuple[str, ...]) -> List[Tuple[float, float]]:
@@ -61,7 +47,7 @@ def rows_of(recipe: str, folder: str, annotation_file: str, rounds: int):
     training = ['train.py', '--recipe', recipe, '--data_url', folder, '--gt_file_url', annotation_file,
                 '--device_target', 'CPU', '--pretrained', 'false', '--batch_size', '8', '--max_steps', '1',
                 '--ckpt_save_path', os.path.join(folder, 'pose.ckpt'),
-                '--set', 'DATASET.TRAIN_SET=train2017', 'TRAIN.EVAL_EPOCHS=0']
+                '--set', f'DATASET.TRAIN_SET={PICTURES}', 'TRAIN.EVAL_EPOCHS=0']
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(follow(training, tuple(mark for mark, _ in MARKS)))
@@ -84,10 +70,12 @@ def main() -> None:
     if not os.path.exists('/proc/self/status'):
         sys.exit('this benchmark reads /proc, which only Linux has')
     with tempfile.TemporaryDirectory() as folder:
-        annotation_file = make_folder(folder)
+        link_pictures(folder, range(1, NUM_PICTURES + 1))
+        annotation_file = os.path.join(folder, 'annotations.json')
+        write_file(annotation_file, PICTURE_SIZE)
         rows = [row for recipe in arguments.recipes
                 for row in rows_of(recipe, folder, annotation_file, arguments.rounds)]
-    print(f'{machine()}, {PICTURES} pictures, batch 8')
+    print(f'{machine()}, {NUM_PICTURES} pictures, batch 8')
     print_table(('program', 'done', 'seconds since the command', 'MB at most so far'), rows)
 
 

@@ -74,7 +74,7 @@ class AnnotationFile(JsonFile):
     """
 
     # They take most of the memory of COCO's files.
-    left_out = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
+    unused_keys = ('segmentation', 'coco_url', 'flickr_url', 'date_captured', 'license')
 
     def __init__(self, path: str, category: str = ''):
         super().__init__(path)

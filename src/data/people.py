@@ -141,10 +141,11 @@ def read_box(entry: Any, where: str) -> list:
     """
     # Of any type: the error below says what is expected.
     box = entry['bbox'] if isinstance(entry, dict) and 'bbox' in entry else read_field(entry, 'bbox', list, where)
+    is_of_four = isinstance(box, list) and len(box) == 4
     # The usual case first, for speed; the sum is finite only if every number is.
-    if isinstance(box, list) and len(box) == 4 and set(map(type, box)) == {float} and math.isfinite(sum(box)):
+    if is_of_four and set(map(type, box)) == {float} and math.isfinite(sum(box)):
         return list(box)
-    if not isinstance(box, list) or len(box) != 4 or not all(value is None or is_number(value) for value in box):
+    if not is_of_four or not all(value is None or is_number(value) for value in box):
         raise PoseError(f"{where}: 'bbox' should be [x, y, width, height], is {brief_json(box)}")
     return [float(value) if value is not None and math.isfinite(value) else math.nan for value in box]
 

@@ -88,11 +88,11 @@ def open_regular(path: Union[str, bytes], mode: str = 'rb', encoding: Optional[s
     return open(path, mode, encoding=encoding)
 
 
-def read_json(path: str, left_out: Collection[str] = ()) -> Any:
+def read_json(path: str, unused_keys: Collection[str] = ()) -> Any:
     """Read a JSON file in UTF-8, with or without a byte order mark, or in UTF-16 or UTF-32.
 
     Args:
-        left_out: keys that are left out of all objects, so that they take no memory.
+        unused_keys: keys that are left out of all objects, so that they take no memory.
 
     Raises:
         PoseError: the file is missing, unreadable, not a regular file or not JSON; the message names it and the place.
@@ -103,7 +103,7 @@ def read_json(path: str, left_out: Collection[str] = ()) -> Any:
         text = content.decode(json.detect_encoding(content))
         del content
         with without_garbage_collector():
-            return parse_json(text, left_out)
+            return parse_json(text, unused_keys)
     except OSError as error:
         raise PoseError(f'cannot read {path}: {error.strerror or error}') from None
     except ValueError as error:
@@ -127,20 +127,20 @@ class JsonFile:
     """A JSON file that is read once, when `content` is first used.
 
     Attributes:
-        left_out: keys that nobody needs.
+        unused_keys: keys that nobody needs.
 
     Raises (on `content`):
         PoseError: see `read_json`.
     """
 
-    left_out: Collection[str] = ()
+    unused_keys: Collection[str] = ()
 
     def __init__(self, path: str):
         self.path = path
 
     @cached_property
     def content(self) -> Any:
-        return read_json(self.path, self.left_out)
+        return read_json(self.path, self.unused_keys)
 
 
 def as_json_file(file: Union[str, JsonFile]) -> JsonFile:
@@ -148,24 +148,24 @@ def as_json_file(file: Union[str, JsonFile]) -> JsonFile:
     return file if isinstance(file, JsonFile) else JsonFile(file)
 
 
-def parse_json(text: str, left_out: Collection[str] = ()) -> Any:
+def parse_json(text: str, unused_keys: Collection[str] = ()) -> Any:
     """Return the value of a JSON text. Like Python's own parser, it accepts NaN, and reads 1e400 as infinity.
 
     Args:
-        left_out: keys that are left out of all objects.
+        unused_keys: keys that are left out of all objects.
 
     Raises:
         PoseError: it is nested too deeply, or holds a number of thousands of digits.
         json.JSONDecodeError: it is not JSON.
     """
     def shorten(entry: dict) -> dict:
-        for key in left_out:
+        for key in unused_keys:
             entry.pop(key, None)
         return entry
 
     try:
         # The parser calls it at the end of each object: what is left out is gone before the next object is read.
-        return json.loads(text, object_hook=shorten if left_out else None)
+        return json.loads(text, object_hook=shorten if unused_keys else None)
     except RecursionError:
         raise PoseError('its lists and objects are nested too deeply') from None
     except json.JSONDecodeError:

@@ -257,7 +257,7 @@ def test_steps_ahead_end_with_the_run(max_steps):
 
 
 def test_steps_ahead_change_no_number(tmp_path):
-    """With loss scaling, skipped steps and a hook that looks at the weights."""
+    """Neither in the log nor in the weights, also where steps are skipped for an overflow."""
     seen = []
     for ahead in (0, 1, 3):
         rates, path = np.full(40, 0.25), tmp_path / f'{ahead}.jsonl'
